@@ -1,0 +1,44 @@
+# The few words a person types. `make` alone prints them.
+
+MODULE := target/release/libngx_http_poolwatch_module.so
+DEMO   := target/demo/release
+
+.PHONY: help deps headers module demo-programs demo latency throughput replay test test-long clean
+
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install the Debian packages that building needs, and nginx
+	@tools/install-deps build
+
+headers: deps ## configure nginx's headers of the installed nginx-dev in target/nginx
+	@tools/nginx-headers
+
+module: headers ## build the module: target/ngx_http_poolwatch_module.so
+	@tools/build-module
+
+demo-programs: deps ## build the blue/green application, the mock Slack and the drill
+	cargo build --release --locked --manifest-path docker/demo/Cargo.toml --target-dir target/demo
+
+demo: module demo-programs ## the drill: break blue, see green serve and the alerts arrive
+	@$(DEMO)/drill demo
+
+latency: module demo-programs ## measure how long an alert takes, from the first failed-over response to the receiver
+	@$(DEMO)/drill latency
+
+throughput: module demo-programs ## compare nginx's throughput without and with the module, in an incident with a hanging receiver
+	@tools/install-deps test
+	@tools/throughput
+
+replay: module demo-programs ## a failing primary under load: a log watcher's pool changes and Poolwatch's alerts, side by side
+	@tools/install-deps test
+	@tools/replay
+
+test-long: headers ## the property tests with 100,000 random schedules, some ten minutes
+	PROPTEST_CASES=12500 cargo test --release --locked --no-default-features --test truth --test owed
+
+test: ## run every test; the last line is the count
+	@tools/test
+
+clean: ## remove everything that was built
+	rm -rf target docker/demo/target

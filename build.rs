@@ -1,0 +1,101 @@
+//! What nginx was built as becomes `cfg`, and the bit-fields that nginx-sys gets wrong are bound again, checked against C.
+//! Without the feature `nginx` there is nothing to do, and no nginx is needed.
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+type Done = Result<(), Box<dyn Error>>;
+
+fn main() -> Done {
+    println!("cargo::rerun-if-changed=build.rs");
+    if env::var_os("CARGO_FEATURE_NGINX").is_none() {
+        return Ok(());
+    }
+    for name in ["VERSION_NUMBER", "FEATURES", "FEATURES_CHECK", "INCLUDE", "CFLAGS"] {
+        println!("cargo::rerun-if-env-changed=DEP_NGINX_{name}");
+    }
+    println!("cargo::rerun-if-env-changed=CC");
+    tell_what_nginx_is()?;
+    let include = env::var_os("DEP_NGINX_INCLUDE").ok_or("nginx-sys did not say where nginx's headers are")?;
+    let defines = env::var("DEP_NGINX_CFLAGS").unwrap_or_default();
+    let mut flags: Vec<String> = env::split_paths(&include).map(|path| format!("-I{}", path.display())).collect();
+    flags.extend(defines.split_whitespace().map(str::to_owned));
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo did not say where to write")?);
+    bind_bits(&flags, &out)?;
+    see_bits_in_c(&flags, &out)?;
+    // Worker processes unload modules at exit, but a thread may still be in a system call with our code beneath it.
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    Ok(())
+}
+
+/// Versions that the code asks for, as nginx numbers them.
+const VERSIONS: [(u64, &str); 1] = [(1_022_000, "nginx1_22")];
+
+/// `cfg(ngx_feature = "...")` for what nginx was configured with, `cfg(nginx1_22)` and the like for versions from there on.
+fn tell_what_nginx_is() -> Done {
+    let known = env::var("DEP_NGINX_FEATURES_CHECK").unwrap_or_else(|_| "any()".to_owned());
+    println!("cargo::rustc-check-cfg=cfg(ngx_feature, values({known}))");
+    for feature in env::var("DEP_NGINX_FEATURES")?.split(',') {
+        println!("cargo::rustc-cfg=ngx_feature=\"{feature}\"");
+    }
+    let version: u64 = env::var("DEP_NGINX_VERSION_NUMBER")?.parse()?;
+    for (since, name) in VERSIONS {
+        println!("cargo::rustc-check-cfg=cfg({name})");
+        if version >= since {
+            println!("cargo::rustc-cfg={name}");
+        }
+    }
+    Ok(())
+}
+
+const HEADERS: &str = "#include <ngx_config.h>\n#include <ngx_core.h>\n#include <ngx_http.h>\n";
+
+/// nginx-sys 0.5 pins a bindgen that computes wrong positions for bit-fields behind a smaller member (fixed in bindgen 0.73).
+/// So none of its bit-field accessors is used, and the structs whose bits are needed are bound again here.
+fn bind_bits(flags: &[String], out: &Path) -> Done {
+    let bindings = bindgen::Builder::default()
+        .header_contents("bits.h", HEADERS)
+        .clang_args(flags)
+        .allowlist_type("ngx_http_upstream_server_t")
+        .allowlist_recursively(false)
+        // Sizes and offsets are compared with clang's when the bindings are compiled.
+        .layout_tests(true)
+        .use_core()
+        .generate()?
+        .to_string();
+    // Getters call only what is const. As const functions they can be checked when they are compiled.
+    Ok(fs::write(out.join("bits.rs"), bindings.replace("pub fn backup(", "pub const fn backup("))?)
+}
+
+/// Layout tests leave bits out. So a C program shows all bytes of a struct with one bit set, and `src/nginx/bits.rs` does not
+/// compile unless Rust finds the bit there.
+fn see_bits_in_c(flags: &[String], out: &Path) -> Done {
+    let (source, program) = (out.join("bits.c"), out.join("bits"));
+    fs::write(&source, format!("{HEADERS}{SHOW_BYTES}"))?;
+    let compiler = env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+    // Optimised, so that inline functions of nginx's headers that nobody calls need no nginx to link with.
+    let compilation = Command::new(&compiler).args(flags).arg("-O1").arg(&source).arg("-o").arg(&program).status()?;
+    if !compilation.success() {
+        return Err(format!("{compiler} cannot compile {}", source.display()).into());
+    }
+    let shown = Command::new(&program).output()?;
+    if !shown.status.success() {
+        return Err(format!("{} failed", program.display()).into());
+    }
+    Ok(fs::write(out.join("bits_in_c.rs"), shown.stdout)?)
+}
+
+const SHOW_BYTES: &str = r#"
+int main(void) {
+    static ngx_http_upstream_server_t server;
+    const unsigned char *bytes = (const unsigned char *) &server;
+    server.backup = 1;
+    printf("pub(super) const BACKUP_SERVER: [u8; %zu] = [", sizeof(server));
+    for (size_t i = 0; i < sizeof(server); i++) printf("%u, ", bytes[i]);
+    printf("];\n");
+    return 0;
+}
+"#;

@@ -1,0 +1,159 @@
+//! What happened, in full: the owned facts that one message is written from.
+//!
+//! A [`Report`] is made from the zone's copy of an incident when a courier claims it. It holds raw bytes where the outside
+//! world wrote them; each renderer makes them safe for its own reader.
+
+use crate::rules::RateOf;
+use crate::units::{Millis, Ratio};
+
+/// What a message tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Another pool than the expected one serves.
+    Failover,
+    /// The expected pool serves again.
+    Recovery,
+    /// The expected pool was changed by the operator, and serves.
+    PlannedSwitch,
+    /// Nobody serves.
+    Down,
+    /// Several pools share the traffic although one should serve.
+    Mixed,
+    /// The serving pool changes again and again; single changes are not told until that ends.
+    Flapping,
+    /// The error rate is above its threshold.
+    ErrorRateFiring,
+    /// The error rate is back below its resolve ratio.
+    ErrorRateResolved,
+    /// There is no traffic any more that could say whether the error rate is still above its threshold.
+    ErrorRateNoData,
+}
+
+/// How loud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Nothing to do.
+    Info,
+    /// Clients are spared, the reserve is used.
+    Warning,
+    /// Clients see errors.
+    Critical,
+}
+
+/// A pool as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolFacts {
+    /// Its name: from the configuration, a header, or the role (`primary`, `backup`). Raw bytes.
+    pub name: Vec<u8>,
+    /// Addresses of its peers that were seen, the most recent first.
+    pub addresses: Vec<Vec<u8>>,
+    /// The release that its last answer named; empty: none seen. Raw bytes.
+    pub release: Vec<u8>,
+}
+
+/// Why attempts failed, counted since the incident began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Reasons {
+    /// No connection: refused, unreachable, reset before a header.
+    pub refused: u32,
+    /// nginx's own 504.
+    pub timed_out: u32,
+    /// The application itself sent a 5xx.
+    pub server_errors: u32,
+    /// nginx had no usable server left.
+    pub no_live_upstreams: u32,
+}
+
+/// Errors of requests; `requests` may be less than the window while it fills.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Rate {
+    /// Requests with an error.
+    pub errors: u32,
+    /// Requests counted.
+    pub requests: u32,
+}
+
+/// What an error rate is held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threshold {
+    /// The share that is too much.
+    pub ratio: Ratio,
+    /// Of so many requests; 0: of those of the period.
+    pub window: u32,
+    /// Of the requests of this time; zero: of the window's.
+    pub period: Millis,
+}
+
+/// One request as an example. All raw bytes; the query is gone already.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// The method.
+    pub method: Vec<u8>,
+    /// The path without query.
+    pub path: Vec<u8>,
+    /// The client's final status.
+    pub status: u16,
+    /// As nginx's `$upstream_status`: `502, 200`.
+    pub upstream_status: Vec<u8>,
+    /// As nginx's `$upstream_addr`.
+    pub upstream_addr: Vec<u8>,
+    /// As nginx's `$upstream_response_time`.
+    pub upstream_response_time: Vec<u8>,
+}
+
+/// What was kept back since the last accepted message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Suppressed {
+    /// Changes of state that this message covers beside its own.
+    pub changes: u64,
+    /// How long the news waited (cooldown, silence, receiver down).
+    pub delayed: Millis,
+}
+
+/// One message's facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What is told.
+    pub kind: Kind,
+    /// How loud.
+    pub severity: Severity,
+    /// The upstream's name.
+    pub upstream: Vec<u8>,
+    /// Incident and generation, `app/serving/7`: a duplicate is recognised by it.
+    pub id: String,
+    /// The pool that served before (failover machine), if one did.
+    pub from: Option<PoolFacts>,
+    /// The pool that serves now, if one does.
+    pub to: Option<PoolFacts>,
+    /// When the told state began, wall clock, milliseconds since the epoch.
+    pub since_unix: u64,
+    /// When the message is written, wall clock, milliseconds since the epoch.
+    pub now_unix: u64,
+    /// How long the incident that ends here lasted (recovery, resolved).
+    pub lasted: Option<Millis>,
+    /// Why, counted.
+    pub reasons: Reasons,
+    /// The rate over attempts.
+    pub upstream_rate: Rate,
+    /// The rate over clients' answers.
+    pub client_rate: Rate,
+    /// The threshold; `None`: the error rate is not watched.
+    pub threshold: Option<Threshold>,
+    /// Which of the two rates is held against the threshold.
+    pub rate_of: RateOf,
+    /// The expected pool serves.
+    pub as_expected: bool,
+    /// Changes of the serving pool in the last ten minutes.
+    pub changes: u32,
+    /// At most three requests.
+    pub samples: Vec<Sample>,
+    /// The machine.
+    pub host: String,
+    /// A link; empty: none.
+    pub runbook: String,
+    /// What was kept back.
+    pub suppressed: Suppressed,
+}

@@ -1,0 +1,54 @@
+//! How long to wait after a failure: twice as long each time, up to a minute, for ever. Half of it is chance, so that senders
+//! that failed together do not come back together.
+
+use crate::units::Millis;
+
+/// The longest delay.
+pub const LONGEST: Millis = Millis::from_secs(60);
+
+/// The delay after `attempts` failures in a row, the last one included: between a half and the whole of
+/// min(60 s, 2^(`attempts` − 1) s), so 0.5 to 1 s after the first. Any `random` will do; its bits choose the place in between.
+pub fn delay(attempts: u32, random: u64) -> Millis {
+    // 2^6 s is past the longest delay already.
+    let doublings = attempts.saturating_sub(1).min(6);
+    let whole = Millis::from_secs(1 << doublings).min(LONGEST);
+    let half = whole.0 / 2;
+    Millis(half + random % (half + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_bounds_double_up_to_a_minute() {
+        let longest = |attempts: u32| delay(attempts, 500 * (1 << (attempts - 1).min(6)));
+        assert_eq!((delay(1, 0), longest(1)), (Millis(500), Millis(1000)));
+        assert_eq!((delay(2, 0), longest(2)), (Millis(1000), Millis(2000)));
+        assert_eq!((delay(6, 0), longest(6)), (Millis(16_000), Millis(32_000)));
+        assert_eq!((delay(7, 0), delay(7, 30_000)), (Millis(30_000), Millis(60_000)));
+        assert_eq!((delay(u32::MAX, 0), delay(u32::MAX, 30_000)), (Millis(30_000), Millis(60_000)));
+    }
+
+    #[test]
+    fn before_any_failure_it_is_as_after_the_first() {
+        assert_eq!(delay(0, 7), delay(1, 7));
+    }
+
+    proptest! {
+        #[test]
+        fn no_delay_leaves_its_bounds(attempts in any::<u32>(), random in any::<u64>()) {
+            let Millis(delay) = delay(attempts, random);
+            let whole = if attempts > 6 { 60_000 } else { 1000 << attempts.saturating_sub(1) };
+            prop_assert!((whole / 2..=whole).contains(&delay));
+        }
+
+        #[test]
+        fn one_more_failure_never_makes_the_bounds_smaller(attempts in 0_u32..100, random in any::<u64>()) {
+            prop_assert!(delay(attempts + 1, 0) >= delay(attempts, 0));
+            prop_assert!(delay(attempts + 1, random).0 * 2 >= delay(attempts, random).0);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! A report as a Slack message, and what Slack's answers mean. Pure functions; any report becomes a valid message.
+//!
+//! Foreign bytes stand only in `plain_text` objects or in code spans, cleaned, escaped and bounded, so that they can mention
+//! nobody, format nothing and lead nowhere. Budgets are in bytes of the escaped text, the strictest reading of Slack's limits.
+
+mod answer;
+
+pub use answer::classify;
+
+use serde_json::{Value, json};
+
+use crate::alert::{Kind, PoolFacts, Report, Sample, Severity};
+use crate::text::{ascii, clean, escaped, escaped_code, path_without_secrets};
+use crate::units::Millis;
+use crate::wording;
+
+/// Bytes of a whole message: Slack was seen to refuse from some 13 kB on.
+const MESSAGE: usize = 12_000;
+
+/// Bytes of a header; Slack allows 150 characters.
+const HEADER: usize = 140;
+
+/// Bytes of the text shown in notifications.
+const NOTIFICATION: usize = 400;
+
+/// Bytes of the plain form's facts and of their whole, such that JSON's own escapes leave the body below 1000.
+const PLAIN_FACTS: usize = 320;
+const PLAIN: usize = 480;
+
+/// Bytes of a value that a header of a response brought, or a name.
+const VALUE: usize = 64;
+
+/// Bytes of a URI, and of nginx's lists of addresses, statuses and times.
+const LINE: usize = 120;
+
+/// Bytes of the runbook's link.
+const LINK: usize = 1000;
+
+/// Addresses shown of a pool.
+const ADDRESSES: usize = 4;
+
+/// Requests shown.
+const SAMPLES: usize = 3;
+
+/// The message with everything that is known. Falls back on [`fallback`] should it ever grow too large.
+pub fn body(report: &Report) -> String {
+    let title = format!("{} {}", icon(report), wording::headline(report));
+    let notification = format!("{title}. {}", wording::impact(report));
+    let mut blocks = vec![
+        json!({"type": "header", "text": {"type": "plain_text", "text": escaped(title.as_bytes(), HEADER), "emoji": false}}),
+        section(&lead(report)),
+        json!({"type": "section", "fields": fields(report).iter().map(|field| mrkdwn(field)).collect::<Vec<_>>()}),
+    ];
+    blocks.extend(examples(&report.samples).iter().map(|text| section(text)));
+    blocks.push(json!({"type": "context", "elements": [mrkdwn(&origin(report))]}));
+    let message = json!({
+        "text": escaped(notification.trim_end().as_bytes(), NOTIFICATION),
+        "blocks": blocks,
+        "unfurl_links": false,
+        "unfurl_media": false,
+    });
+    let message = message.to_string();
+    if message.len() <= MESSAGE { message } else { fallback(report) }
+}
+
+/// The message as Slack cannot dislike it: one ASCII text, less than 1000 bytes in all.
+pub fn fallback(report: &Report) -> String {
+    let facts = clean(ascii(&wording::log_line(report)).as_bytes(), PLAIN_FACTS);
+    let words = format!(
+        "{}: {facts}; since {}, on host {}, {}",
+        wording::severity(report.severity),
+        wording::rfc3339(report.since_unix),
+        clean(report.host.as_bytes(), VALUE),
+        clean(report.id.as_bytes(), VALUE),
+    );
+    // The cut's ellipsis is no ASCII, and as long as three dots.
+    let text = escaped(ascii(&words.replace('…', "...")).as_bytes(), PLAIN).replace('…', "...");
+    json!({"text": text}).to_string()
+}
+
+/// How loud, at a glance.
+fn icon(report: &Report) -> &'static str {
+    match (report.severity, report.kind) {
+        (Severity::Critical, _) => "🚨",
+        (Severity::Warning, _) => "⚠️",
+        (Severity::Info, Kind::PlannedSwitch) => "🔁",
+        (Severity::Info, _) => "✅",
+    }
+}
+
+/// What it means and what to do: the words under the title.
+fn lead(report: &Report) -> String {
+    let severity = wording::severity(report.severity);
+    let mut lines = vec![format!("*{severity}.* {}", wording::impact(report)).trim_end().to_owned()];
+    lines.extend(wording::waited(&report.suppressed).map(|waited| format!("⏳ {waited}")));
+    lines.extend(runbook(&report.runbook));
+    lines.join("\n")
+}
+
+/// The facts, two in a row on a wide screen. At most eight of Slack's ten.
+fn fields(report: &Report) -> Vec<String> {
+    let (before, now) = match report.kind {
+        Kind::Down => (Some("Served last"), None),
+        Kind::ErrorRateFiring | Kind::ErrorRateResolved | Kind::ErrorRateNoData | Kind::Flapping => {
+            (None, Some("Serves now"))
+        }
+        Kind::Failover | Kind::Recovery | Kind::PlannedSwitch | Kind::Mixed => {
+            (Some("Served before"), Some("Serves now"))
+        }
+    };
+    let mut fields = Vec::new();
+    let mut say = |label: &str, fact: String| fields.push(format!("*{label}*\n{fact}"));
+    if let (Some(label), Some(facts)) = (before, &report.from) {
+        say(label, pool(facts));
+    }
+    if let (Some(label), Some(facts)) = (now, &report.to) {
+        say(label, pool(facts));
+    }
+    say("Since", since(report));
+    let reasons = wording::reasons(&report.reasons);
+    if !reasons.is_empty() {
+        say("Reason", reasons.join("\n"));
+    }
+    if report.upstream_rate.requests > 0 {
+        say("Upstream errors", wording::rate(report.upstream_rate));
+        say("Client errors", wording::rate(report.client_rate));
+    }
+    if let Some(threshold) = wording::threshold(report) {
+        say("Threshold", format!("{} errors above {threshold}", wording::watched_rate(report)));
+    }
+    fields
+}
+
+fn pool(facts: &PoolFacts) -> String {
+    let colour = match facts.name.as_slice() {
+        b"blue" => "🔵 ",
+        b"green" => "🟢 ",
+        _ => "",
+    };
+    let mut lines = vec![format!("{colour}{}", code(&facts.name, VALUE))];
+    if !facts.release.is_empty() {
+        lines.push(format!("release {}", code(&facts.release, VALUE)));
+    }
+    lines.extend(facts.addresses.iter().take(ADDRESSES).map(|address| code(address, VALUE)));
+    let more = facts.addresses.len().saturating_sub(ADDRESSES);
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines.join("\n")
+}
+
+/// In the reader's own time zone; Slack knows it.
+fn since(report: &Report) -> String {
+    let lasts = Millis(report.now_unix) - Millis(report.since_unix);
+    let date = date(report.since_unix);
+    if lasts < Millis::from_secs(1) { date } else { format!("{date}\n{} ago", wording::duration(lasts)) }
+}
+
+fn date(unix: u64) -> String {
+    let written = wording::rfc3339(unix);
+    format!("<!date^{}^{{date_num}} {{time_secs}}|{written}>", unix / 1000)
+}
+
+/// Requests that went wrong, as nginx would log them, in one code block.
+fn examples(samples: &[Sample]) -> Option<String> {
+    let lines: Vec<String> = samples.iter().take(SAMPLES).map(example).collect();
+    (!lines.is_empty()).then(|| format!("*Examples*\n```{}```", lines.join("\n")))
+}
+
+/// Two short lines fit a telephone better than a long one.
+fn example(sample: &Sample) -> String {
+    let list = |bytes: &[u8]| escaped_code(bytes, LINE);
+    // The query is gone already; that it stays away must not hang on one place.
+    let path = path_without_secrets(&sample.path);
+    format!(
+        "{} {} → {}\n  {} from {} in {} s",
+        escaped_code(&sample.method, VALUE),
+        escaped_code(path.as_bytes(), LINE),
+        sample.status,
+        list(&sample.upstream_status),
+        list(&sample.upstream_addr),
+        list(&sample.upstream_response_time),
+    )
+}
+
+/// Where the message comes from, and what a duplicate is recognised by.
+fn origin(report: &Report) -> String {
+    let (host, id) = (code(report.host.as_bytes(), VALUE), code(report.id.as_bytes(), LINE));
+    format!("host {host}  ·  incident {id}  ·  sent {}", date(report.now_unix))
+}
+
+/// A link to a web page; anything else is shown, not linked.
+fn runbook(url: &str) -> Option<String> {
+    if url.is_empty() {
+        return None;
+    }
+    if !url.starts_with("https://") && !url.starts_with("http://") {
+        return Some(format!("Runbook: {}", code(url.as_bytes(), LINE)));
+    }
+    let link: String = url.bytes().map(link_byte).collect();
+    (link.len() <= LINK).then(|| format!("<{link}|Open the runbook>"))
+}
+
+/// Bytes that would end the link, or that no URL may hold, are percent-encoded.
+fn link_byte(byte: u8) -> String {
+    match byte {
+        b'&' => "&amp;".to_owned(),
+        b'<' | b'>' | b'|' | b'"' | b'`' | b'\\' | b'^' | b'{' | b'}' => format!("%{byte:02X}"),
+        byte if byte.is_ascii_graphic() => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    }
+}
+
+fn code(bytes: &[u8], budget: usize) -> String {
+    let text = escaped_code(bytes, budget);
+    // Two backticks with nothing but blanks between them are no code span.
+    if text.trim().is_empty() { "–".to_owned() } else { format!("`{text}`") }
+}
+
+fn section(text: &str) -> Value {
+    json!({"type": "section", "text": mrkdwn(text)})
+}
+
+/// `verbatim`: names and bare URLs become no links.
+fn mrkdwn(text: &str) -> Value {
+    json!({"type": "mrkdwn", "text": text, "verbatim": true})
+}

@@ -1,0 +1,294 @@
+//! How often an upstream errs: fires against the full window, resolves with hysteresis and a hold.
+//!
+//! Errors are compared with a share of the *full* window even while it fills, so one error among the first ten requests is no
+//! alert and a total outage is one after the fifth failed request. Hysteresis alone would flap 328 times an hour at a true rate
+//! equal to the threshold; the hold of one whole window makes that one.
+
+use crate::rules::{ErrorRateRules, RateOf};
+use crate::units::Millis;
+use crate::window::{Counts, Period, Window};
+
+/// The shortest time that a rate must stay low before it counts as resolved.
+const HOLD: Millis = Millis::from_secs(10);
+
+/// A period says nothing with fewer requests, or fewer errors.
+const PERIOD_REQUESTS: u32 = 50;
+const PERIOD_ERRORS: u32 = 5;
+
+/// Without a request for this long nobody knows whether a firing rate still holds.
+const NO_DATA: Millis = Millis::from_secs(600);
+
+/// The judgement on the rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Level {
+    /// Below the threshold, as far as anyone can tell.
+    #[default]
+    Ok,
+    /// Above the threshold, and not yet resolved.
+    Firing,
+    /// It was firing when the traffic ended.
+    NoData,
+}
+
+/// The machine: fixed-size plain data; the counts are the [`Window`]'s and the [`Period`]'s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ErrorRate {
+    level: Level,
+    since: Millis,
+    /// The last request.
+    seen: Millis,
+    /// While firing: the rate is low, since then and since that many requests.
+    recovering: Option<(Millis, u64)>,
+}
+
+impl ErrorRate {
+    /// The judgement.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// When it began.
+    pub fn since(&self) -> Millis {
+        self.since
+    }
+
+    /// There are new requests.
+    pub fn note_traffic(&mut self, now: Millis) {
+        self.seen = now;
+    }
+
+    /// Judges the counts anew after a batch, a change of the rules, or a deadline. Returns the new level if it changed.
+    pub fn tick(&mut self, rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> Option<Level> {
+        let is_over = match self.level {
+            Level::Ok => return is_breached(rules, window, period, now).then(|| self.change(Level::Firing, now)),
+            // Whatever it is now, with traffic it is known again.
+            Level::NoData => return (self.seen > self.since).then(|| self.change(Level::Firing, now)),
+            Level::Firing if now >= self.seen + NO_DATA => return Some(self.change(Level::NoData, now)),
+            Level::Firing if !is_low(rules, window, period, now) => {
+                self.recovering = None;
+                false
+            }
+            Level::Firing => {
+                let (since, head) = *self.recovering.get_or_insert((now, window.head));
+                now >= since + hold(rules) && window.head >= head + u64::from(counted(rules, window))
+            }
+        };
+        is_over.then(|| self.change(Level::Ok, now))
+    }
+
+    /// When a further [`ErrorRate::tick`] without a request may change the level.
+    pub fn deadline(&self, rules: &ErrorRateRules, window: &Window) -> Option<Millis> {
+        let no_data = (self.level == Level::Firing).then_some(self.seen + NO_DATA);
+        let resolved = self.recovering.and_then(|(since, head)| {
+            (window.head >= head + u64::from(counted(rules, window))).then_some(since + hold(rules))
+        });
+        no_data.into_iter().chain(resolved).min()
+    }
+
+    fn change(&mut self, level: Level, now: Millis) -> Level {
+        *self = Self { level, since: now, seen: self.seen, recovering: None };
+        level
+    }
+}
+
+/// Above the threshold, by any window that is asked for.
+fn is_breached(rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> bool {
+    let errors = errors_of(rules, &window.counts());
+    let by_count = rules.window > 0 && rules.threshold.is_exceeded_by(errors.into(), window.size.into());
+    let by_time = period.counts(now).is_some_and(|counts| {
+        let errors = errors_of(rules, &counts);
+        counts.requests >= PERIOD_REQUESTS
+            && errors >= PERIOD_ERRORS
+            && rules.threshold.is_exceeded_by(errors.into(), counts.requests.into())
+    });
+    by_count || by_time
+}
+
+/// Below the resolve ratio, by every window that is asked for.
+fn is_low(rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> bool {
+    // With a resolve ratio of nothing, a window without any error is the best there can be.
+    let low = |errors: u32, requests: u32| errors == 0 || rules.resolve.is_above(errors.into(), requests.into());
+    let by_count = rules.window == 0 || low(errors_of(rules, &window.counts()), window.size);
+    by_count && period.counts(now).is_none_or(|counts| low(errors_of(rules, &counts), counts.requests))
+}
+
+fn errors_of(rules: &ErrorRateRules, counts: &Counts) -> u32 {
+    match rules.of {
+        RateOf::Upstream => counts.upstream_errors,
+        RateOf::Client => counts.client_errors,
+    }
+}
+
+/// So many new requests must stay low before it is over: a whole window.
+fn counted(rules: &ErrorRateRules, window: &Window) -> u32 {
+    if rules.window == 0 { 0 } else { window.size }
+}
+
+/// So long must it stay low: a whole period.
+fn hold(rules: &ErrorRateRules) -> Millis {
+    HOLD.max(rules.period)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Ratio;
+    use crate::window::{Entry, Ring, WORDS};
+
+    struct Upstream {
+        machine: ErrorRate,
+        rules: ErrorRateRules,
+        window: Window,
+        period: Period,
+        ring: Box<Ring>,
+        now: Millis,
+        changes: Vec<Level>,
+    }
+
+    impl Upstream {
+        fn new() -> Self {
+            let ring = vec![0; WORDS].into_boxed_slice().try_into().expect("the ring's length");
+            let rules = ErrorRateRules::default();
+            let window = Window::new(rules.window);
+            let period = Period::default();
+            Self {
+                machine: ErrorRate::default(),
+                rules,
+                window,
+                period,
+                ring,
+                now: Millis(50_000),
+                changes: Vec::new(),
+            }
+        }
+
+        fn requests(&mut self, count: usize, error: bool, apart: Millis) {
+            for _ in 0..count {
+                self.now = self.now + apart;
+                let entry = Entry { upstream_error: error, client_error: false };
+                self.window.push(&mut self.ring, entry);
+                self.period.push(entry, self.now);
+                self.machine.note_traffic(self.now);
+                self.tick();
+            }
+        }
+    }
+
+    impl Upstream {
+        fn tick(&mut self) {
+            self.changes.extend(self.machine.tick(&self.rules, &self.window, &self.period, self.now));
+        }
+
+        /// No request, but the clock at every deadline.
+        fn silence(&mut self, span: Millis) {
+            let until = self.now + span;
+            while let Some(due) = self.machine.deadline(&self.rules, &self.window).filter(|&due| due <= until) {
+                let before = self.changes.len();
+                self.now = due;
+                self.tick();
+                assert!(
+                    self.changes.len() > before,
+                    "a deadline that changes nothing would be waited for again and again"
+                );
+            }
+            self.now = until;
+        }
+    }
+
+    #[test]
+    fn a_total_outage_fires_with_the_fifth_failed_request() {
+        let mut upstream = Upstream::new();
+        upstream.requests(4, true, Millis(10));
+        assert_eq!(upstream.changes, []);
+        upstream.requests(1, true, Millis(10));
+        assert_eq!(upstream.changes, [Level::Firing]);
+    }
+
+    #[test]
+    fn one_error_among_the_first_ten_requests_is_no_alert() {
+        let mut upstream = Upstream::new();
+        upstream.requests(9, false, Millis(10));
+        upstream.requests(1, true, Millis(10));
+        assert_eq!(upstream.changes, []);
+    }
+
+    #[test]
+    fn a_low_rate_resolves_after_a_whole_window_and_the_hold() {
+        let mut upstream = Upstream::new();
+        upstream.requests(5, true, Millis(10));
+        // 199 requests leave one error in the window, which is low. From there a whole window must pass.
+        upstream.requests(199, false, Millis(10));
+        upstream.requests(200, false, Millis(10));
+        assert_eq!(upstream.changes, [Level::Firing]);
+        let hold_ends = upstream.machine.deadline(&upstream.rules, &upstream.window).expect("only time is missing");
+        upstream.now = hold_ends - Millis(1);
+        upstream.tick();
+        assert_eq!(upstream.changes, [Level::Firing]);
+        upstream.now = hold_ends;
+        upstream.tick();
+        assert_eq!(upstream.changes, [Level::Firing, Level::Ok]);
+    }
+
+    #[test]
+    fn errors_during_the_hold_start_it_again() {
+        let mut upstream = Upstream::new();
+        upstream.requests(5, true, Millis(100));
+        for _ in 0..20 {
+            upstream.requests(190, false, Millis(100));
+            upstream.requests(3, true, Millis(100));
+        }
+        assert_eq!(upstream.changes, [Level::Firing]);
+    }
+
+    #[test]
+    fn traffic_that_ends_while_firing_is_no_data_and_never_a_recovery() {
+        let mut upstream = Upstream::new();
+        upstream.requests(5, true, Millis(10));
+        upstream.silence(Millis::from_secs(3600));
+        assert_eq!(upstream.changes, [Level::Firing, Level::NoData]);
+        upstream.requests(1, true, Millis(10));
+        assert_eq!(upstream.changes, [Level::Firing, Level::NoData, Level::Firing]);
+    }
+
+    #[test]
+    fn a_period_fires_by_the_share_of_what_it_saw_and_resolves_after_itself() {
+        let mut upstream = Upstream::new();
+        upstream.rules = ErrorRateRules { window: 0, period: Millis::from_secs(60), ..upstream.rules };
+        upstream.period.set_span(upstream.rules.period);
+        // Ten errors in forty requests say nothing yet.
+        upstream.requests(30, false, Millis(100));
+        upstream.requests(10, true, Millis(100));
+        assert_eq!(upstream.changes, []);
+        upstream.requests(10, false, Millis(100));
+        assert_eq!(upstream.changes, [Level::Firing]);
+        upstream.requests(1100, false, Millis(100));
+        assert_eq!(upstream.changes, [Level::Firing]);
+        upstream.requests(200, false, Millis(100));
+        assert_eq!(upstream.changes, [Level::Firing, Level::Ok]);
+    }
+
+    #[test]
+    fn an_hour_at_the_threshold_is_two_messages_at_most() {
+        // Fifty requests a second of which a fiftieth fails, at random: a fixed sequence of a linear generator.
+        let mut upstream = Upstream::new();
+        let mut state = 1_u64;
+        for _ in 0..180_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            upstream.requests(1, (state >> 33) % 50 == 0, Millis(20));
+        }
+        assert!(upstream.changes.len() <= 2, "{:?}", upstream.changes);
+    }
+
+    #[test]
+    fn a_threshold_of_nothing_fires_at_the_first_error_and_can_resolve() {
+        let mut upstream = Upstream::new();
+        upstream.rules.threshold = Ratio::default();
+        upstream.rules.resolve = Ratio::default();
+        upstream.requests(1, true, Millis(100));
+        assert_eq!(upstream.changes, [Level::Firing]);
+        upstream.requests(401, false, Millis(100));
+        assert_eq!(upstream.changes, [Level::Firing, Level::Ok]);
+    }
+}

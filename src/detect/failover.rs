@@ -1,0 +1,810 @@
+//! Which pool serves: one state per upstream, quick to leave, slow to return, and never moved by a stale finisher.
+//!
+//! Evidence is an *ok* answer of a pool, ordered by the moment its peer was chosen. Answers chosen before the current state
+//! began (the fence) are finishers of the past and prove nothing about the present.
+//!
+//! * **Leave at once** when nginx itself refuses to ask the current pool and another pool answered instead.
+//! * **Leave fast** when another pool's answers stand uncontradicted: for `confirm`, or [`MANY`] of them in a row.
+//! * **Return slowly** to the expected pool: it must have four fifths of the answers over a span longer than nginx's probing
+//!   rhythm. Slowly, too, a pool takes over that prevails although the current one still answers now and then.
+//! * **Mixed** when no pool prevails for that long.
+//! * **Down** when no pool answers.
+
+use crate::detect::shares::Shares;
+use crate::pools::{Expected, MAX_POOLS, PoolId};
+use crate::rules::Rules;
+use crate::units::Millis;
+
+/// So many uncontradicted answers (or failures) in a row need no further patience than [`SETTLE`].
+const MANY: u32 = 32;
+
+/// Long enough for every worker's observer to have folded what its requests saw; they sleep at most 10 ms under load.
+const SETTLE: Millis = Millis(25);
+
+/// The fewest answers that prove a return.
+const RETURN_ANSWERS: u32 = 5;
+
+/// The fewest failed requests in a row that prove an outage.
+const DOWN_FAILURES: u32 = 3;
+
+/// The longest that an outage or its end is held back for confirmation.
+const DOWN_CONFIRM: Millis = Millis(1000);
+
+/// The shortest span over which a return must prevail.
+const RETURN_SPAN: Millis = Millis::from_secs(10);
+
+/// The longest span over which shares are looked at, however slow the pools are.
+const LONGEST_SPAN: Millis = Millis::from_secs(60);
+
+/// Shares are looked at this often, under traffic.
+const LOOK_EVERY: Millis = Millis(100);
+
+/// A span is looked at in so many parts: what holds for each of them is no passing transition.
+const PARTS: u64 = 4;
+
+/// The fewest answers in a part that say anything about shares.
+const PART_ANSWERS: u64 = 3;
+
+/// Response times remembered per pool.
+const TIMES: usize = 21;
+
+/// Response times above this count as this.
+const LONGEST_TIME: u16 = 30_000;
+
+/// Who serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, u8)]
+pub enum Serving {
+    /// Nothing has answered yet.
+    #[default]
+    Unknown,
+    /// This pool.
+    Pool(PoolId),
+    /// Several pools share the traffic.
+    Mixed,
+    /// Nobody.
+    Down,
+}
+
+impl Serving {
+    /// Distinct values of [`Serving::index`].
+    pub const COUNT: usize = MAX_POOLS + 3;
+
+    /// A small number per state, to keep things per state in arrays.
+    pub fn index(self) -> usize {
+        match self {
+            Self::Pool(id) => usize::from(id).min(MAX_POOLS - 1),
+            Self::Unknown => MAX_POOLS,
+            Self::Mixed => MAX_POOLS + 1,
+            Self::Down => MAX_POOLS + 2,
+        }
+    }
+}
+
+/// What one finished request says about who serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// The pool that answered; `None`: every attempt failed.
+    pub answered: Option<PoolId>,
+    /// When the last attempt's peer was chosen.
+    pub start: Millis,
+    /// Of the answer: milliseconds from choosing the peer to the response header.
+    pub to_header: u32,
+    /// Pools that nginx refuses to ask, in all workers; a bit per pool.
+    pub unusable: u8,
+    /// nginx found no server usable at all, in a peer table that all workers share.
+    pub exhausted: bool,
+}
+
+/// A change of state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The state that ended.
+    pub from: Serving,
+    /// The state that holds now.
+    pub to: Serving,
+    /// When it began to hold, which is before it was certain.
+    pub since: Millis,
+}
+
+/// Uncontradicted evidence in a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+struct Run {
+    first: Millis,
+    last: Millis,
+    count: u32,
+}
+
+impl Run {
+    fn extend(&mut self, start: Millis) {
+        self.first = if self.count == 0 { start } else { self.first.min(start) };
+        self.last = self.last.max(start);
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// Evidence for the contrary that started at `start`: what is not younger no longer counts.
+    fn contradict(&mut self, start: Millis) {
+        if start >= self.last {
+            *self = Self::default();
+        } else if start >= self.first {
+            (self.first, self.count) = (start + Millis(1), 1);
+        }
+    }
+
+    /// When the run is certain, if nothing contradicts it until then.
+    fn certain_at(&self, least: u32, confirm: Millis, slack: Millis) -> Option<Millis> {
+        match self.count {
+            0 => None,
+            count if count < least => None,
+            count if count >= MANY => Some(self.first + SETTLE.max(slack).min(confirm.max(slack))),
+            _ => Some(self.first + confirm.max(slack)),
+        }
+    }
+}
+
+/// The machine: fixed-size plain data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Failover {
+    serving: Serving,
+    /// When the state began; answers of other pools chosen before prove nothing.
+    fence: Millis,
+    /// The latest start of an answer of the state's own pool.
+    stood: Millis,
+    /// The latest start of any answer.
+    answered: Millis,
+    /// When shares were last looked at.
+    looked: Millis,
+    /// The latest start of another pool's answer.
+    contradicted: Millis,
+    /// Per pool: answers that the state's own pool has not contradicted.
+    challenges: [Run; MAX_POOLS],
+    /// Requests in a row that no pool answered.
+    failures: Run,
+    shares: Shares,
+    times: [[u16; TIMES]; MAX_POOLS],
+    time_counts: [u32; MAX_POOLS],
+}
+
+impl Default for Failover {
+    fn default() -> Self {
+        Self {
+            serving: Serving::Unknown,
+            fence: Millis::ZERO,
+            stood: Millis::ZERO,
+            answered: Millis::ZERO,
+            looked: Millis::ZERO,
+            contradicted: Millis::ZERO,
+            challenges: [Run::default(); MAX_POOLS],
+            failures: Run::default(),
+            shares: Shares::new(RETURN_SPAN),
+            times: [[0; TIMES]; MAX_POOLS],
+            time_counts: [0; MAX_POOLS],
+        }
+    }
+}
+
+impl Failover {
+    /// Who serves now.
+    pub fn serving(&self) -> Serving {
+        self.serving
+    }
+
+    /// When that began.
+    pub fn since(&self) -> Millis {
+        self.fence
+    }
+
+    /// Takes changed rules; the state stays.
+    pub fn set_rules(&mut self, rules: &Rules) {
+        self.shares.set_span(return_span(rules));
+    }
+
+    /// The operator chose another expected pool: from now on only new answers say who serves.
+    pub fn expect_anew(&mut self, now: Millis) {
+        self.enter(Serving::Unknown, now);
+    }
+
+    /// Takes one request's evidence. At most one change comes of it: the one that needs no patience.
+    pub fn fold(&mut self, seen: &Evidence, expected: Expected) -> Option<Change> {
+        match seen.answered {
+            Some(pool) => self.fold_answer(pool, seen, expected),
+            None => self.fold_failure(seen),
+        }
+    }
+
+    /// Changes the state if what was seen so far is certain at `now`.
+    pub fn tick(&mut self, rules: &Rules, expected: Expected, now: Millis) -> Option<Change> {
+        if let Some(since) = self.down_at(rules).filter(|&(due, _)| due <= now).map(|(_, since)| since) {
+            return Some(self.change(Serving::Down, since));
+        }
+        if now >= self.looked + LOOK_EVERY {
+            self.looked = now;
+            if let Some((to, since)) = self.by_share(rules, expected, now) {
+                return Some(self.change(to, since));
+            }
+        }
+        let (due, to, since) = self.next_pool(rules, expected)?;
+        if self.serving == Serving::Down && due <= now && !self.answers_outweigh_failures() {
+            (self.challenges, self.failures) = ([Run::default(); MAX_POOLS], Run::default());
+            return None;
+        }
+        (due <= now).then(|| self.change(to, since))
+    }
+
+    /// When [`Failover::tick`] may next have something to do without a further request.
+    pub fn deadline(&self, rules: &Rules, expected: Expected) -> Option<Millis> {
+        let down = self.down_at(rules).map(|(due, _)| due);
+        let pool = self.next_pool(rules, expected).map(|(due, _, _)| due);
+        down.into_iter().chain(pool).min()
+    }
+
+    fn fold_answer(&mut self, pool: PoolId, seen: &Evidence, expected: Expected) -> Option<Change> {
+        let own = self.own_pool(expected) == Some(pool);
+        if seen.start < self.fence || (seen.start == self.fence && !own) {
+            return None;
+        }
+        self.answered = self.answered.max(seen.start);
+        if self.serving != Serving::Down {
+            self.failures.contradict(seen.start);
+        } else if self.challenges.iter().all(|run| run.count == 0) {
+            // The first answer in an outage: from here answers and failures are weighed.
+            self.failures = Run::default();
+        }
+        self.shares.count(pool, seen.start);
+        self.remember_time(pool, seen.to_header);
+        if expected == Expected::Several {
+            return match self.serving {
+                Serving::Mixed => None,
+                Serving::Down => self.challenge(pool, seen, expected),
+                _ => Some(self.change(Serving::Mixed, seen.start)),
+            };
+        }
+        if self.serving == Serving::Mixed {
+            for (_, other) in self.challenges.iter_mut().enumerate().filter(|(other, _)| *other != usize::from(pool)) {
+                other.contradict(seen.start);
+            }
+        }
+        if !own {
+            // Under load the two pools' answers start in the same millisecond: no challenge, but shares to be looked at.
+            self.contradicted = self.contradicted.max(seen.start);
+            return self.challenge(pool, seen, expected);
+        }
+        self.stood = self.stood.max(seen.start);
+        for challenge in &mut self.challenges {
+            challenge.contradict(seen.start);
+        }
+        match self.serving {
+            Serving::Unknown => Some(self.change(Serving::Pool(pool), seen.start)),
+            _ => None,
+        }
+    }
+
+    /// Another pool than the state's own answered.
+    fn challenge(&mut self, pool: PoolId, seen: &Evidence, expected: Expected) -> Option<Change> {
+        if seen.start <= self.stood {
+            return None;
+        }
+        self.challenges.get_mut(usize::from(pool))?.extend(seen.start);
+        let given_up = self.own_pool(expected).is_some_and(|own| seen.unusable & (1 << own) != 0);
+        given_up.then(|| self.change(Serving::Pool(pool), seen.start))
+    }
+
+    fn fold_failure(&mut self, seen: &Evidence) -> Option<Change> {
+        if self.serving == Serving::Down {
+            // Weighed against the answers when these are due to end the outage.
+            self.failures.extend(seen.start);
+            return None;
+        }
+        if seen.start < self.fence || seen.start <= self.answered {
+            return None;
+        }
+        self.failures.extend(seen.start);
+        if seen.exhausted {
+            return Some(self.change(Serving::Down, self.failures.first));
+        }
+        None
+    }
+
+    /// When, and since when, the upstream counts as down.
+    fn down_at(&self, rules: &Rules) -> Option<(Millis, Millis)> {
+        if self.serving == Serving::Down {
+            return None;
+        }
+        let slack = (0..MAX_POOLS).map(|pool| self.slack(pool)).max().unwrap_or_default();
+        let due = self.failures.certain_at(DOWN_FAILURES, confirm(rules).min(DOWN_CONFIRM), slack)?;
+        Some((due, self.failures.first))
+    }
+
+    /// The best challenger, when it is certain, and since when it serves.
+    fn next_pool(&self, rules: &Rules, expected: Expected) -> Option<(Millis, Serving, Millis)> {
+        let candidates = self.challenges.iter().enumerate().filter_map(|(pool, run)| {
+            let due = self.due(pool, run, rules, expected)?;
+            let to = if expected == Expected::Several { Serving::Mixed } else { Serving::Pool(pool as PoolId) };
+            Some((due, to, run.first))
+        });
+        candidates.min_by_key(|&(due, _, since)| (due, since))
+    }
+
+    fn due(&self, pool: usize, run: &Run, rules: &Rules, expected: Expected) -> Option<Millis> {
+        let own = self.own_pool(expected).map(usize::from);
+        let slack = self.slack(pool).max(own.map_or(Millis::ZERO, |own| self.slack(own)));
+        if self.serving == Serving::Down {
+            return run.certain_at(1, confirm(rules).min(DOWN_CONFIRM), slack);
+        }
+        let is_expected = matches!(expected, Expected::Pool(expected) if usize::from(expected) == pool);
+        let slowly = self.serving == Serving::Mixed || (is_expected && self.serving != Serving::Unknown);
+        if !slowly {
+            return run.certain_at(1, confirm(rules), slack);
+        }
+        // With less traffic than this a span says little, and the next answer decides.
+        (run.count >= RETURN_ANSWERS).then(|| self.fence.max(run.first) + return_span(rules).max(slack))
+    }
+
+    /// Under traffic shares decide: who prevails over the whole span, or that nobody does. Looked at with each batch, since
+    /// without traffic no share changes for the better.
+    fn by_share(&self, rules: &Rules, expected: Expected, now: Millis) -> Option<(Serving, Millis)> {
+        let Expected::Pool(expected) = expected else { return None };
+        let own = match self.serving {
+            Serving::Pool(own) => Some(own),
+            Serving::Mixed => None,
+            Serving::Unknown | Serving::Down => return None,
+        };
+        // While only the state's own pool answers there is nothing to look at.
+        if self.challenges.iter().all(|run| run.count == 0) && self.contradicted + LONGEST_SPAN < now {
+            return None;
+        }
+        let slack = (0..MAX_POOLS).map(|pool| self.slack(pool)).max().unwrap_or_default();
+        let span = return_span(rules).max(slack).min(LONGEST_SPAN);
+        let begin = now - span;
+        if begin < self.fence {
+            return None;
+        }
+        let part = |index: u64| begin + Millis(span.0 * index / PARTS);
+        let share = |pool, index| self.shares.over(pool, part(index), part(index + 1));
+        let others = (0..MAX_POOLS as PoolId).filter(|&pool| Some(pool) != own);
+        for pool in others {
+            let whole = self.shares.over(pool, begin, now);
+            // The expected pool was there all along if nginx goes back to it; a burst after a silence was not.
+            let returns = pool == expected && whole.prevails(u64::from(RETURN_ANSWERS)) && share(pool, 0).of > 0;
+            if returns || (0..PARTS).all(|index| share(pool, index).prevails(PART_ANSWERS)) {
+                let since =
+                    self.challenges.get(usize::from(pool)).filter(|run| run.count > 0).map_or(begin, |run| run.first);
+                return Some((Serving::Pool(pool), since));
+            }
+        }
+        let nobody_prevails = |index| {
+            let any = (0..MAX_POOLS as PoolId).any(|pool| share(pool, index).prevails(0));
+            share(0, index).all >= PART_ANSWERS && !any
+        };
+        (own.is_some() && (0..PARTS).all(nobody_prevails)).then_some((Serving::Mixed, begin))
+    }
+
+    /// An outage ends when more requests are answered than not, since one of them was.
+    fn answers_outweigh_failures(&self) -> bool {
+        self.challenges.iter().map(|run| run.count).sum::<u32>() > self.failures.count
+    }
+
+    /// The pool whose answers confirm the state; before the first answer that is the expected one.
+    fn own_pool(&self, expected: Expected) -> Option<PoolId> {
+        match (self.serving, expected) {
+            (Serving::Pool(own), _) | (Serving::Unknown, Expected::Pool(own)) => Some(own),
+            _ => None,
+        }
+    }
+
+    fn change(&mut self, to: Serving, since: Millis) -> Change {
+        let change = Change { from: self.serving, to, since };
+        self.enter(to, since);
+        change
+    }
+
+    fn enter(&mut self, to: Serving, since: Millis) {
+        self.serving = to;
+        self.fence = since;
+        self.stood = since;
+        self.challenges = [Run::default(); MAX_POOLS];
+        self.failures = Run::default();
+    }
+
+    /// Twice the pool's median time to header: a fast pool's answers must not outrun a slow pool's.
+    fn slack(&self, pool: usize) -> Millis {
+        let Some((times, &count)) = self.times.get(pool).zip(self.time_counts.get(pool)) else { return Millis::ZERO };
+        let mut times = *times;
+        let known = &mut times[..(count as usize).min(TIMES)];
+        known.sort_unstable();
+        known.get(known.len() / 2).map_or(Millis::ZERO, |&median| Millis(u64::from(median)).times(2))
+    }
+
+    fn remember_time(&mut self, pool: PoolId, to_header: u32) {
+        let pool = usize::from(pool);
+        if let (Some(times), Some(count)) = (self.times.get_mut(pool), self.time_counts.get_mut(pool)) {
+            times[*count as usize % TIMES] = to_header.min(u32::from(LONGEST_TIME)) as u16;
+            // Beyond the first round only the place matters, so the count may go round as well.
+            *count = if *count as usize >= 2 * TIMES - 1 { TIMES as u32 } else { *count + 1 };
+        }
+    }
+}
+
+fn confirm(rules: &Rules) -> Millis {
+    rules.failover.unwrap_or(Millis::NEVER)
+}
+
+/// Longer than nginx's probing rhythm: one probe per `fail_timeout` must not look like a return.
+fn return_span(rules: &Rules) -> Millis {
+    RETURN_SPAN.max(Millis(rules.fail_timeout.0 / 2 * 3) + Millis(1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLUE: PoolId = 0;
+    const GREEN: PoolId = 1;
+
+    /// One upstream whose expected pool is blue, with a clock that the test moves.
+    struct Upstream {
+        machine: Failover,
+        rules: Rules,
+        now: Millis,
+        changes: Vec<(Serving, Serving)>,
+    }
+
+    impl Upstream {
+        fn new() -> Self {
+            let rules = Rules { fail_timeout: Millis::from_secs(2), ..Rules::default() };
+            let mut machine = Failover::default();
+            machine.set_rules(&rules);
+            Self { machine, rules, now: Millis(100_000), changes: Vec::new() }
+        }
+
+        fn serving(pool: PoolId) -> Self {
+            let mut upstream = Self::new();
+            upstream.answer(pool, 1);
+            upstream.wait(60_000);
+            upstream.changes.clear();
+            upstream
+        }
+
+        fn note(&mut self, change: Option<Change>) {
+            self.changes.extend(change.map(|change| (change.from, change.to)));
+        }
+
+        fn see(&mut self, evidence: Evidence) {
+            let change = self.machine.fold(&evidence, Expected::Pool(BLUE));
+            self.note(change);
+            let change = self.machine.tick(&self.rules, Expected::Pool(BLUE), self.now);
+            self.note(change);
+        }
+
+        /// An answer that took `took` milliseconds, ending now.
+        fn answer(&mut self, pool: PoolId, took: u64) {
+            let start = self.now - Millis(took);
+            self.see(Evidence { answered: Some(pool), start, to_header: took as u32, ..Evidence::default() });
+        }
+
+        fn fail(&mut self) {
+            self.see(Evidence { start: self.now, ..Evidence::default() });
+        }
+
+        fn wait(&mut self, millis: u64) {
+            for _ in 0..millis {
+                self.now = self.now + Millis(1);
+                let change = self.machine.tick(&self.rules, Expected::Pool(BLUE), self.now);
+                self.note(change);
+            }
+        }
+    }
+
+    #[test]
+    fn the_expected_pool_is_taken_for_serving_with_its_first_answer() {
+        let mut upstream = Upstream::new();
+        upstream.answer(BLUE, 1);
+        assert_eq!(upstream.changes, [(Serving::Unknown, Serving::Pool(BLUE))]);
+    }
+
+    #[test]
+    fn a_backup_that_answers_once_uncontradicted_is_a_failover_after_confirm() {
+        let mut upstream = Upstream::serving(BLUE);
+        upstream.answer(GREEN, 0);
+        upstream.wait(999);
+        assert_eq!(upstream.changes, []);
+        upstream.wait(1);
+        assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
+    }
+
+    #[test]
+    fn a_later_answer_of_the_primary_contradicts_the_backup() {
+        let mut upstream = Upstream::serving(BLUE);
+        for _ in 0..100 {
+            upstream.answer(GREEN, 1);
+            upstream.wait(10);
+            upstream.answer(BLUE, 1);
+            upstream.wait(10);
+        }
+        upstream.wait(5000);
+        assert_eq!(upstream.changes, []);
+    }
+
+    #[test]
+    fn an_earlier_answer_of_the_primary_that_ends_later_contradicts_nothing() {
+        let mut upstream = Upstream::serving(BLUE);
+        upstream.wait(500);
+        upstream.answer(GREEN, 0);
+        upstream.wait(300);
+        upstream.answer(BLUE, 310);
+        upstream.wait(700);
+        assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
+    }
+
+    #[test]
+    fn many_answers_in_a_row_need_no_confirmation() {
+        let mut upstream = Upstream::serving(BLUE);
+        for _ in 0..40 {
+            upstream.answer(GREEN, 0);
+            upstream.wait(1);
+        }
+        assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
+    }
+
+    #[test]
+    fn nginx_refusing_to_ask_the_primary_is_a_failover_at_once() {
+        let mut upstream = Upstream::serving(BLUE);
+        let start = upstream.now;
+        upstream.see(Evidence { answered: Some(GREEN), start, unusable: 1 << BLUE, ..Evidence::default() });
+        assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
+    }
+
+    #[test]
+    fn a_stale_finisher_of_the_old_pool_proves_nothing() {
+        let mut upstream = Upstream::serving(BLUE);
+        upstream.answer(GREEN, 0);
+        upstream.wait(1000);
+        upstream.changes.clear();
+        for _ in 0..60 {
+            upstream.wait(500);
+            upstream.answer(BLUE, 40_000);
+            upstream.answer(GREEN, 1);
+        }
+        assert_eq!(upstream.changes, []);
+    }
+
+    #[test]
+    fn a_probe_per_fail_timeout_is_no_recovery() {
+        let mut upstream = Upstream::serving(BLUE);
+        upstream.answer(GREEN, 0);
+        upstream.wait(1000);
+        upstream.changes.clear();
+        for _ in 0..30 {
+            upstream.answer(BLUE, 1);
+            for _ in 0..20 {
+                upstream.wait(100);
+                upstream.answer(GREEN, 1);
+            }
+        }
+        assert_eq!(upstream.changes, []);
+    }
+
+    #[test]
+    fn the_primary_is_back_when_it_answers_everything_for_the_return_span() {
+        let mut upstream = Upstream::serving(BLUE);
+        upstream.answer(GREEN, 0);
+        upstream.wait(30_000);
+        upstream.changes.clear();
+        let mut waited = 0;
+        while upstream.changes.is_empty() && waited < 60_000 {
+            upstream.wait(100);
+            upstream.answer(BLUE, 1);
+            waited += 100;
+        }
+        assert_eq!(upstream.changes, [(Serving::Pool(GREEN), Serving::Pool(BLUE))]);
+        assert!((7_000..=11_000).contains(&waited), "came after {waited} ms");
+    }
+
+    #[test]
+    fn at_low_traffic_five_answers_over_the_return_span_are_a_recovery_without_a_further_request() {
+        let mut upstream = Upstream::serving(BLUE);
+        upstream.answer(GREEN, 0);
+        upstream.wait(30_000);
+        upstream.changes.clear();
+        for _ in 0..4 {
+            upstream.answer(BLUE, 1);
+            upstream.wait(5000);
+        }
+        assert_eq!(upstream.changes, []);
+        upstream.answer(BLUE, 1);
+        assert_eq!(upstream.changes, [(Serving::Pool(GREEN), Serving::Pool(BLUE))]);
+    }
+
+    #[test]
+    fn three_failed_requests_without_an_answer_are_an_outage() {
+        let mut upstream = Upstream::serving(BLUE);
+        upstream.fail();
+        upstream.wait(10);
+        upstream.fail();
+        upstream.wait(3000);
+        assert_eq!(upstream.changes, []);
+        upstream.fail();
+        assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Down)]);
+    }
+
+    #[test]
+    fn an_exhausted_upstream_is_down_at_once() {
+        let mut upstream = Upstream::serving(BLUE);
+        let start = upstream.now;
+        upstream.see(Evidence { start, exhausted: true, ..Evidence::default() });
+        assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Down)]);
+    }
+
+    #[test]
+    fn every_second_request_failing_is_no_outage() {
+        let mut upstream = Upstream::serving(BLUE);
+        for _ in 0..1000 {
+            upstream.fail();
+            upstream.wait(5);
+            upstream.answer(BLUE, 1);
+            upstream.wait(5);
+        }
+        assert_eq!(upstream.changes, []);
+    }
+
+    #[test]
+    fn an_outage_ends_with_an_answer_that_no_failure_contradicts() {
+        let mut upstream = Upstream::serving(BLUE);
+        for _ in 0..3 {
+            upstream.fail();
+            upstream.wait(1000);
+        }
+        upstream.changes.clear();
+        upstream.answer(GREEN, 0);
+        upstream.wait(100);
+        upstream.fail();
+        upstream.wait(2000);
+        assert_eq!(upstream.changes, []);
+        upstream.answer(GREEN, 0);
+        upstream.wait(1000);
+        assert_eq!(upstream.changes, [(Serving::Down, Serving::Pool(GREEN))]);
+    }
+
+    #[test]
+    fn an_outage_ends_although_some_requests_still_fail() {
+        let mut upstream = Upstream::serving(BLUE);
+        for _ in 0..3 {
+            upstream.fail();
+            upstream.wait(1000);
+        }
+        upstream.changes.clear();
+        for _ in 0..100 {
+            for _ in 0..4 {
+                upstream.answer(BLUE, 0);
+                upstream.wait(10);
+            }
+            upstream.fail();
+            upstream.wait(10);
+        }
+        assert_eq!(upstream.changes, [(Serving::Down, Serving::Pool(BLUE))]);
+    }
+
+    #[test]
+    fn an_outage_goes_on_while_most_requests_fail() {
+        let mut upstream = Upstream::serving(BLUE);
+        for _ in 0..3 {
+            upstream.fail();
+            upstream.wait(1000);
+        }
+        upstream.changes.clear();
+        for _ in 0..100 {
+            upstream.answer(BLUE, 0);
+            for _ in 0..4 {
+                upstream.wait(10);
+                upstream.fail();
+            }
+        }
+        assert_eq!(upstream.changes, []);
+    }
+
+    #[test]
+    fn a_primary_that_nginx_has_given_up_before_its_first_answer_is_a_failover_at_once() {
+        let mut upstream = Upstream::new();
+        let start = upstream.now;
+        upstream.see(Evidence { answered: Some(GREEN), start, unusable: 1 << BLUE, ..Evidence::default() });
+        assert_eq!(upstream.changes, [(Serving::Unknown, Serving::Pool(GREEN))]);
+    }
+
+    #[test]
+    fn a_fast_backup_does_not_outrun_a_slow_primary() {
+        let mut upstream = Upstream::new();
+        for _ in 0..21 {
+            upstream.wait(5000);
+            upstream.answer(BLUE, 5000);
+        }
+        upstream.changes.clear();
+        // Ten requests a second; each hundredth fails at blue at once and is answered by green.
+        for index in 0..6000 {
+            if index % 100 == 0 {
+                upstream.answer(GREEN, 0);
+            }
+            upstream.wait(100);
+            if index % 100 != 50 {
+                upstream.answer(BLUE, 5000);
+            }
+        }
+        assert_eq!(upstream.changes, []);
+    }
+
+    /// So many requests, of which every `of`-th is answered by the other pool.
+    fn every(upstream: &mut Upstream, of: u64, other: PoolId, own: PoolId, count: u64) {
+        for index in 0..count {
+            upstream.answer(if index % of == 0 { other } else { own }, 0);
+            upstream.wait(20);
+        }
+    }
+
+    #[test]
+    fn a_primary_that_keeps_four_fifths_of_the_answers_keeps_the_state() {
+        let mut upstream = Upstream::serving(BLUE);
+        every(&mut upstream, 6, GREEN, BLUE, 3000);
+        assert_eq!(upstream.changes, []);
+    }
+
+    #[test]
+    fn half_of_the_answers_each_is_mixed_after_the_span_and_once() {
+        let mut upstream = Upstream::serving(BLUE);
+        every(&mut upstream, 2, GREEN, BLUE, 3000);
+        assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Mixed)]);
+    }
+
+    #[test]
+    fn half_of_the_answers_each_is_mixed_under_load_too() {
+        let mut upstream = Upstream::serving(BLUE);
+        for _ in 0..12_000 {
+            for pool in [BLUE, GREEN, BLUE, GREEN] {
+                upstream.answer(pool, 0);
+            }
+            upstream.wait(1);
+        }
+        assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Mixed)]);
+    }
+
+    #[test]
+    fn a_backup_that_prevails_although_the_primary_answers_now_and_then_takes_over() {
+        let mut upstream = Upstream::serving(BLUE);
+        every(&mut upstream, 10, BLUE, GREEN, 3000);
+        assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
+    }
+
+    #[test]
+    fn mixed_ends_when_one_pool_prevails_again() {
+        for winner in [BLUE, GREEN] {
+            let mut upstream = Upstream::serving(BLUE);
+            every(&mut upstream, 2, GREEN, BLUE, 1500);
+            upstream.changes.clear();
+            every(&mut upstream, 20, 1 - winner, winner, 1500);
+            assert_eq!(upstream.changes, [(Serving::Mixed, Serving::Pool(winner))]);
+        }
+    }
+
+    #[test]
+    fn a_failover_and_its_end_are_never_mixed_on_the_way() {
+        let mut upstream = Upstream::serving(BLUE);
+        every(&mut upstream, 1, GREEN, BLUE, 1000);
+        every(&mut upstream, 1, BLUE, GREEN, 1000);
+        let expected = [(Serving::Pool(BLUE), Serving::Pool(GREEN)), (Serving::Pool(GREEN), Serving::Pool(BLUE))];
+        assert_eq!(upstream.changes, expected);
+    }
+
+    #[test]
+    fn pools_that_serve_together_by_configuration_are_mixed_and_never_a_failover() {
+        let mut machine = Failover::default();
+        let rules = Rules::default();
+        let mut changes = Vec::new();
+        for now in 1..2000 {
+            let pool = (now % 2) as PoolId;
+            let seen = Evidence { answered: Some(pool), start: Millis(now), ..Evidence::default() };
+            changes.extend(machine.fold(&seen, Expected::Several));
+            changes.extend(machine.tick(&rules, Expected::Several, Millis(now)));
+        }
+        assert_eq!(changes, [Change { from: Serving::Unknown, to: Serving::Mixed, since: Millis(1) }]);
+    }
+}

@@ -1,0 +1,79 @@
+//! When changes come so often that telling each of them tells nothing: flapping is told once, with the count, and when it is over.
+
+use crate::units::Millis;
+
+/// Changes are counted over this time.
+const SPAN: Millis = Millis::from_secs(600);
+
+/// So many changes within the span are flapping, and so few are its end.
+const BEGINS: u32 = 6;
+const ENDS: u32 = 2;
+
+/// Times of changes that are kept.
+const KEPT: usize = 21;
+
+/// The last changes and the judgement on them: fixed-size plain data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Flapping {
+    /// Newest first; zero: none.
+    times: [Millis; KEPT],
+    is_on: bool,
+}
+
+impl Flapping {
+    /// Notes a change. Is it the one with which flapping begins?
+    pub fn note(&mut self, now: Millis) -> bool {
+        self.times.rotate_right(1);
+        self.times[0] = now.max(Millis(1));
+        let begins = !self.is_on && self.changes(now) >= BEGINS;
+        self.is_on |= begins;
+        begins
+    }
+
+    /// Are single changes not told?
+    pub fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// Ends it, if it has become quiet. `true`: it just has.
+    pub fn ends(&mut self, now: Millis) -> bool {
+        let ends = self.is_on && self.changes(now) <= ENDS;
+        self.is_on &= !ends;
+        ends
+    }
+
+    /// Changes within the span, as far as they are kept.
+    pub fn changes(&self, now: Millis) -> u32 {
+        self.times.iter().filter(|&&time| time != Millis::ZERO && now < time + SPAN).count() as u32
+    }
+
+    /// When it ends if nothing changes any more.
+    pub fn deadline(&self) -> Option<Millis> {
+        let last_too_many = self.times.get(ENDS as usize).filter(|_| self.is_on)?;
+        Some(*last_too_many + SPAN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn six_changes_in_ten_minutes_are_flapping_and_it_ends_when_two_are_left() {
+        let mut flapping = Flapping::default();
+        let begun: Vec<bool> = (0..8).map(|minute| flapping.note(Millis::from_secs(1000 + 60 * minute))).collect();
+        assert_eq!(begun, [false, false, false, false, false, true, false, false]);
+        assert_eq!(flapping.changes(Millis::from_secs(1421)), 8);
+        let due = flapping.deadline().expect("it is on");
+        assert!(!flapping.ends(due - Millis(1)));
+        assert!(flapping.ends(due));
+        assert_eq!((flapping.changes(due), flapping.deadline()), (2, None));
+    }
+
+    #[test]
+    fn rare_changes_are_never_flapping() {
+        let mut flapping = Flapping::default();
+        assert!((0..100).all(|count| !flapping.note(Millis::from_secs(1 + 121 * count))));
+    }
+}

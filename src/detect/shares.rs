@@ -1,0 +1,113 @@
+//! Who answered how much, lately: answers per pool in buckets of time, filed by the attempt's start.
+//!
+//! The way back to a pool is slow on purpose, since nginx probes a failed server with a single request per `fail_timeout`. What
+//! proves a return is a pool's share of all answers over one such span, and these buckets hold it.
+
+use crate::pools::{MAX_POOLS, PoolId};
+use crate::units::Millis;
+
+/// Buckets kept; with [`PER_SPAN`] of them to a span, eight spans are remembered.
+const BUCKETS: usize = 64;
+
+/// Buckets that one span is divided into.
+const PER_SPAN: u64 = 8;
+
+/// Answers per pool that started within one bucket's time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+struct Bucket {
+    /// Which stretch of time this is: start ÷ width.
+    epoch: u64,
+    answers: [u32; MAX_POOLS],
+}
+
+/// Answers of one pool and of all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Answers of the pool.
+    pub of: u64,
+    /// Answers of all pools.
+    pub all: u64,
+}
+
+impl Share {
+    /// At least four fifths of the answers, and at least `least` of them.
+    pub fn prevails(self, least: u64) -> bool {
+        self.of >= least && self.of * 5 >= self.all * 4
+    }
+}
+
+/// The buckets: fixed-size plain data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Shares {
+    width: Millis,
+    buckets: [Bucket; BUCKETS],
+}
+
+impl Shares {
+    /// Nothing counted yet; `span` is what [`Shares::over`] will mostly be asked for.
+    pub fn new(span: Millis) -> Self {
+        Self { width: Millis((span.0 / PER_SPAN).max(1)), buckets: [Bucket::default(); BUCKETS] }
+    }
+
+    /// Takes a changed span: counts of another width are dropped.
+    pub fn set_span(&mut self, span: Millis) {
+        if self.width != Self::new(span).width {
+            *self = Self::new(span);
+        }
+    }
+
+    /// Counts an answer of `pool` that started at `start`. One that is older than the buckets reach is dropped.
+    pub fn count(&mut self, pool: PoolId, start: Millis) {
+        let epoch = start.0 / self.width.0;
+        let bucket = &mut self.buckets[(epoch % BUCKETS as u64) as usize];
+        if bucket.epoch < epoch {
+            *bucket = Bucket { epoch, ..Bucket::default() };
+        }
+        let answers = bucket.answers.get_mut(usize::from(pool)).filter(|_| bucket.epoch == epoch);
+        if let Some(answers) = answers {
+            *answers = answers.saturating_add(1);
+        }
+    }
+
+    /// The pool's share of the answers that started in `from..=to`, to the width of a bucket.
+    pub fn over(&self, pool: PoolId, from: Millis, to: Millis) -> Share {
+        let epochs = from.0 / self.width.0..=to.0 / self.width.0;
+        let mut share = Share::default();
+        for bucket in self.buckets.iter().filter(|bucket| epochs.contains(&bucket.epoch)) {
+            share.of += bucket.answers.get(usize::from(pool)).map_or(0, |&answers| u64::from(answers));
+            share.all += bucket.answers.iter().map(|&answers| u64::from(answers)).sum::<u64>();
+        }
+        share
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.buckets = [Bucket::default(); BUCKETS];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_older_than_the_span_asked_for_do_not_count() {
+        let mut shares = Shares::new(Millis(800));
+        shares.count(0, Millis(10_000));
+        shares.count(1, Millis(10_500));
+        shares.count(1, Millis(10_700));
+        assert_eq!(shares.over(1, Millis(10_000), Millis(10_800)), Share { of: 2, all: 3 });
+        assert_eq!(shares.over(1, Millis(10_400), Millis(10_800)), Share { of: 2, all: 2 });
+    }
+
+    #[test]
+    fn a_bucket_that_comes_round_again_starts_empty_and_refuses_its_past() {
+        let mut shares = Shares::new(Millis(800));
+        shares.count(0, Millis(0));
+        shares.count(1, Millis(6400));
+        shares.count(0, Millis(0));
+        assert_eq!(shares.over(0, Millis(0), Millis(7000)), Share { of: 0, all: 1 });
+    }
+}

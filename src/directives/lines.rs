@@ -1,0 +1,186 @@
+//! What was said, and where: the lines of the configuration before anyone judges them together.
+
+use std::fmt;
+
+use crate::directives::parse::{self, Mistake};
+use crate::directives::receiver::ReceiverLine;
+use crate::outbox::MAX_RECEIVERS;
+use crate::pools::MAX_POOLS;
+use crate::rules::ErrorRateRules;
+use crate::text::{Name, Text};
+use crate::units::Millis;
+
+/// `FILE:LINE`, kept for what can only be judged at the end, when nginx's own messages would name the last brace of `http`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// As nginx names the file.
+    pub file: String,
+    /// Counts from 1.
+    pub line: usize,
+}
+
+/// A message and the place it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// Lower case, without a full stop.
+    pub text: String,
+    /// Where to look.
+    pub place: Place,
+}
+
+/// A value and where it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said<T> {
+    /// What.
+    pub value: T,
+    /// Where.
+    pub place: Place,
+}
+
+/// One line of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// The arguments, without the directive's name.
+    pub args: &'a [&'a [u8]],
+    /// Where it stands.
+    pub place: &'a Place,
+}
+
+/// What the `http` block says once.
+#[derive(Default)]
+pub struct Http {
+    /// `poolwatch_zone`: name and size.
+    pub zone: Option<Said<(String, usize)>>,
+    /// `poolwatch_receiver`
+    pub receivers: Vec<Said<ReceiverLine>>,
+}
+
+/// What one block says of how upstreams are watched; `None`: nothing.
+#[derive(Clone, Debug, Default)]
+#[expect(clippy::option_option, reason = "unsaid, off, or on with what")]
+pub struct Block {
+    pub(super) watch: Option<Said<bool>>,
+    pub(super) pools: Vec<Said<PoolLine>>,
+    pub(super) active: Option<Said<Name>>,
+    pub(super) pool_header: Option<String>,
+    pub(super) release_header: Option<String>,
+    pub(super) failover: Option<Option<Millis>>,
+    pub(super) error_rate: Option<Option<ErrorRateRules>>,
+    pub(super) cooldown: Option<Millis>,
+    pub(super) silenced: Option<bool>,
+    pub(super) runbook: Option<Text<256>>,
+}
+
+/// `poolwatch_pool`
+#[derive(Clone, Debug)]
+pub(super) struct PoolLine {
+    pub(super) name: Name,
+    /// As written.
+    pub(super) servers: Vec<String>,
+}
+
+impl Http {
+    pub(super) fn zone(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+        once(&mut self.zone, || Ok(line.said(parse::zone(line.args)?)))
+    }
+
+    pub(super) fn receiver(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+        let receiver = ReceiverLine::read(line.args)?;
+        if self.receivers.iter().any(|other| other.value.name == receiver.name) {
+            let name = parse::shown(receiver.name.as_bytes());
+            return Err(Mistake::Phrase(format!("duplicate receiver \"{name}\", give it another \"name=\"")));
+        }
+        if self.receivers.len() == MAX_RECEIVERS {
+            return Err(Mistake::Phrase(format!("too many receivers, at most {MAX_RECEIVERS} are possible")));
+        }
+        self.receivers.push(line.said(receiver));
+        Ok(())
+    }
+}
+
+impl Block {
+    pub(super) fn watch(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+        once(&mut self.watch, || Ok(line.said(parse::switch(line.args)?)))
+    }
+
+    pub(super) fn pool(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+        let (argument, servers) = parse::leading(line.args)?;
+        let name = parse::name(argument).ok_or_else(|| Mistake::value(argument))?;
+        if self.pools.iter().any(|other| other.value.name == name) {
+            return Err(Mistake::Phrase(format!("duplicate pool \"{}\"", parse::shown(argument))));
+        }
+        if self.pools.len() == MAX_POOLS {
+            return Err(Mistake::Phrase(format!("too many pools, at most {MAX_POOLS} are possible")));
+        }
+        let servers = servers.iter().map(|server| parse::shown(server)).collect();
+        self.pools.push(line.said(PoolLine { name, servers }));
+        Ok(())
+    }
+
+    pub(super) fn active(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+        let read = |argument| parse::name(argument).ok_or_else(|| Mistake::value(argument));
+        once(&mut self.active, || Ok(line.said(read(parse::single(line.args)?)?)))
+    }
+
+    pub(super) fn pool_header(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+        once(&mut self.pool_header, || parse::header(line.args))
+    }
+
+    pub(super) fn release_header(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+        once(&mut self.release_header, || parse::header(line.args))
+    }
+
+    pub(super) fn failover(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+        once(&mut self.failover, || parse::failover(line.args))
+    }
+
+    pub(super) fn error_rate(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+        once(&mut self.error_rate, || parse::error_rate(line.args))
+    }
+
+    pub(super) fn cooldown(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+        once(&mut self.cooldown, || parse::cooldown(line.args))
+    }
+
+    pub(super) fn silence(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+        once(&mut self.silenced, || parse::switch(line.args))
+    }
+
+    pub(super) fn runbook(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+        once(&mut self.runbook, || parse::runbook(line.args))
+    }
+}
+
+/// As nginx's own directives: the second one in a block is refused before it is read.
+fn once<T>(slot: &mut Option<T>, read: impl FnOnce() -> Result<T, Mistake>) -> Result<(), Mistake> {
+    if slot.is_some() {
+        return Err(Mistake::Duplicate);
+    }
+    *slot = Some(read()?);
+    Ok(())
+}
+
+impl Line<'_> {
+    fn said<T>(&self, value: T) -> Said<T> {
+        Said { value, place: self.place.clone() }
+    }
+}
+
+impl Place {
+    /// Something to say about this place.
+    pub fn remark(&self, text: impl Into<String>) -> Remark {
+        Remark { text: text.into(), place: self.clone() }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.text, self.place)
+    }
+}

@@ -1,0 +1,312 @@
+//! Every directive said once: its name, arguments, place, default, meaning, and how it is read.
+//!
+//! nginx's command table and the README's reference are both made from [`DIRECTIVES`], so neither can forget or misquote one.
+//! Reading needs no nginx: a line's arguments go into a [`Block`] or [`Http`], and [`upstream`] makes rules of them once the
+//! whole configuration is known.
+
+pub mod lines;
+mod parse;
+pub mod receiver;
+pub mod upstream;
+mod url;
+
+use std::ffi::CStr;
+use std::fmt::Write;
+
+use crate::directives::lines::{Block, Http, Line};
+use crate::directives::parse::Mistake;
+
+/// A directive, all of it.
+#[derive(Debug)]
+pub struct Directive {
+    /// Ended by a zero byte, as nginx compares names.
+    pub name: &'static CStr,
+    /// The arguments, as the reference writes them.
+    pub syntax: &'static str,
+    /// The arguments that have the effect of leaving the directive out; `None`: none have.
+    pub default: Option<&'static str>,
+    /// The blocks it may stand in.
+    pub contexts: &'static [Context],
+    /// How many arguments nginx lets through.
+    pub arguments: Arguments,
+    /// What it is for, in Markdown.
+    pub text: &'static str,
+    /// Puts the arguments of one line where they belong.
+    pub read: Read,
+}
+
+/// A block of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Context {
+    /// `http {}`
+    Http,
+    /// `upstream {}` in it
+    Upstream,
+}
+
+/// How many arguments a directive takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arguments {
+    /// One.
+    One,
+    /// One or more. What is too much, the reader names; nginx's own check would only count.
+    OneOrMore,
+    /// Two or more, likewise.
+    TwoOrMore,
+}
+
+/// What a directive writes to.
+#[derive(Clone, Copy, Debug)]
+pub enum Read {
+    /// What only the `http` block says.
+    Http(Reader<Http>),
+    /// What the `http` block says for all upstreams, and an `upstream` block for itself.
+    Block(Reader<Block>),
+}
+
+/// Reads a line into `T`.
+pub type Reader<T> = fn(&mut T, &Line<'_>) -> Result<(), Mistake>;
+
+impl Directive {
+    /// The name as text.
+    pub fn name(&self) -> &'static str {
+        self.name.to_str().unwrap_or_default()
+    }
+}
+
+const HTTP: &[Context] = &[Context::Http];
+const UPSTREAM: &[Context] = &[Context::Upstream];
+const BOTH: &[Context] = &[Context::Http, Context::Upstream];
+
+/// All directives of this release, in the order of the reference.
+pub static DIRECTIVES: [Directive; 12] = [
+    Directive {
+        name: c"poolwatch",
+        syntax: "on | off",
+        default: Some("off"),
+        contexts: BOTH,
+        arguments: Arguments::One,
+        text: "Watches an `upstream` block; at `http` level, all of them. Upstreams that are not blocks (`proxy_pass \
+               http://host;`) have no second pool and are never watched.",
+        read: Read::Block(Block::watch),
+    },
+    Directive {
+        name: c"poolwatch_zone",
+        syntax: "name size",
+        default: Some("poolwatch 1m"),
+        contexts: HTTP,
+        arguments: Arguments::TwoOrMore,
+        text: "Names the shared memory zone in which all workers keep one state, and sets its size. The state survives a reload; \
+               a zone that is too small for the watched upstreams is refused with the size they need.",
+        read: Read::Http(Http::zone),
+    },
+    Directive {
+        name: c"poolwatch_receiver",
+        syntax: "slack env:NAME | file:path | URL [name=name] [send_resolved=on | off] [timeout=time] [ca_file=file] \
+                 [proxy=URL]",
+        default: None,
+        contexts: HTTP,
+        arguments: Arguments::TwoOrMore,
+        text: "Sends alerts to a Slack incoming webhook. May be given up to 8 times.\n\n\
+               The webhook's URL is a credential. `env:` reads it from nginx's environment when nginx starts: a reload does not \
+               see a changed environment, and for an upgrade of the binary on the fly the main configuration needs `env NAME;`. \
+               `file:` reads it from a file at every start and reload; a relative path starts at the directory of `nginx.conf`. \
+               A file that every user of the machine can read earns a warning, except below `/run/secrets/`, where containers \
+               mount theirs. An unset or empty variable, an unreadable or empty file, and an invalid URL stop nginx from starting. \
+               Plain `http` to another machine earns a warning.\n\n\
+               * `name=` tells two receivers apart, in logs and over reloads; `slack` by default.\n\
+               * `send_resolved=off` leaves out the messages that something is over.\n\
+               * `timeout=` bounds one delivery as a whole, from 100ms to 25s; 10s by default. A failed delivery is repeated.\n\
+               * `ca_file=` names a PEM file with the only certificates to trust, instead of the public ones.\n\
+               * `proxy=` goes through an HTTP proxy (`http://` or `https://`). Proxy variables of the environment are ignored.",
+        read: Read::Http(Http::receiver),
+    },
+    Directive {
+        name: c"poolwatch_pool",
+        syntax: "name server ...",
+        default: None,
+        contexts: UPSTREAM,
+        arguments: Arguments::TwoOrMore,
+        text: "Puts servers of the block into a named pool; up to 8 pools. A server is written as in its `server` directive, or as \
+               one of its addresses; the port 80 may be left out. Without this directive pools are told apart by the response \
+               header (`poolwatch_pool_header`), and before the first answer by primary and `backup`.",
+        read: Read::Block(Block::pool),
+    },
+    Directive {
+        name: c"poolwatch_active",
+        syntax: "pool",
+        default: None,
+        contexts: BOTH,
+        arguments: Arguments::One,
+        text: "Names the pool that should serve. By default it is the pool of the primary servers. Changing it by a reload \
+               announces a planned switch.",
+        read: Read::Block(Block::active),
+    },
+    Directive {
+        name: c"poolwatch_pool_header",
+        syntax: "name",
+        default: Some("X-App-Pool"),
+        contexts: BOTH,
+        arguments: Arguments::One,
+        text: "Names the response header in which the application tells its pool.",
+        read: Read::Block(Block::pool_header),
+    },
+    Directive {
+        name: c"poolwatch_release_header",
+        syntax: "name",
+        default: Some("X-Release-Id"),
+        contexts: BOTH,
+        arguments: Arguments::One,
+        text: "Names the response header in which the application tells its release.",
+        read: Read::Block(Block::release_header),
+    },
+    Directive {
+        name: c"poolwatch_failover",
+        syntax: "on [confirm=time] | off",
+        default: Some("on confirm=1s"),
+        contexts: BOTH,
+        arguments: Arguments::OneOrMore,
+        text: "Reports when another pool serves than should, and when the expected one is back. `confirm=`, from 10ms to 60s, is \
+               how long the other pool's answers must stand uncontradicted before that is believed; it is shortened when nginx \
+               itself has given the pool up, or by many such answers.",
+        read: Read::Block(Block::failover),
+    },
+    Directive {
+        name: c"poolwatch_error_rate",
+        syntax: "ratio [window=number] [period=time] [of=upstream | client] [resolve=ratio] | off",
+        default: Some("2% window=200 of=upstream resolve=1%"),
+        contexts: BOTH,
+        arguments: Arguments::OneOrMore,
+        text: "Reports when more than this share of the last requests failed. A ratio is a percentage (`2%`, `0.5%`) or a fraction \
+               (`0.02`) between nothing and all; a bare `2` is refused, since it could mean either.\n\n\
+               * `window=` is how many requests that is, from 1 to 100000. Errors count against the full window even while it \
+               fills: 2% of 200 needs five errors, however few requests there were.\n\
+               * `period=` watches the requests of this time, from 10s to 1h, of which at least 50 and 5 errors are needed; instead of \
+               a number of requests, or with `window=` beside it.\n\
+               * `of=upstream` counts requests of which any attempt failed, even if another server spared the client; \
+               `of=client` counts those that were answered with a 5xx.\n\
+               * `resolve=` is the share below which it is over, at most the ratio itself; half the ratio by default.",
+        read: Read::Block(Block::error_rate),
+    },
+    Directive {
+        name: c"poolwatch_cooldown",
+        syntax: "time",
+        default: Some("300s"),
+        contexts: BOTH,
+        arguments: Arguments::One,
+        text: "Sets the least time between two messages of the same change, up to 24h. A change that is still true at its end is \
+               told then. Different changes do not wait for each other: the way back is told at once.",
+        read: Read::Block(Block::cooldown),
+    },
+    Directive {
+        name: c"poolwatch_silence",
+        syntax: "on | off",
+        default: Some("off"),
+        contexts: BOTH,
+        arguments: Arguments::One,
+        text: "Keeps watching, but sends nothing: for maintenance. When it is off again, what is still true is told.",
+        read: Read::Block(Block::silence),
+    },
+    Directive {
+        name: c"poolwatch_runbook",
+        syntax: "URL",
+        default: None,
+        contexts: BOTH,
+        arguments: Arguments::One,
+        text: "Adds a link to each alert, `http` or `https`, of at most 256 bytes.",
+        read: Read::Block(Block::runbook),
+    },
+];
+
+/// The reference of all directives in nginx.org's form, in Markdown.
+pub fn reference() -> String {
+    let mut page = String::new();
+    for directive in &DIRECTIVES {
+        let name = directive.name();
+        let default = directive.default.map_or_else(|| "–".to_owned(), |arguments| format!("`{name} {arguments};`"));
+        let contexts: Vec<&str> = directive.contexts.iter().map(|context| context.name()).collect();
+        // Writing to a String cannot fail.
+        let _ = write!(
+            page,
+            "### {name}\n\n* **Syntax:** `{name} {};`\n* **Default:** {default}\n* **Context:** {}\n\n{}\n\n",
+            directive.syntax,
+            contexts.join(", "),
+            directive.text
+        );
+    }
+    page.truncate(page.trim_end().len());
+    page
+}
+
+impl Context {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::directives::lines::Place;
+    use crate::directives::upstream::effective;
+    use crate::rules::Rules;
+
+    #[test]
+    fn what_the_reference_calls_a_default_is_in_effect_without_the_directive() {
+        let mut said = Block::default();
+        for directive in &DIRECTIVES {
+            let (Read::Block(read), Some(default)) = (directive.read, directive.default) else { continue };
+            let args: Vec<&[u8]> = default.split(' ').map(str::as_bytes).collect();
+            let result = read(&mut said, &Line { args: &args, place: &Place::default() });
+            assert!(result.is_ok(), "{} {default}: {result:?}", directive.name());
+        }
+        let unsaid = Block::default();
+        assert_eq!(effective(&said, &unsaid), Rules::default());
+        assert_eq!(effective(&unsaid, &unsaid), Rules::default());
+        assert_eq!(said.headers(&unsaid), unsaid.headers(&unsaid));
+        assert!(said.is_watched(&unsaid).is_none());
+    }
+
+    fn words() -> impl Strategy<Value = Vec<Vec<u8>>> {
+        let known = "(slack|on|off|2%|env:X|file:x|https://h/|window=|confirm=|name=|timeout=|proxy=http://|resolve=)";
+        let word = prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..20),
+            (known, "[ -~]{0,9}").prop_map(|(known, rest)| (known + &rest).into_bytes()),
+        ];
+        proptest::collection::vec(word, 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn no_words_make_a_reader_panic(words in words()) {
+            let args: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+            let line = Line { args: &args, place: &Place::default() };
+            for directive in &DIRECTIVES {
+                let result = match directive.read {
+                    Read::Http(read) => read(&mut Http::default(), &line),
+                    Read::Block(read) => read(&mut Block::default(), &line),
+                };
+                if let Err(mistake) = result {
+                    prop_assert!(!mistake.in_directive(directive.name()).is_empty());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_reference_has_an_entry_of_each() {
+        let page = reference();
+        for directive in &DIRECTIVES {
+            assert_eq!(page.matches(&format!("### {}\n", directive.name())).count(), 1);
+        }
+        assert!(page.starts_with(
+            "### poolwatch\n\n* **Syntax:** `poolwatch on | off;`\n* **Default:** `poolwatch off;`\n\
+             * **Context:** http, upstream\n\nWatches"
+        ));
+    }
+}

@@ -1,0 +1,31 @@
+//! Time and processes, from the kernel. nginx's cached clock is for the event loop; the threads ask for themselves.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::clock::Clock;
+use crate::units::Millis;
+
+/// The system's clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Millis {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // The clock that `ngx_current_msec` is taken from, so that both can be compared.
+        // SAFETY: fills the struct; this clock always exists.
+        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+        Millis(now.tv_sec.unsigned_abs() * 1000 + now.tv_nsec.unsigned_abs() / 1_000_000)
+    }
+
+    fn wall(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64)
+    }
+
+    fn is_alive(&self, process: u32) -> bool {
+        let Ok(process) = libc::pid_t::try_from(process) else { return false };
+        // SAFETY: signal 0 is never sent, it only asks.
+        let answer = unsafe { libc::kill(process, 0) };
+        answer == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+    }
+}

@@ -1,0 +1,108 @@
+//! nginx's table of our directives, made from [`DIRECTIVES`], and the one callback that reads them all.
+
+use std::ffi::{c_char, c_void};
+use std::ptr;
+
+use nginx_sys::{
+    NGX_CONF_1MORE, NGX_CONF_2MORE, NGX_CONF_TAKE1, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET,
+    NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t,
+};
+use ngx::core::NGX_CONF_ERROR;
+
+use crate::directives::lines::Line;
+use crate::directives::{Arguments, Context, DIRECTIVES, Directive, Read};
+use crate::nginx::caught;
+use crate::nginx::conf::{MainConf, SrvConf};
+use crate::nginx::log;
+
+/// A command for each directive, and the empty one that ends the table.
+#[repr(transparent)]
+pub(crate) struct Commands([ngx_command_t; DIRECTIVES.len() + 1]);
+
+// SAFETY: nginx only reads it, and so do we.
+unsafe impl Sync for Commands {}
+
+/// The table.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which would refuse a panic")]
+pub(crate) static COMMANDS: Commands = Commands({
+    let mut commands = [ngx_command_t::empty(); DIRECTIVES.len() + 1];
+    let mut index = 0;
+    while index < DIRECTIVES.len() {
+        commands[index] = command(&DIRECTIVES[index]);
+        index += 1;
+    }
+    commands
+});
+
+const fn command(directive: &'static Directive) -> ngx_command_t {
+    let name = directive.name.to_bytes();
+    ngx_command_t {
+        name: ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() },
+        type_: (arguments(directive.arguments) | contexts(directive.contexts)) as ngx_uint_t,
+        set: Some(set),
+        // Upstream blocks have a server configuration of their own, and so has http itself.
+        conf: match directive.read {
+            Read::Http(_) => NGX_HTTP_MAIN_CONF_OFFSET,
+            Read::Block(_) => NGX_HTTP_SRV_CONF_OFFSET,
+        },
+        offset: 0,
+        post: ptr::from_ref(directive).cast_mut().cast(),
+    }
+}
+
+const fn arguments(arguments: Arguments) -> u32 {
+    match arguments {
+        Arguments::One => NGX_CONF_TAKE1,
+        Arguments::OneOrMore => NGX_CONF_1MORE,
+        Arguments::TwoOrMore => NGX_CONF_2MORE,
+    }
+}
+
+const fn contexts(contexts: &[Context]) -> u32 {
+    let (mut flags, mut rest) = (0, contexts);
+    while let [context, others @ ..] = rest {
+        flags |= match context {
+            Context::Http => NGX_HTTP_MAIN_CONF,
+            Context::Upstream => NGX_HTTP_UPS_CONF,
+        };
+        rest = others;
+    }
+    flags
+}
+
+/// nginx has found one of our directives.
+unsafe extern "C" fn set(cf: *mut ngx_conf_t, command: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
+    // SAFETY: nginx passes the configuration being read.
+    let Some(cf) = (unsafe { cf.as_mut() }) else { return NGX_CONF_ERROR };
+    // SAFETY: nginx passes an entry of our table.
+    let Some(command) = (unsafe { command.as_ref() }) else { return NGX_CONF_ERROR };
+    match caught(|| read(cf, command, conf)) {
+        Some(Ok(())) => return ptr::null_mut(),
+        Some(Err(mistake)) => log::emerg(cf, &mistake),
+        None => log::emerg(cf, "the directive's reader panicked"),
+    }
+    NGX_CONF_ERROR
+}
+
+fn read(cf: &ngx_conf_t, command: &ngx_command_t, conf: *mut c_void) -> Result<(), String> {
+    // SAFETY: every command of our table points to its directive.
+    let directive = unsafe { command.post.cast::<Directive>().as_ref() };
+    // SAFETY: nginx splits a line into strings.
+    let words = unsafe { cf.args.as_ref() };
+    let (Some(directive), Some(words)) = (directive, words) else { return Err("no directive".to_owned()) };
+    // SAFETY: as above.
+    let words: &[ngx_str_t] = unsafe { words.as_slice() };
+    let args: Vec<&[u8]> = words.iter().skip(1).map(ngx_str_t::as_bytes).collect();
+    let line = Line { args: &args, place: &log::place(cf) };
+    let result = match directive.read {
+        Read::Http(read) => {
+            // SAFETY: the command's offset asks for the main configuration.
+            unsafe { conf.cast::<MainConf>().as_mut() }.map(|conf| read(&mut conf.said, &line))
+        }
+        Read::Block(read) => {
+            // SAFETY: the command's offset asks for the server configuration.
+            unsafe { conf.cast::<SrvConf>().as_mut() }.map(|conf| read(&mut conf.said, &line))
+        }
+    };
+    result.unwrap_or(Ok(())).map_err(|mistake| mistake.in_directive(directive.name()))
+}

@@ -1,0 +1,208 @@
+//! Configuration: lines while nginx reads them, and what is watched once it has read all.
+//!
+//! The lines are read and judged by [`crate::directives`], which needs no nginx. Here they are kept in nginx's places for them,
+//! meet the upstream blocks as nginx has read them, and become what the log phase and the workers use.
+
+mod blocks;
+
+use std::cell::Cell;
+use std::ptr::NonNull;
+
+use nginx_sys::{
+    NGX_PROCESS_SIGNALLER, ngx_conf_t, ngx_hash_key, ngx_http_upstream_srv_conf_t, ngx_process, ngx_shared_memory_add,
+    ngx_str_t, ngx_uint_t,
+};
+
+use crate::deliver::Receiver;
+use crate::directives::lines::{Block, Http, Place, Remark};
+use crate::nginx::zone::{self, Zone};
+use crate::nginx::{log, zone_init};
+use crate::pools::Watched;
+
+const DEFAULT_ZONE: (&str, usize) = ("poolwatch", 1024 * 1024);
+
+/// The whole configuration of one cycle.
+#[derive(Default)]
+pub(crate) struct MainConf {
+    /// The lines that belong to `http` alone.
+    pub(crate) said: Http,
+    /// Where the state is kept.
+    pub(crate) zone: ZoneConf,
+    /// Who is told.
+    pub(crate) receivers: Vec<Receiver>,
+    /// What is watched.
+    pub(crate) upstreams: Vec<Upstream>,
+}
+
+/// The zone, once nginx has mapped it.
+#[derive(Default)]
+pub(crate) struct ZoneConf {
+    /// Set when nginx initialises the zone.
+    pub(crate) mapped: Cell<Option<Zone>>,
+    /// This configuration's number; set with `mapped`.
+    pub(crate) generation: Cell<u64>,
+}
+
+/// The configuration of one block: of each upstream, and of `http` itself, which speaks for all upstreams.
+#[derive(Default)]
+pub(crate) struct SrvConf {
+    /// The block's lines.
+    pub(crate) said: Block,
+    /// Of a watched upstream block: its place in [`MainConf::upstreams`].
+    watched: Option<u16>,
+}
+
+/// A watched upstream as the log phase needs it.
+pub(crate) struct Upstream {
+    /// What the pipeline knows of it.
+    pub(crate) watched: Watched,
+    /// `poolwatch_pool_header`
+    pub(crate) pool_header: Header,
+    /// `poolwatch_release_header`
+    pub(crate) release_header: Header,
+    /// nginx's own configuration of it.
+    pub(crate) uscf: *const ngx_http_upstream_srv_conf_t,
+}
+
+/// A header's name, ready to be compared.
+pub(crate) struct Header {
+    /// In lower case.
+    pub(crate) lowcase: Vec<u8>,
+    /// nginx's hash of it.
+    pub(crate) hash: ngx_uint_t,
+}
+
+impl MainConf {
+    /// The watched upstream that a request went to.
+    pub(crate) fn upstream_of(&self, uscf: *const ngx_http_upstream_srv_conf_t) -> Option<(u16, &Upstream)> {
+        // SAFETY: null, or a configuration that lives as long as its cycle.
+        let srv_conf = blocks::srv_conf(unsafe { uscf.as_ref() }?)?;
+        // SAFETY: made for this block; only read once the configuration is finished.
+        let index = unsafe { srv_conf.as_ref() }.watched?;
+        self.upstreams.get(usize::from(index)).map(|upstream| (index, upstream))
+    }
+
+    /// The watched upstream that has a peer of this name, or this name itself; `None` where several have it.
+    pub(crate) fn upstream_with_peer(&self, name: &[u8]) -> Option<(u16, &Upstream)> {
+        let mut found = (0..).zip(&self.upstreams).filter(|(_, upstream)| upstream.answers_to(name));
+        match (found.next(), found.next()) {
+            (found, None) => found,
+            _ => None,
+        }
+    }
+
+    /// Everything has been read: finds what is watched and who is told, checks what could not be checked before, and asks for
+    /// the zone. What is wrong has been logged when this fails.
+    pub(crate) fn finish(&mut self, cf: &mut ngx_conf_t) -> Result<(), ()> {
+        let watch = self.judge(cf).map_err(|error| log::emerg_at(cf, &error))?;
+        watch.map_or(Ok(()), |place| self.ask_for_zone(cf, &place))
+    }
+
+    /// Returns the place of the `poolwatch on` that first took effect, if any did.
+    fn judge(&mut self, cf: &ngx_conf_t) -> Result<Option<Place>, Remark> {
+        let http = blocks::http(cf).unwrap_or_default();
+        let blocks = blocks::upstreams(cf);
+        let first = self.watch(cf, &http, &blocks)?;
+        self.open_receivers(cf)?;
+        match (&first, self.said.receivers.first(), http.is_watched(&http)) {
+            (Some(place), None, _) => {
+                log::warn_at(cf, &place.remark("no \"poolwatch_receiver\" is given, alerts go to the error log only"));
+            }
+            (None, _, Some(place)) if blocks.is_empty() => {
+                log::warn_at(cf, &place.remark("\"poolwatch\" is on, but there is no \"upstream\" block to watch"));
+            }
+            (None, Some(receiver), _) => {
+                let text = "\"poolwatch_receiver\" has nothing to tell, \"poolwatch\" is on for no \"upstream\" block";
+                log::warn_at(cf, &receiver.place.remark(text));
+            }
+            _ => {}
+        }
+        Ok(first)
+    }
+
+    fn watch(
+        &mut self,
+        cf: &ngx_conf_t,
+        http: &Block,
+        blocks: &[NonNull<ngx_http_upstream_srv_conf_t>],
+    ) -> Result<Option<Place>, Remark> {
+        let mut first = None;
+        for block in blocks {
+            // SAFETY: nginx's configuration of an upstream, which nobody changes now.
+            let uscf = unsafe { block.as_ref() };
+            let Some(mut srv_conf) = blocks::srv_conf(uscf) else { continue };
+            // SAFETY: made for this block, and used by nobody else now.
+            let srv_conf = unsafe { srv_conf.as_mut() };
+            let Some(place) = srv_conf.said.is_watched(http) else { continue };
+            first.get_or_insert_with(|| place.clone());
+            let watched = srv_conf.said.judge(http, &blocks::read(uscf), &mut |warning| log::warn_at(cf, &warning))?;
+            let (pool_header, release_header) = srv_conf.said.headers(http);
+            let (pool_header, release_header) = (Header::new(pool_header), Header::new(release_header));
+            srv_conf.watched = u16::try_from(self.upstreams.len()).ok();
+            self.upstreams.push(Upstream { watched, pool_header, release_header, uscf });
+        }
+        Ok(first)
+    }
+
+    /// Reads the receivers' secrets, in the process that starts nginx: its workers may not.
+    fn open_receivers(&mut self, cf: &ngx_conf_t) -> Result<(), Remark> {
+        // SAFETY: set by nginx before it reads any configuration.
+        if unsafe { ngx_process } == NGX_PROCESS_SIGNALLER as ngx_uint_t {
+            // `nginx -s` runs in an operator's shell, without nginx's environment, and must be able to stop nginx.
+            return Ok(());
+        }
+        let prefix = blocks::conf_prefix(cf);
+        for line in &self.said.receivers {
+            let opened = line.value.open(&prefix).map_err(|error| line.place.remark(error))?;
+            for warning in opened.warnings {
+                log::warn_at(cf, &line.place.remark(warning));
+            }
+            self.receivers.push(opened.receiver);
+        }
+        Ok(())
+    }
+
+    fn ask_for_zone(&mut self, cf: &mut ngx_conf_t, watch: &Place) -> Result<(), ()> {
+        let (name, size, place) = match &self.said.zone {
+            Some(zone) => (zone.value.0.as_str(), zone.value.1, &zone.place),
+            None => (DEFAULT_ZONE.0, DEFAULT_ZONE.1, watch),
+        };
+        let needed = zone::needed_size(self.upstreams.len());
+        if size < needed {
+            let needed = needed.div_ceil(1024);
+            let text = format!("zone \"{name}\" is too small, the watched upstreams need {needed}k");
+            log::emerg_at(cf, &place.remark(text));
+            return Err(());
+        }
+        // SAFETY: the configuration's pool, which lives as long as the zone's name is used.
+        let mut name = unsafe { ngx_str_t::from_bytes(cf.pool, name.as_bytes()) }.ok_or(())?;
+        let tag = (&raw mut super::ngx_http_poolwatch_module).cast();
+        // SAFETY: called while the configuration is read; nginx copies the string and reports its own errors.
+        let shm_zone = unsafe { ngx_shared_memory_add(cf, &raw mut name, size, tag) };
+        // SAFETY: null, or a zone that nginx has just handed out.
+        let shm_zone = unsafe { shm_zone.as_mut() }.ok_or(())?;
+        shm_zone.init = Some(zone_init);
+        shm_zone.data = (&raw mut *self).cast();
+        Ok(())
+    }
+}
+
+impl Upstream {
+    /// The index of a configured peer by the name that nginx uses for it.
+    pub(crate) fn peer_index(&self, name: &[u8]) -> Option<u16> {
+        let place = self.watched.peers.iter().position(|peer| peer.address == name)?;
+        u16::try_from(place).ok()
+    }
+
+    fn answers_to(&self, name: &[u8]) -> bool {
+        self.watched.name.as_bytes() == name || self.peer_index(name).is_some()
+    }
+}
+
+impl Header {
+    fn new(lowcase: &str) -> Self {
+        // SAFETY: reads the bytes.
+        let hash = unsafe { ngx_hash_key(lowcase.as_ptr().cast_mut(), lowcase.len()) };
+        Self { lowcase: lowcase.as_bytes().to_owned(), hash }
+    }
+}

@@ -1,0 +1,93 @@
+//! The blocks as nginx has read them, as plain values.
+
+use std::ffi::{CStr, OsStr, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::ptr::NonNull;
+use std::slice;
+
+use nginx_sys::{ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t};
+use ngx::http::{HttpModuleMainConf, NgxHttpUpstreamModule};
+
+use super::SrvConf;
+use crate::directives::lines::{Block, Place};
+use crate::directives::upstream::{Server, Upstream};
+use crate::nginx::bits;
+use crate::pools::Role;
+use crate::units::Millis;
+
+/// What the `http` block itself says, while it is being finished.
+pub(super) fn http(cf: &ngx_conf_t) -> Option<Block> {
+    // SAFETY: the context in which nginx finishes `http` is that of `http`.
+    let context = unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }?;
+    let conf = ours(context.srv_conf)?;
+    // SAFETY: made for `http`; nothing changes it here.
+    Some(unsafe { conf.as_ref() }.said.clone())
+}
+
+/// The upstreams that are blocks with servers. For others, as of `proxy_pass http://host;`, nginx makes no configuration.
+pub(super) fn upstreams(cf: &ngx_conf_t) -> Vec<NonNull<ngx_http_upstream_srv_conf_t>> {
+    let Some(umcf) = NgxHttpUpstreamModule::main_conf(cf) else { return Vec::new() };
+    // SAFETY: nginx keeps pointers to the upstreams' configurations there.
+    let all: &[*mut ngx_http_upstream_srv_conf_t] = unsafe { umcf.upstreams.as_slice() };
+    // SAFETY: as above.
+    let is_block = |uscf: &NonNull<ngx_http_upstream_srv_conf_t>| !unsafe { uscf.as_ref() }.srv_conf.is_null();
+    all.iter().filter_map(|&uscf| NonNull::new(uscf)).filter(is_block).collect()
+}
+
+/// Our configuration of an upstream block.
+pub(super) fn srv_conf(uscf: &ngx_http_upstream_srv_conf_t) -> Option<NonNull<SrvConf>> {
+    ours(uscf.srv_conf)
+}
+
+/// An upstream block and its servers.
+pub(super) fn read(uscf: &ngx_http_upstream_srv_conf_t) -> Upstream {
+    // SAFETY: null, or the array of the block's `server` directives.
+    let servers: &[ngx_http_upstream_server_t] = match unsafe { uscf.servers.as_ref() } {
+        // SAFETY: as above.
+        Some(servers) => unsafe { servers.as_slice() },
+        None => &[],
+    };
+    let place = Place { file: file_name(uscf), line: uscf.line };
+    Upstream { name: uscf.host.as_bytes().to_vec(), place, servers: servers.iter().map(server).collect() }
+}
+
+/// The folder of `nginx.conf`, from which nginx names other files.
+pub(super) fn conf_prefix(cf: &ngx_conf_t) -> PathBuf {
+    // SAFETY: the cycle whose configuration is being read.
+    let prefix = unsafe { cf.cycle.as_ref() }.map(|cycle| cycle.conf_prefix.as_bytes());
+    PathBuf::from(OsStr::from_bytes(prefix.unwrap_or_default()))
+}
+
+fn server(server: &ngx_http_upstream_server_t) -> Server {
+    let addresses = match NonNull::new(server.addrs) {
+        // SAFETY: nginx resolved the server to this many addresses.
+        Some(first) => unsafe { slice::from_raw_parts(first.as_ptr(), server.naddrs) },
+        None => &[],
+    };
+    Server {
+        name: server.name.as_bytes().to_vec(),
+        addresses: addresses.iter().map(|address| address.name.as_bytes().to_vec()).collect(),
+        role: if bits::is_backup(server) { Role::Backup } else { Role::Primary },
+        fail_timeout: Millis::from_secs(u64::try_from(server.fail_timeout).unwrap_or_default()),
+    }
+}
+
+fn file_name(uscf: &ngx_http_upstream_srv_conf_t) -> String {
+    match NonNull::new(uscf.file_name) {
+        // SAFETY: nginx's name of the file in which the block stands, ended by a zero byte.
+        Some(name) => unsafe { CStr::from_ptr(name.as_ptr().cast()) }.to_string_lossy().into_owned(),
+        None => String::new(),
+    }
+}
+
+/// Our module's place in an array of all modules' configurations.
+fn ours(confs: *mut *mut c_void) -> Option<NonNull<SrvConf>> {
+    let confs = NonNull::new(confs)?;
+    // SAFETY: nginx gave our module its index before it read any configuration.
+    let index = unsafe { crate::nginx::ngx_http_poolwatch_module.ctx_index };
+    // SAFETY: the array has a place for every http module.
+    let place = unsafe { confs.add(index) };
+    // SAFETY: as above.
+    NonNull::new(unsafe { place.read() }.cast())
+}

@@ -1,0 +1,118 @@
+//! Brings the threads' lines into nginx's error log: nginx's logger belongs to the event loop.
+//!
+//! Threads put lines into a channel and write to an eventfd; the event loop wakes and logs them, wherever `error_log` points.
+
+use std::os::fd::RawFd;
+use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use crossbeam_channel as channel;
+use nginx_sys::{
+    NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_close_connection, ngx_connection_t, ngx_cycle_t,
+    ngx_event_actions, ngx_event_t, ngx_get_connection, ngx_int_t, ngx_log_error_core, ngx_log_t, ngx_str_t,
+    ngx_uint_t,
+};
+
+use crate::pipeline::{Level, Line};
+
+/// Lines waiting for the event loop; more are lost, which takes a burst of alerts in one event loop turn.
+const WAITING: usize = 1024;
+
+/// `NGX_READ_EVENT`, and `NGX_CLEAR_EVENT`, which is `EPOLLET`. Both are macros that bindgen cannot read.
+const READ_EVENT: ngx_int_t = (libc::EPOLLIN | libc::EPOLLRDHUP) as ngx_int_t;
+const CLEAR_EVENT: ngx_uint_t = 1 << 31;
+
+static LINES: OnceLock<Lines> = OnceLock::new();
+
+struct Lines {
+    sender: channel::Sender<Line>,
+    receiver: channel::Receiver<Line>,
+    eventfd: RawFd,
+}
+
+/// The event loop's end of the eventfd, which it alone uses.
+static CONNECTION: AtomicPtr<ngx_connection_t> = AtomicPtr::new(ptr::null_mut());
+
+/// Opens the way. `None`: no descriptor or connection was free; lines then wait until the worker exits.
+pub(crate) fn open(cycle: &ngx_cycle_t) -> Option<()> {
+    let (sender, receiver) = channel::bounded(WAITING);
+    // SAFETY: makes a descriptor.
+    let eventfd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+    LINES.set(Lines { sender, receiver, eventfd }).ok()?;
+    if eventfd < 0 {
+        return None;
+    }
+    // SAFETY: called by the event loop's thread with an open descriptor and the cycle's log.
+    let connection = NonNull::new(unsafe { ngx_get_connection(eventfd, cycle.log) })?;
+    // SAFETY: nginx has just handed out this connection, with its read event.
+    let read = unsafe { (*connection.as_ptr()).read };
+    // SAFETY: as above.
+    let read_event = unsafe { &mut *read };
+    read_event.handler = Some(on_readable);
+    read_event.log = cycle.log;
+    // SAFETY: the event module has set its actions before any module's init_process.
+    let add = unsafe { ngx_event_actions.add }?;
+    // SAFETY: a valid event of an open descriptor.
+    let added = unsafe { add(read, READ_EVENT, CLEAR_EVENT) };
+    CONNECTION.store(connection.as_ptr(), Ordering::Relaxed);
+    (added == 0).then_some(())
+}
+
+/// Logs what is left, and closes.
+pub(crate) fn close(cycle: &ngx_cycle_t) {
+    log_waiting(cycle.log);
+    if let Some(connection) = NonNull::new(CONNECTION.swap(ptr::null_mut(), Ordering::Relaxed)) {
+        // SAFETY: opened above, closed once, on the event loop's thread. The eventfd goes with it.
+        unsafe { ngx_close_connection(connection.as_ptr()) };
+    }
+}
+
+/// From any thread: has the event loop log a line.
+pub(crate) fn send(line: Line) {
+    let Some(lines) = LINES.get() else { return };
+    if lines.sender.try_send(line).is_ok() {
+        let one = 1_u64;
+        // SAFETY: eight bytes to an eventfd of ours. A full one is readable already.
+        unsafe { libc::write(lines.eventfd, (&raw const one).cast(), size_of::<u64>()) };
+    }
+}
+
+/// On the event loop's thread: logs what waits.
+fn log_waiting(log: *mut ngx_log_t) {
+    let Some(lines) = LINES.get() else { return };
+    for line in lines.receiver.try_iter() {
+        let level = match line.level {
+            Level::Error => NGX_LOG_ERR,
+            Level::Warn => NGX_LOG_WARN,
+            Level::Notice => NGX_LOG_NOTICE,
+            Level::Info => NGX_LOG_INFO,
+        };
+        write(level, log, &line.text);
+    }
+}
+
+/// Logs one line if the log wants this level, as nginx's macro does.
+pub(crate) fn write(level: u32, log: *mut ngx_log_t, text: &str) {
+    // SAFETY: callers pass a log of nginx's.
+    let Some(wanted) = (unsafe { log.as_ref() }) else { return };
+    if wanted.log_level < level as ngx_uint_t {
+        return;
+    }
+    let text = ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() };
+    // SAFETY: "%V" takes a pointer to an ngx_str_t; nginx copies the text, cut to its line length.
+    unsafe { ngx_log_error_core(level as ngx_uint_t, log, 0, c"poolwatch: %V".as_ptr(), ptr::from_ref(&text)) };
+}
+
+unsafe extern "C" fn on_readable(event: *mut ngx_event_t) {
+    let _ = std::panic::catch_unwind(|| {
+        // SAFETY: nginx calls this with the event that was added.
+        let log = unsafe { (*event).log };
+        let mut count = 0_u64;
+        if let Some(lines) = LINES.get() {
+            // SAFETY: eight bytes from an eventfd of ours.
+            unsafe { libc::read(lines.eventfd, (&raw mut count).cast(), size_of::<u64>()) };
+        }
+        log_waiting(log);
+    });
+}

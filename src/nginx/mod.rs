@@ -1,0 +1,213 @@
+//! The skin: nginx's side of Poolwatch, and the only folder with unsafe code in it.
+//!
+//! Here stand the module's tables and callbacks. A callback turns pointers into references, calls safe code, and turns its
+//! result into a status; no panic gets past it.
+
+mod bits;
+mod clock;
+mod commands;
+mod conf;
+mod lines;
+mod log;
+mod peers;
+mod process;
+mod request;
+mod zone;
+
+#[cfg(not(nginx1_22))]
+compile_error!("Poolwatch needs nginx 1.22 or newer");
+#[cfg(not(ngx_feature = "http_upstream_zone"))]
+compile_error!("Poolwatch reads the table of peers that workers share: nginx needs ngx_http_upstream_zone_module");
+
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{self, NonNull};
+
+use nginx_sys::{
+    NGX_HTTP_MODULE, NGX_LOG_ALERT, ngx_array_push, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t,
+    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_module, ngx_http_module_t,
+    ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_shm_zone_t, ngx_slab_pool_t,
+    ngx_uint_t,
+};
+use ngx::core::{Pool, Status};
+
+use conf::{MainConf, SrvConf};
+use zone::Zone;
+
+/// What nginx looks for in a module's file.
+mod exports {
+    #![allow(unreachable_pub, reason = "ngx's macro writes it so")]
+
+    use super::ngx_http_poolwatch_module;
+
+    ngx::ngx_modules!(ngx_http_poolwatch_module);
+}
+
+/// The module, as nginx loads it. Not `#[used]`: so the linker leaves the skin out of the test programs, which have no nginx
+/// to link with, and the module's file still has it, since `ngx_modules` points to it.
+#[allow(non_upper_case_globals, reason = "nginx names a module's static after the module")]
+pub static mut ngx_http_poolwatch_module: ngx_module_t = ngx_module_t {
+    ctx: (&raw const CONTEXT).cast_mut().cast(),
+    commands: (&raw const commands::COMMANDS).cast_mut().cast(),
+    type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_process: Some(init_process),
+    exit_process: Some(exit_process),
+    ..ngx_module_t::default()
+};
+
+static CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: None,
+    postconfiguration: Some(postconfiguration),
+    create_main_conf: Some(create_main_conf),
+    init_main_conf: None,
+    create_srv_conf: Some(create_srv_conf),
+    merge_srv_conf: None,
+    create_loc_conf: None,
+    merge_loc_conf: None,
+};
+
+unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx passes the configuration being read.
+    unsafe { allocate::<MainConf>(cf) }
+}
+
+unsafe extern "C" fn create_srv_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx passes the configuration being read.
+    unsafe { allocate::<SrvConf>(cf) }
+}
+
+/// A value that is dropped with the configuration's pool.
+///
+/// # Safety
+/// `cf` is the configuration being read.
+unsafe fn allocate<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: the caller's promise.
+    let pool = unsafe { (*cf).pool };
+    // SAFETY: the configuration's pool.
+    let pool = unsafe { Pool::from_ngx_pool(pool) };
+    pool.allocate(T::default()).cast()
+}
+
+unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    // SAFETY: nginx passes the configuration being read.
+    let cf = unsafe { &mut *cf };
+    status(caught(|| {
+        // SAFETY: while http {} is finished, the context is that of http {}.
+        let context = unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }.ok_or(())?;
+        // SAFETY: made by create_main_conf, and used by nobody else meanwhile.
+        let conf = unsafe { main_conf(context.main_conf)?.as_mut() };
+        conf.finish(cf)?;
+        if conf.upstreams.is_empty() { Ok(()) } else { add_log_handler(context) }
+    }))
+}
+
+fn add_log_handler(context: &ngx_http_conf_ctx_t) -> Result<(), ()> {
+    // SAFETY: every http configuration has the core module's.
+    let index = unsafe { ngx_http_core_module.ctx_index };
+    // SAFETY: as above.
+    let core = unsafe { context.main_conf.add(index) };
+    // SAFETY: as above.
+    let core = unsafe { core.read() }.cast::<ngx_http_core_main_conf_t>();
+    // SAFETY: as above; nginx is single-threaded here.
+    let core = unsafe { core.as_mut() }.ok_or(())?;
+    let phase = core.phases.get_mut(ngx_http_phases_NGX_HTTP_LOG_PHASE as usize).ok_or(())?;
+    // SAFETY: nginx initialised the array before postconfiguration.
+    let handler = unsafe { ngx_array_push(&raw mut phase.handlers) }.cast::<ngx_http_handler_pt>();
+    let handler = NonNull::new(handler).ok_or(())?;
+    // SAFETY: a fresh element of this type.
+    unsafe { handler.write(Some(log_request)) };
+    Ok(())
+}
+
+/// nginx has mapped the zone, or found the one of the last configuration again.
+unsafe extern "C" fn zone_init(shm_zone: *mut ngx_shm_zone_t, before: *mut c_void) -> ngx_int_t {
+    // SAFETY: nginx passes the zone that MainConf::finish asked for.
+    let shm_zone = unsafe { &*shm_zone };
+    status(caught(|| {
+        // A mapping begins at a page, and nginx puts the slab pool at its beginning.
+        let pool = NonNull::new(shm_zone.shm.addr.cast::<c_void>()).ok_or(())?.cast::<ngx_slab_pool_t>();
+        // SAFETY: set by MainConf::finish, alive as long as the cycle is.
+        let conf = unsafe { shm_zone.data.cast::<MainConf>().as_ref() }.ok_or(())?;
+        // SAFETY: nginx passes the old data of a zone that it found again.
+        let existing = if before.is_null() { None } else { unsafe { Zone::existing(pool) } };
+        // SAFETY: nginx has just made this zone, unless it exists.
+        let zone = existing.or_else(|| unsafe { Zone::create(pool) }).ok_or(())?;
+        conf.zone.generation.set(zone.next_generation());
+        conf.zone.mapped.set(Some(zone));
+        Ok(())
+    }))
+}
+
+unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx passes the worker's cycle.
+    let cycle = unsafe { &*cycle };
+    let started = caught(|| {
+        if let Some(conf) = cycle_conf(cycle) {
+            process::start(cycle, conf);
+        }
+    });
+    if started.is_none() {
+        lines::write(NGX_LOG_ALERT, cycle.log, "panicked at start, this worker is not watched");
+    }
+    // An error here would keep nginx from ever starting this worker again: better unwatched than down.
+    Status::NGX_OK.into()
+}
+
+unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
+    // SAFETY: nginx passes the worker's cycle.
+    let cycle = unsafe { &*cycle };
+    if caught(|| process::end(cycle)).is_none() {
+        lines::write(NGX_LOG_ALERT, cycle.log, "panicked at exit");
+    }
+}
+
+unsafe extern "C" fn log_request(request: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx passes the request that has ended.
+    let r = unsafe { &*request };
+    caught(|| {
+        // Subrequests come here with log_subrequest on; their main request tells of the client.
+        let conf = if ptr::eq(r.main, r) { main_conf(r.main_conf) } else { Err(()) };
+        if let Ok(conf) = conf {
+            // SAFETY: the configuration outlives its requests, and is only read.
+            request::observe(r, unsafe { conf.as_ref() });
+        }
+    });
+    Status::NGX_OK.into()
+}
+
+/// Our main configuration among all modules'.
+fn main_conf(confs: *mut *mut c_void) -> Result<NonNull<MainConf>, ()> {
+    let confs = NonNull::new(confs).ok_or(())?;
+    // SAFETY: nginx gave our module its index before any configuration was made.
+    let index = unsafe { ngx_http_poolwatch_module.ctx_index };
+    // SAFETY: an array with a place for every http module.
+    let conf = unsafe { confs.add(index) };
+    // SAFETY: as above.
+    NonNull::new(unsafe { conf.read() }.cast()).ok_or(())
+}
+
+/// Our main configuration of a cycle; `None`: it has no `http` block.
+fn cycle_conf(cycle: &ngx_cycle_t) -> Option<&MainConf> {
+    // SAFETY: set before any configuration is read.
+    let index = unsafe { ngx_http_module.index };
+    // SAFETY: a cycle has a place for each core module.
+    let context = unsafe { cycle.conf_ctx.add(index) };
+    // SAFETY: as above.
+    let context = unsafe { context.read() }.cast::<ngx_http_conf_ctx_t>();
+    // SAFETY: null without an http block, else its context.
+    let context = unsafe { context.as_ref() }?;
+    // SAFETY: made by create_main_conf, alive as long as the cycle, and only read in workers.
+    main_conf(context.main_conf).ok().map(|conf| unsafe { conf.as_ref() })
+}
+
+/// Runs safe code from a callback; `None`: it panicked, which the panic hook has reported on stderr, the error log.
+fn caught<R>(f: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(f)).ok()
+}
+
+fn status(result: Option<Result<(), ()>>) -> ngx_int_t {
+    match result {
+        Some(Ok(())) => Status::NGX_OK.into(),
+        _ => Status::NGX_ERROR.into(),
+    }
+}

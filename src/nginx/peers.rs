@@ -1,0 +1,64 @@
+//! nginx's own opinion of its peers: which of them it refuses to ask for now.
+//!
+//! Read only after a failed attempt, and only from a table that all workers share: there it is hard evidence, while one
+//! worker's private table says nothing about the others.
+
+use nginx_sys::{
+    ngx_http_upstream_init_round_robin_peer, ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t, time_t,
+};
+
+use crate::nginx::conf::Upstream;
+use crate::nginx::process::{self, Running};
+
+/// The configured peers that nginx will not ask, a bit each; 0: none, or this worker cannot tell for all.
+pub(crate) fn unusable(upstream: &Upstream, running: &Running) -> u64 {
+    // SAFETY: the upstream's configuration lives as long as the cycle whose worker this is.
+    let Some(uscf) = (unsafe { upstream.uscf.as_ref() }) else { return 0 };
+    // In a zone nginx itself takes the balancer's data for this table; elsewhere only its own balancer's surely is.
+    let is_shared_table =
+        !uscf.shm_zone.is_null() || (running.is_alone() && uscf.peer.init.is_some_and(is_round_robin));
+    if !is_shared_table || process::is_exiting() {
+        return 0;
+    }
+    // SAFETY: see above.
+    let primaries = unsafe { uscf.peer.data.cast::<ngx_http_upstream_rr_peers_t>().as_ref() };
+    // SAFETY: null, or the table of the backup servers.
+    let backups = primaries.and_then(|table| unsafe { table.next.as_ref() });
+    let now = now();
+    let mut unusable = 0;
+    for table in primaries.into_iter().chain(backups) {
+        // SAFETY: a list of peers; workers change numbers in it but not the list.
+        let mut next = unsafe { table.peer.as_ref() };
+        while let Some(peer) = next {
+            let index = upstream.peer_index(peer.name.as_bytes()).filter(|_| is_refused(peer, now));
+            if let Some(index @ 0..64) = index {
+                unusable |= 1 << index;
+            }
+            // SAFETY: null at the end of the list.
+            next = unsafe { peer.next.as_ref() };
+        }
+    }
+    unusable
+}
+
+/// As nginx's `ngx_http_upstream_get_peer` decides.
+fn is_refused(peer: &ngx_http_upstream_rr_peer_t, now: time_t) -> bool {
+    peer.down != 0 || (peer.max_fails != 0 && peer.fails >= peer.max_fails && now - peer.checked <= peer.fail_timeout)
+}
+
+type InitPeer = unsafe extern "C" fn(
+    *mut nginx_sys::ngx_http_request_t,
+    *mut nginx_sys::ngx_http_upstream_srv_conf_t,
+) -> nginx_sys::ngx_int_t;
+
+fn is_round_robin(init: InitPeer) -> bool {
+    std::ptr::fn_addr_eq(init, ngx_http_upstream_init_round_robin_peer as InitPeer)
+}
+
+/// nginx's cached seconds, the clock of `checked`.
+fn now() -> time_t {
+    // SAFETY: set by nginx before any request.
+    let cached = unsafe { nginx_sys::ngx_cached_time };
+    // SAFETY: points to one of nginx's time slots.
+    unsafe { (*cached).sec }
+}

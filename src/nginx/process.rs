@@ -1,0 +1,222 @@
+//! The worker process: its threads' beginning and end.
+//!
+//! Threads start after the fork, in processes that serve requests and in no others, with all signals blocked: a signal that
+//! nginx's handler takes on one of them would not wake the event loop.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel as channel;
+use nginx_sys::{
+    NGX_LOG_ALERT, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t, ngx_core_module, ngx_cycle_t, ngx_exiting,
+    ngx_int_t, ngx_process, ngx_terminate,
+};
+
+use crate::clock::Clock;
+use crate::deliver::http;
+use crate::nginx::clock::SystemClock;
+use crate::nginx::conf::MainConf;
+use crate::nginx::lines;
+use crate::nginx::zone::Zone;
+use crate::observation::Observation;
+use crate::pipeline::{Config, Level, Line, Store, Worker};
+use crate::units::Millis;
+
+/// Observations that may wait for the observer: 200 ms of a busy worker. More are counted as dropped.
+const CHANNEL: usize = 4096;
+
+/// Failed requests of one upstream become examples at most this often in each worker.
+const EXAMPLE_EVERY: Millis = Millis(100);
+
+/// How long an exiting worker waits for its threads: nginx kills a worker 1.55 s after a fast stop.
+const GRACEFUL_PATIENCE: Millis = Millis(800);
+const FAST_PATIENCE: Millis = Millis(300);
+
+/// After a panic a loop starts again, but not in a tight circle.
+const PANIC_PAUSE: Duration = Duration::from_secs(1);
+
+static RUNNING: OnceLock<Running> = OnceLock::new();
+
+/// This process' pipeline.
+pub(crate) struct Running {
+    worker: Arc<Worker<Zone, SystemClock>>,
+    sender: channel::Sender<Observation>,
+    receiver: channel::Receiver<Observation>,
+    client: Arc<http::Client>,
+    /// Disconnected when the observer, and when the last courier, has ended.
+    observer_done: channel::Receiver<()>,
+    couriers_done: channel::Receiver<()>,
+    /// Per watched upstream: when a failed request last became an example.
+    examples: Vec<AtomicU64>,
+    alone: bool,
+}
+
+/// The pipeline, where one runs.
+pub(crate) fn running() -> Option<&'static Running> {
+    RUNNING.get()
+}
+
+impl Running {
+    /// Hands an observation to the observer. Never waits: without room it is counted and gone.
+    pub(crate) fn send(&self, observation: Observation) {
+        if self.sender.try_send(observation).is_err() {
+            self.worker.store.count_dropped();
+            self.worker.note_lost();
+        }
+        self.worker.gate.knock();
+    }
+
+    /// Is this the only process that serves requests?
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// Is another example of this upstream's failed requests welcome?
+    pub(crate) fn wants_example(&self, upstream: u16, now: Millis) -> bool {
+        self.examples.get(usize::from(upstream)).is_some_and(|last| {
+            let wanted = now.0 >= last.load(Ordering::Relaxed) + EXAMPLE_EVERY.0;
+            if wanted {
+                last.store(now.0, Ordering::Relaxed);
+            }
+            wanted
+        })
+    }
+}
+
+/// Starts the pipeline in a process that serves requests. A failure leaves the process serving, and says so.
+pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
+    // SAFETY: set by nginx before any module is initialised.
+    let process = unsafe { ngx_process };
+    let serves = process == NGX_PROCESS_WORKER as usize || process == NGX_PROCESS_SINGLE as usize;
+    let Some(zone) = conf.zone.mapped.get().filter(|_| serves && !conf.upstreams.is_empty()) else { return };
+    if lines::open(cycle).is_none() {
+        let text = "cannot open an eventfd, messages of this worker's threads are logged when it exits";
+        lines::write(NGX_LOG_ALERT, cycle.log, text);
+    }
+    let config = Config {
+        upstreams: conf.upstreams.iter().map(|upstream| upstream.watched.clone()).collect(),
+        receivers: conf.receivers.clone(),
+        generation: conf.zone.generation.get(),
+    };
+    let examples = config.upstreams.iter().map(|_| AtomicU64::new(0)).collect();
+    let couriers = config.receivers.len();
+    let worker = Worker::new(config, zone, SystemClock, std::process::id(), host(cycle), Box::new(lines::send));
+    let worker = Arc::new(worker);
+    let client = Arc::new(http::Client::default());
+    let (sender, receiver) = channel::bounded(CHANNEL);
+    let (observer_ends, observer_done) = channel::bounded::<()>(0);
+    let (courier_ends, couriers_done) = channel::bounded::<()>(0);
+
+    let started = with_signals_blocked(|| {
+        let observer = Arc::clone(&worker);
+        let observations = receiver.clone();
+        spawn("observer", observer_ends, move || observer.observe(&observations))?;
+        for index in 0..couriers {
+            let (courier, client) = (Arc::clone(&worker), Arc::clone(&client));
+            spawn("courier", courier_ends.clone(), move || courier.deliver(index, &*client))?;
+        }
+        Ok::<_, std::io::Error>(())
+    });
+    drop(courier_ends);
+    if let Err(error) = started {
+        lines::write(NGX_LOG_ALERT, cycle.log, &format!("cannot start a thread ({error}), this worker is not watched"));
+        worker.stop_observing();
+        worker.stop_delivering();
+        return;
+    }
+    let alone = process == NGX_PROCESS_SINGLE as usize || worker_processes(cycle) == 1;
+    let running = Running { worker, sender, receiver, client, observer_done, couriers_done, examples, alone };
+    if RUNNING.set(running).is_err() {
+        lines::write(NGX_LOG_ALERT, cycle.log, "started twice in one process");
+    }
+}
+
+/// Ends the pipeline: what was observed is folded, what is owed and unsent stays in the zone for the other workers.
+pub(crate) fn end(cycle: &ngx_cycle_t) {
+    if let Some(running) = RUNNING.get() {
+        // SAFETY: nginx's own flag, read on its thread.
+        let fast = unsafe { ngx_terminate } != 0;
+        let patience = if fast { FAST_PATIENCE } else { GRACEFUL_PATIENCE };
+        let until = Instant::now() + Duration::from_millis(patience.0);
+        running.worker.stop_observing();
+        let observed = has_ended(&running.observer_done, until);
+        if observed {
+            // The observer drained the channel, but requests may have been logged since.
+            while running.worker.fold(&running.receiver).0 > 0 {}
+        }
+        running.worker.stop_delivering();
+        if !has_ended(&running.couriers_done, until) {
+            running.client.shutdown();
+        }
+        let worker = &running.worker;
+        worker.store.with_patience(FAST_PATIENCE, |table| table.release(worker.process));
+        worker.store.ring();
+    }
+    lines::close(cycle);
+}
+
+/// Is this worker on its way out? Then its view of the peers is not the one that counts.
+pub(crate) fn is_exiting() -> bool {
+    // SAFETY: nginx's own flag, read on its thread.
+    (unsafe { ngx_exiting }) != 0
+}
+
+/// Now, as the event loop's threads see it.
+pub(crate) fn now() -> Millis {
+    SystemClock.now()
+}
+
+fn has_ended(done: &channel::Receiver<()>, until: Instant) -> bool {
+    // Nothing is ever sent: the channel is disconnected when the thread drops its end.
+    matches!(done.recv_deadline(until), Err(channel::RecvTimeoutError::Disconnected))
+}
+
+/// A thread whose loop is started again after a panic, which is said in error.log.
+fn spawn(name: &'static str, ends: channel::Sender<()>, run: impl Fn() + Send + 'static) -> std::io::Result<()> {
+    let body = move || {
+        while catch_unwind(AssertUnwindSafe(&run)).is_err() {
+            lines::send(Line { level: Level::Error, text: format!("the {name} panicked and is started again") });
+            thread::sleep(PANIC_PAUSE);
+        }
+        drop(ends);
+    };
+    thread::Builder::new().name(format!("poolwatch-{name}")).spawn(body).map(drop)
+}
+
+/// Threads inherit the mask of the thread that makes them. Signals for real faults stay open.
+fn with_signals_blocked<R>(f: impl FnOnce() -> R) -> R {
+    let mut blocked = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: initialises the set.
+    unsafe { libc::sigfillset(blocked.as_mut_ptr()) };
+    // SAFETY: initialised above.
+    let mut blocked = unsafe { blocked.assume_init() };
+    for fault in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT, libc::SIGTRAP] {
+        // SAFETY: a valid set and signal.
+        unsafe { libc::sigdelset(&raw mut blocked, fault) };
+    }
+    let mut before = blocked;
+    // SAFETY: valid sets.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const blocked, &raw mut before) };
+    let result = f();
+    // SAFETY: the mask from before.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
+    result
+}
+
+fn worker_processes(cycle: &ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: the core module's index is set before any configuration is read.
+    let index = unsafe { ngx_core_module.index };
+    // SAFETY: a cycle has a configuration for each core module.
+    let core = unsafe { cycle.conf_ctx.add(index) };
+    // SAFETY: as above.
+    let core = unsafe { *core }.cast::<ngx_core_conf_t>();
+    // SAFETY: the core module's own configuration.
+    unsafe { core.as_ref() }.map_or(0, |core| core.worker_processes)
+}
+
+fn host(cycle: &ngx_cycle_t) -> String {
+    cycle.hostname.to_string()
+}

@@ -1,0 +1,261 @@
+//! The shared memory zone: the table in it, the lock around it, and the bell beside it.
+//!
+//! The lock is a robust mutex: when a worker is killed while it holds it, the kernel passes it on at once, and the table's
+//! twins make sure that nothing is half-written then. nginx's own slab mutex would tell nobody, and a spin lock would hang
+//! every worker for good.
+
+use std::cell::UnsafeCell;
+use std::mem::{MaybeUninit, size_of};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use nginx_sys::{ngx_slab_alloc, ngx_slab_pool_t};
+
+use crate::outbox::{MAX_RECEIVERS, ReceiverState};
+use crate::pipeline::Store;
+use crate::state::slot::Slot;
+use crate::state::table::Table;
+use crate::state::twin::Twin;
+use crate::units::Millis;
+
+/// `poolwch` and a zero byte.
+const MAGIC: u64 = u64::from_be_bytes(*b"poolwch\0");
+
+/// Rises with every change of what is kept in the zone.
+const LAYOUT: u64 = 1;
+
+/// The zone's slab pool hands out whole pages of this size, each with a descriptor of its own.
+const PAGE: usize = 4096;
+const PAGE_WITH_DESCRIPTOR: usize = PAGE + 24;
+
+/// What the slab pool keeps for itself.
+const SLAB_OVERHEAD: usize = 2 * PAGE;
+
+/// The head of our one block in the zone; the slots follow it.
+#[repr(C)]
+struct Head {
+    magic: u64,
+    layout: u64,
+    /// `size_of` of a slot and of this head: two builds with the same layout number are told apart by it.
+    sizes: [u64; 2],
+    slots: u64,
+    /// Configurations that were loaded into this zone.
+    generation: AtomicU64,
+    /// Observations that found a full channel.
+    dropped: AtomicU64,
+    /// Futex word: how often the bell was rung.
+    rings: AtomicU32,
+    lock: UnsafeCell<libc::pthread_mutex_t>,
+    receivers: Twin<[ReceiverState; MAX_RECEIVERS]>,
+}
+
+/// A mapped zone. It stays mapped, at this address, for as long as the process lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Zone {
+    head: NonNull<Head>,
+}
+
+// SAFETY: the zone is made for being used by many processes at once; all access to its plain data is under its lock.
+unsafe impl Send for Zone {}
+// SAFETY: as above.
+unsafe impl Sync for Zone {}
+
+/// Bytes of zone that `upstreams` watched upstreams need.
+pub(crate) fn needed_size(upstreams: usize) -> usize {
+    let block = size_of::<Head>() + upstreams.max(1) * size_of::<Slot>();
+    block.div_ceil(PAGE) * PAGE_WITH_DESCRIPTOR + SLAB_OVERHEAD
+}
+
+impl Zone {
+    /// Makes a new table in a fresh zone's slab pool, with as many slots as fit. `None`: not even one does.
+    ///
+    /// # Safety
+    /// `pool` is the initialised slab pool of a zone that no other process uses yet.
+    pub(crate) unsafe fn create(pool: NonNull<ngx_slab_pool_t>) -> Option<Self> {
+        // SAFETY: the caller's promise.
+        let free_pages = unsafe { pool.as_ref() }.pfree;
+        let room = (free_pages * PAGE).checked_sub(size_of::<Head>())?;
+        let slots = room / size_of::<Slot>();
+        if slots == 0 {
+            return None;
+        }
+        let block = size_of::<Head>() + slots * size_of::<Slot>();
+        // SAFETY: the caller's promise; a block this large is made of whole pages, and so aligned to one.
+        let block = unsafe { ngx_slab_alloc(pool.as_ptr(), block) };
+        let head = NonNull::new(block.cast::<Head>())?;
+        let value = Head {
+            magic: MAGIC,
+            layout: LAYOUT,
+            sizes: sizes(),
+            slots: slots as u64,
+            generation: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            rings: AtomicU32::new(0),
+            lock: UnsafeCell::new(robust_mutex()?),
+            receivers: Twin::new([ReceiverState::default(); MAX_RECEIVERS]),
+        };
+        // SAFETY: the block is ours, large enough and aligned.
+        unsafe { head.as_ptr().write(value) };
+        let zone = Self { head };
+        for index in 0..slots {
+            // SAFETY: the block was sized for the head and this many slots.
+            let slot = unsafe { zone.first_slot().add(index) };
+            // SAFETY: as above, and nobody uses it yet.
+            unsafe { slot.write(Slot::empty()) };
+        }
+        // SAFETY: the pool is ours during the zone's initialisation.
+        unsafe { (*pool.as_ptr()).data = block };
+        Some(zone)
+    }
+
+    /// The table that an earlier configuration made in this slab pool; `None`: another layout's, or none.
+    ///
+    /// # Safety
+    /// `pool` is the slab pool of a zone that was initialised by this module.
+    pub(crate) unsafe fn existing(pool: NonNull<ngx_slab_pool_t>) -> Option<Self> {
+        // SAFETY: the caller's promise.
+        let head = NonNull::new(unsafe { pool.as_ref() }.data.cast::<Head>())?;
+        let zone = Self { head };
+        let found = zone.head();
+        (found.magic == MAGIC && found.layout == LAYOUT && found.sizes == sizes()).then_some(zone)
+    }
+
+    /// A number for a newly loaded configuration, higher than that of all before.
+    pub(crate) fn next_generation(self) -> u64 {
+        self.head().generation.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// How many upstreams fit.
+    fn capacity(self) -> usize {
+        self.head().slots as usize
+    }
+
+    /// Counts an observation that found no room.
+    pub(crate) fn count_dropped(self) {
+        self.head().dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// As [`Store::with`], but gives up after `patience`.
+    pub(crate) fn with_patience<R>(&self, patience: Millis, f: impl FnOnce(&mut Table<'_>) -> R) -> Option<R> {
+        let until = deadline(patience);
+        // SAFETY: the mutex was initialised with the zone and is never moved.
+        let locked = unsafe { libc::pthread_mutex_timedlock(self.lock(), &raw const until) };
+        self.locked(locked, f)
+    }
+
+    fn locked<R>(&self, locked: libc::c_int, f: impl FnOnce(&mut Table<'_>) -> R) -> Option<R> {
+        match locked {
+            0 => {}
+            // The owner was killed. The twins hold the last commit, so there is nothing to mend.
+            libc::EOWNERDEAD => {
+                // SAFETY: this thread has just been given the lock.
+                unsafe { libc::pthread_mutex_consistent(self.lock()) };
+            }
+            _ => return None,
+        }
+        let _unlock = Unlock(self.lock());
+        // SAFETY: the lock is held, and all plain data of the zone is used under it alone.
+        let head = unsafe { &raw mut (*self.head.as_ptr()).receivers };
+        // SAFETY: as above.
+        let receivers = unsafe { &mut *head };
+        // SAFETY: as above; the slots were initialised with the zone.
+        let slots = unsafe { std::slice::from_raw_parts_mut(self.first_slot(), self.capacity()) };
+        Some(f(&mut Table { receivers, slots }))
+    }
+
+    fn first_slot(&self) -> *mut Slot {
+        // SAFETY: the slots follow the head in one block.
+        unsafe { self.head.as_ptr().add(1) }.cast()
+    }
+
+    fn lock(&self) -> *mut libc::pthread_mutex_t {
+        self.head().lock.get()
+    }
+
+    fn head(&self) -> &Head {
+        // SAFETY: initialised with the zone; what is not atomic in it is constant, or used through raw pointers under the lock.
+        unsafe { self.head.as_ref() }
+    }
+}
+
+impl Store for Zone {
+    fn with<R>(&self, f: impl FnOnce(&mut Table<'_>) -> R) -> R {
+        // SAFETY: the mutex was initialised with the zone and is never moved.
+        let locked = unsafe { libc::pthread_mutex_lock(self.lock()) };
+        match self.locked(locked, f) {
+            Some(result) => result,
+            // Only a damaged mutex gets here. The thread's catch_unwind takes it, and requests go on unobserved.
+            None => panic!("the zone's lock is damaged ({locked})"),
+        }
+    }
+
+    fn rings(&self) -> u32 {
+        self.head().rings.load(Ordering::Acquire)
+    }
+
+    fn ring(&self) {
+        let rings = &self.head().rings;
+        rings.fetch_add(1, Ordering::Release);
+        // SAFETY: a futex word in shared memory that outlives the call.
+        unsafe { libc::syscall(libc::SYS_futex, rings.as_ptr(), libc::FUTEX_WAKE, libc::c_int::MAX) };
+    }
+
+    fn listen(&self, rings: u32, span: Option<Millis>) {
+        let span = span.map(timespec);
+        let timeout = span.as_ref().map_or(ptr::null(), ptr::from_ref);
+        let word = self.head().rings.as_ptr();
+        // SAFETY: a futex word in shared memory and a timeout that outlive the call. All its errors mean: look again.
+        unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAIT, rings, timeout) };
+    }
+}
+
+struct Unlock(*mut libc::pthread_mutex_t);
+
+impl Drop for Unlock {
+    fn drop(&mut self) {
+        // SAFETY: made only by the thread that holds the lock.
+        unsafe { libc::pthread_mutex_unlock(self.0) };
+    }
+}
+
+fn sizes() -> [u64; 2] {
+    [size_of::<Slot>() as u64, size_of::<Head>() as u64]
+}
+
+/// Shared between processes, and passed on by the kernel when its owner dies.
+fn robust_mutex() -> Option<libc::pthread_mutex_t> {
+    let mut attributes = MaybeUninit::uninit();
+    // SAFETY: initialises the attributes.
+    if unsafe { libc::pthread_mutexattr_init(attributes.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: initialised above.
+    let mut attributes = unsafe { attributes.assume_init() };
+    // SAFETY: as above.
+    let shared = unsafe { libc::pthread_mutexattr_setpshared(&raw mut attributes, libc::PTHREAD_PROCESS_SHARED) };
+    // SAFETY: as above.
+    let robust = unsafe { libc::pthread_mutexattr_setrobust(&raw mut attributes, libc::PTHREAD_MUTEX_ROBUST) };
+    let mut mutex = MaybeUninit::uninit();
+    // SAFETY: initialises the mutex; Linux allows an unlocked one to be moved before its first use.
+    let made = unsafe { libc::pthread_mutex_init(mutex.as_mut_ptr(), &raw const attributes) };
+    // SAFETY: initialised above, not used again.
+    unsafe { libc::pthread_mutexattr_destroy(&raw mut attributes) };
+    if shared != 0 || robust != 0 || made != 0 {
+        return None;
+    }
+    // SAFETY: `pthread_mutex_init` succeeded.
+    Some(unsafe { mutex.assume_init() })
+}
+
+fn timespec(span: Millis) -> libc::timespec {
+    // A span that does not fit is for ever.
+    let seconds = libc::time_t::try_from(span.as_secs()).unwrap_or(libc::time_t::MAX);
+    let nanoseconds = libc::c_long::try_from(span.0 % 1000 * 1_000_000).unwrap_or_default();
+    libc::timespec { tv_sec: seconds, tv_nsec: nanoseconds }
+}
+
+/// `span` from now on the clock that `pthread_mutex_timedlock` looks at.
+fn deadline(span: Millis) -> libc::timespec {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    timespec(Millis(now.as_millis() as u64) + span)
+}

@@ -1,0 +1,139 @@
+//! One finished request as the log phase saw it: owned, fixed size, nothing to look up later.
+//!
+//! A request that an internal redirect sent through two upstreams makes two observations, one per upstream.
+
+use crate::text::{Name, Text};
+use crate::units::Millis;
+
+/// Attempts kept of one request. With more, the middle ones are left out: the first says what failed, the last what answered.
+pub const MAX_ATTEMPTS: usize = 8;
+
+/// How one attempt ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Verdict {
+    /// Not finished (the client went away, the worker shut down): proves nothing.
+    #[default]
+    Unfinished,
+    /// A response header below 500 came.
+    Ok,
+    /// The application itself answered 5xx.
+    ServerError,
+    /// No usable answer: refused, reset, garbage (nginx's own 502).
+    Refused,
+    /// nginx's own 504.
+    TimedOut,
+    /// nginx had no server left to ask; no peer was involved.
+    NoLiveUpstreams,
+}
+
+impl Verdict {
+    /// Did this attempt fail?
+    pub const fn is_failure(self) -> bool {
+        !matches!(self, Self::Unfinished | Self::Ok)
+    }
+}
+
+/// One attempt at one peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// Index among the upstream's configured peers; [`Attempt::UNKNOWN_PEER`]: an address that the configuration did not name.
+    pub peer: u16,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// nginx's status for it, the application's or its own.
+    pub status: u16,
+    /// When the peer was chosen.
+    pub start: Millis,
+    /// Until the response header, in milliseconds; meaningless unless a header came.
+    pub to_header: u32,
+}
+
+impl Attempt {
+    /// The peer is not in the configuration (resolved at run time).
+    pub const UNKNOWN_PEER: u16 = u16::MAX;
+}
+
+/// A request that went wrong, as an example for people. Made for failed requests only, and not for each of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Example {
+    /// When the log phase saw it.
+    pub at: Millis,
+    /// The client's final status.
+    pub status: u16,
+    /// The request method.
+    pub method: Text<16>,
+    /// The path, never the query.
+    pub path: Text<120>,
+    /// `$upstream_status` of this upstream's attempts.
+    pub upstream_status: Text<48>,
+    /// `$upstream_addr` of this upstream's attempts.
+    pub upstream_addr: Text<128>,
+    /// `$upstream_response_time` of this upstream's attempts.
+    pub upstream_response_time: Text<64>,
+}
+
+/// One finished request at one upstream.
+#[derive(Clone, Debug, Default)]
+pub struct Observation {
+    /// Index among this worker's watched upstreams.
+    pub upstream: u16,
+    /// The client's final status; 0: none was sent.
+    pub status: u16,
+    /// The number of valid entries in `attempts`, 1 to [`MAX_ATTEMPTS`].
+    pub attempt_count: u8,
+    /// The client went away before the end (499), or nginx cut it off: no evidence about the upstream.
+    pub aborted: bool,
+    /// The attempts in their order.
+    pub attempts: [Attempt; MAX_ATTEMPTS],
+    /// Peers that nginx itself will not ask for now, one bit per configured peer below 64, read from a peer table which all
+    /// workers share. Zero: none, or no such table.
+    pub unusable_peers: u64,
+    /// The pool header of the last attempt's response; empty: none.
+    pub pool: Name,
+    /// The release header of the last attempt's response; empty: none.
+    pub release: Text<64>,
+    /// Present for some failed requests.
+    pub example: Option<Box<Example>>,
+}
+
+impl Observation {
+    /// The attempts in their order.
+    pub fn attempts(&self) -> &[Attempt] {
+        &self.attempts[..usize::from(self.attempt_count).min(MAX_ATTEMPTS)]
+    }
+
+    /// Adds an attempt. When all places are taken the newest replaces the last.
+    pub fn push(&mut self, attempt: Attempt) {
+        let place = usize::from(self.attempt_count).min(MAX_ATTEMPTS - 1);
+        self.attempts[place] = attempt;
+        self.attempt_count = (place + 1) as u8;
+    }
+
+    /// Did any attempt fail, whatever the client saw?
+    pub fn has_failure(&self) -> bool {
+        self.attempts().iter().any(|attempt| attempt.verdict.is_failure())
+    }
+
+    /// The answered attempt: the last one, if it is ok.
+    pub fn answer(&self) -> Option<&Attempt> {
+        self.attempts().last().filter(|attempt| attempt.verdict == Verdict::Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_attempts_the_first_and_the_last_are_kept() {
+        let mut observation = Observation::default();
+        for status in 500..520 {
+            observation.push(Attempt { status, ..Attempt::default() });
+        }
+        assert_eq!(observation.attempts().len(), MAX_ATTEMPTS);
+        assert_eq!(observation.attempts().first().map(|attempt| attempt.status), Some(500));
+        assert_eq!(observation.attempts().last().map(|attempt| attempt.status), Some(519));
+    }
+}

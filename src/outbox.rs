@@ -1,0 +1,492 @@
+//! What is owed: for each incident key and receiver, the difference between the truth and what was last accepted.
+//!
+//! Level-triggered, not a queue: nothing can overflow, nothing is forgotten. Cooldown, silence, back-off and rate limits only
+//! delay, they never touch `acked`; at their end the truth is compared again. So the last message that a receiver accepted
+//! always equals reality.
+
+use crate::clock::Clock;
+use crate::deliver::Outcome;
+use crate::deliver::backoff;
+use crate::rules::Rules;
+use crate::text::Name;
+use crate::units::Millis;
+
+/// Receivers that the zone keeps debts for.
+pub const MAX_RECEIVERS: usize = 8;
+
+/// A claim is good for this long: longer than any exchange may take.
+pub const LEASE: Millis = Millis::from_secs(30);
+
+/// Slack allows one message per second and webhook.
+const RATE: Millis = Millis::from_secs(1);
+
+/// A broken receiver is tried again this often.
+const PROBE: Millis = Millis::from_secs(15 * 60);
+
+/// What is true of one incident key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Truth {
+    /// Rises by one with each change worth telling; 0: there was none yet.
+    pub generation: u64,
+    /// Which state holds: `Serving::index`, or the error rate's level.
+    pub state: u8,
+    /// Which state held before.
+    pub from: u8,
+    /// The state is the end of an incident.
+    pub over: bool,
+}
+
+/// Who delivers, and until when nobody else may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+struct Lease {
+    /// A process id; 0: free.
+    owner: u32,
+    until: Millis,
+    /// Rises with each claim, so that a claim that was overtaken is recognised.
+    token: u64,
+}
+
+/// Changes whose last telling is remembered, for the cooldown.
+const TOLD: usize = 8;
+
+/// A change that was told, from one state to another, and when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+struct Told {
+    from: u8,
+    to: u8,
+    at: Millis,
+}
+
+/// One key's debt to one receiver: fixed-size plain data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Debt {
+    /// The generation that the receiver last accepted, and its state.
+    acked: u64,
+    acked_state: u8,
+    /// The generation that the receiver refused in every form: settled unheard.
+    refused: u64,
+    /// The last tellings, each of another change. A change that is not among them was never told, or long ago.
+    told: [Told; TOLD],
+    attempts: u32,
+    next_attempt: Millis,
+    lease: Lease,
+    /// An outdated sender's message may have landed last: the truth is told once more.
+    repair: bool,
+    /// The receiver disliked the full message: the plain one is next.
+    plain: bool,
+}
+
+/// One receiver's condition, shared by all workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ReceiverState {
+    /// Its name; empty: a free place.
+    pub name: Name,
+    /// The configuration that last named it.
+    pub adopted: u64,
+    /// Nobody sends earlier: rate limit, `Retry-After`, or the probe of a broken receiver.
+    pub earliest: Millis,
+    /// Its health.
+    pub health: Health,
+}
+
+/// A receiver's health; each change is one line in error.log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Health {
+    /// The last exchange was accepted, or there was none.
+    #[default]
+    Up,
+    /// The last exchange failed in a way that may pass.
+    Failing,
+    /// It refuses us for good, as far as it says.
+    Broken,
+}
+
+/// The right to send, for a short time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// What is being told.
+    pub truth: Truth,
+    /// Changes beside this one that the message covers.
+    pub covered: u64,
+    /// The plain form is asked for.
+    pub plain: bool,
+    token: u64,
+}
+
+/// Everything that decides when a debt may go, beside the debt itself.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    /// The truth.
+    pub truth: &'a Truth,
+    /// Cooldown and silence.
+    pub rules: &'a Rules,
+    /// The receiver's condition.
+    pub receiver: &'a ReceiverState,
+    /// Asked whether the owner of a lease is alive.
+    pub clock: &'a dyn Clock,
+    /// The process that asks.
+    pub me: u32,
+}
+
+impl Debt {
+    /// A debt that begins now. Of an incident that is open the receiver will hear, of the past it will not.
+    pub fn begin(truth: &Truth) -> Self {
+        let acked = if truth.over || truth.generation == 0 { truth.generation } else { truth.generation - 1 };
+        Self { acked, ..Self::default() }
+    }
+
+    /// Is anything owed, now or later?
+    pub fn is_due(&self, truth: &Truth) -> bool {
+        self.repair || (self.acked != truth.generation && self.refused != truth.generation)
+    }
+
+    /// When it may be sent; `None`: nothing is owed, or only a reload can end what holds it back.
+    pub fn due_at(&self, terms: &Terms<'_>) -> Option<Millis> {
+        if !self.is_due(terms.truth) || terms.rules.silenced {
+            return None;
+        }
+        let cooled = match self.last_told(terms.truth) {
+            Some(at) if !self.repair => at + terms.rules.cooldown,
+            _ => Millis::ZERO,
+        };
+        let leased = self.lease.owner != 0 && self.lease.owner != terms.me && terms.clock.is_alive(self.lease.owner);
+        let freed = if leased { self.lease.until } else { Millis::ZERO };
+        Some(cooled.max(freed).max(self.next_attempt).max(terms.receiver.earliest))
+    }
+
+    /// Takes the lease, if the debt may be sent at `now`.
+    pub fn claim(&mut self, terms: &Terms<'_>, now: Millis) -> Option<Claim> {
+        self.due_at(terms).filter(|&due| due <= now)?;
+        self.lease = Lease { owner: terms.me, until: now + LEASE, token: self.lease.token + 1 };
+        let covered = terms.truth.generation.saturating_sub(self.acked).saturating_sub(1);
+        Some(Claim { truth: *terms.truth, covered, plain: self.plain, token: self.lease.token })
+    }
+
+    /// The last look before the first byte: still ours, still true, not silenced? Then the receiver's rate token is taken, here
+    /// and not with the claim, since any time may have passed between the two. Otherwise the lease is given back.
+    pub fn may_send(&mut self, claim: &Claim, terms: &Terms<'_>, receiver: &mut ReceiverState, now: Millis) -> bool {
+        if self.lease.token != claim.token {
+            return false;
+        }
+        let current = *terms.truth == claim.truth && !terms.rules.silenced && now < self.lease.until;
+        if !current || receiver.earliest > now {
+            self.lease.owner = 0;
+            return false;
+        }
+        receiver.earliest = now + RATE;
+        true
+    }
+
+    /// Books what came of the exchange.
+    pub fn settle(
+        &mut self,
+        claim: &Claim,
+        outcome: &Outcome,
+        receiver: &mut ReceiverState,
+        now: Millis,
+        random: u64,
+    ) -> Settled {
+        let mine = self.lease.token == claim.token;
+        if let Outcome::RateLimited(span) = outcome {
+            // Whoever learned it, it holds for everyone.
+            receiver.earliest = receiver.earliest.max(now + *span);
+        }
+        if *outcome == Outcome::Accepted {
+            if mine || claim.truth.generation >= self.acked {
+                self.note_told(&claim.truth, now);
+                (self.acked, self.acked_state) = (claim.truth.generation, claim.truth.state);
+            }
+            self.repair = !mine;
+        }
+        let health = match outcome {
+            Outcome::Accepted => Health::Up,
+            Outcome::Broken(_) => Health::Broken,
+            Outcome::Rejected(_) | Outcome::RateLimited(_) => receiver.health,
+            Outcome::Retry(_) => receiver.health.max_with_failing(),
+        };
+        let health_changed = health != receiver.health;
+        receiver.health = health;
+        if health == Health::Broken {
+            receiver.earliest = receiver.earliest.max(now + PROBE);
+        }
+        if !mine {
+            return Settled { health_changed, refused: false };
+        }
+        self.lease.owner = 0;
+        let mut refused = false;
+        match outcome {
+            Outcome::Accepted => (self.attempts, self.next_attempt, self.plain) = (0, Millis::ZERO, false),
+            Outcome::RateLimited(_) | Outcome::Broken(_) => {}
+            Outcome::Rejected(_) if !self.plain => self.plain = true,
+            Outcome::Rejected(_) => {
+                refused = true;
+                (self.refused, self.plain, self.repair) = (claim.truth.generation, false, false);
+            }
+            Outcome::Retry(_) => {
+                self.attempts = self.attempts.saturating_add(1);
+                self.next_attempt = now + backoff::delay(self.attempts, random);
+            }
+        }
+        Settled { health_changed, refused }
+    }
+
+    /// Settles without a message what the receiver does not want to hear (`send_resolved=off`).
+    pub fn waive(&mut self, truth: &Truth) {
+        (self.acked, self.acked_state) = (truth.generation, truth.state);
+    }
+
+    /// An exiting worker gives its lease back.
+    pub fn release(&mut self, owner: u32) {
+        if self.lease.owner == owner {
+            self.lease.owner = 0;
+        }
+    }
+
+    /// The change as the receiver will see it: from what it heard last, if something was kept from it in between.
+    fn change(&self, truth: &Truth) -> (u8, u8) {
+        let from = if self.acked + 1 == truth.generation { truth.from } else { self.acked_state };
+        (from, truth.state)
+    }
+
+    /// When this change was last told; of a state that came back unheard: when anything was.
+    fn last_told(&self, truth: &Truth) -> Option<Millis> {
+        let (from, to) = self.change(truth);
+        let same = |told: &&Told| told.at != Millis::ZERO && (from == to || (told.from, told.to) == (from, to));
+        self.told.iter().filter(same).map(|told| told.at).max()
+    }
+
+    fn note_told(&mut self, truth: &Truth, at: Millis) {
+        let (from, to) = self.change(truth);
+        let known = self.told.iter().position(|told| (told.from, told.to) == (from, to) && told.at != Millis::ZERO);
+        let oldest = (0..TOLD).min_by_key(|&place| self.told.get(place).map(|told| told.at));
+        if let Some(told) = known.or(oldest).and_then(|place| self.told.get_mut(place)) {
+            *told = Told { from, to, at };
+        }
+    }
+}
+
+impl Health {
+    fn max_with_failing(self) -> Self {
+        if self == Self::Broken { Self::Broken } else { Self::Failing }
+    }
+}
+
+/// What is worth a line in error.log after an exchange.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// The receiver's health is another than before.
+    pub health_changed: bool,
+    /// This generation will never be heard there.
+    pub refused: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: u32 = 1;
+    const OTHER: u32 = 2;
+    const FIRING: Truth = Truth { generation: 1, state: 1, from: 0, over: false };
+
+    /// One debt, one receiver, two workers.
+    #[derive(Default)]
+    struct Outbox {
+        debt: Debt,
+        receiver: ReceiverState,
+        rules: Rules,
+        processes: Processes,
+    }
+
+    /// All processes live but one.
+    #[derive(Clone, Copy, Default)]
+    struct Processes {
+        dead: u32,
+    }
+
+    impl Clock for Processes {
+        fn now(&self) -> Millis {
+            Millis::ZERO
+        }
+
+        fn wall(&self) -> u64 {
+            0
+        }
+
+        fn is_alive(&self, process: u32) -> bool {
+            process != self.dead
+        }
+    }
+
+    impl Outbox {
+        fn terms<'a>(&'a self, me: u32, truth: &'a Truth) -> Terms<'a> {
+            Terms { truth, rules: &self.rules, receiver: &self.receiver, clock: &self.processes, me }
+        }
+
+        fn claim_as(&mut self, me: u32, truth: &Truth, now: u64) -> Option<Claim> {
+            let mut debt = self.debt;
+            let claim = debt.claim(&self.terms(me, truth), Millis(now));
+            self.debt = debt;
+            claim
+        }
+
+        fn may_send(&mut self, claim: &Claim, truth: &Truth, now: u64) -> bool {
+            let (mut debt, mut receiver) = (self.debt, self.receiver);
+            let may_send = debt.may_send(claim, &self.terms(ME, truth), &mut receiver, Millis(now));
+            (self.debt, self.receiver) = (debt, receiver);
+            may_send
+        }
+
+        fn settle(&mut self, claim: &Claim, outcome: &Outcome, now: u64) -> Settled {
+            self.debt.settle(claim, outcome, &mut self.receiver, Millis(now), 0)
+        }
+
+        /// Claims, sends and is heard.
+        fn tell(&mut self, truth: &Truth, now: u64) -> bool {
+            let Some(claim) = self.claim_as(ME, truth, now) else { return false };
+            let sent = self.may_send(&claim, truth, now);
+            if sent {
+                self.settle(&claim, &Outcome::Accepted, now);
+            }
+            sent
+        }
+    }
+
+    #[test]
+    fn a_change_in_a_quiet_channel_goes_at_once_and_once() {
+        let mut outbox = Outbox::default();
+        assert!(outbox.tell(&FIRING, 10));
+        assert!(!outbox.tell(&FIRING, 1_000_000_000));
+    }
+
+    #[test]
+    fn cooldown_delays_the_same_news_but_not_the_way_back() {
+        let mut outbox = Outbox::default();
+        let there = |generation| Truth { generation, state: 1, from: 0, over: false };
+        let back = |generation| Truth { generation, state: 0, from: 1, over: true };
+        assert!(outbox.tell(&there(1), 1_000));
+        assert!(outbox.tell(&back(2), 20_000));
+        assert!(!outbox.tell(&there(3), 40_000));
+        assert!(!outbox.tell(&there(3), 300_999));
+        assert!(outbox.tell(&there(3), 301_000));
+    }
+
+    #[test]
+    fn the_end_of_an_outage_is_told_although_the_end_of_a_failover_just_was() {
+        let (blue, green, down) = (0, 1, 2);
+        let mut outbox = Outbox::default();
+        let changes = [(blue, green, false), (green, blue, true), (blue, down, false), (down, blue, true)];
+        for (generation, (from, state, over)) in (1..).zip(changes) {
+            assert!(outbox.tell(&Truth { generation, state, from, over }, generation * 2_000));
+        }
+    }
+
+    #[test]
+    fn a_blip_during_cooldown_is_told_when_it_ends_and_covers_what_was_kept_back() {
+        let mut outbox = Outbox::default();
+        assert!(outbox.tell(&Truth { generation: 1, state: 1, from: 0, over: false }, 1_000));
+        let blip = Truth { generation: 3, state: 1, from: 0, over: false };
+        assert_eq!(outbox.claim_as(ME, &blip, 300_000), None);
+        assert_eq!(outbox.claim_as(ME, &blip, 301_000).map(|claim| claim.covered), Some(1));
+    }
+
+    #[test]
+    fn silence_delays_and_forgets_nothing() {
+        let mut outbox = Outbox::default();
+        outbox.rules.silenced = true;
+        assert!(!outbox.tell(&FIRING, 1_000));
+        outbox.rules.silenced = false;
+        assert!(outbox.tell(&FIRING, 900_000));
+    }
+
+    #[test]
+    fn a_leased_debt_is_sent_by_nobody_else_until_the_owner_dies_or_the_lease_ends() {
+        let mut outbox = Outbox::default();
+        assert!(outbox.claim_as(OTHER, &FIRING, 1_000).is_some());
+        assert!(outbox.claim_as(ME, &FIRING, 30_999).is_none());
+        assert!(outbox.claim_as(ME, &FIRING, 31_000).is_some());
+        outbox.processes.dead = ME;
+        assert!(outbox.claim_as(OTHER, &FIRING, 31_001).is_some());
+    }
+
+    #[test]
+    fn what_was_overtaken_between_claim_and_send_is_not_sent() {
+        let mut outbox = Outbox::default();
+        let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+        let over = Truth { generation: 2, state: 0, from: 1, over: true };
+        assert!(!outbox.may_send(&claim, &over, 1_001));
+        assert!(outbox.tell(&over, 1_002));
+    }
+
+    #[test]
+    fn the_news_after_an_accepted_message_is_still_owed() {
+        let mut outbox = Outbox::default();
+        let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+        assert!(outbox.may_send(&claim, &FIRING, 1_000));
+        outbox.settle(&claim, &Outcome::Accepted, 1_500);
+        let over = Truth { generation: 2, state: 0, from: 1, over: true };
+        assert!(outbox.tell(&over, 2_000));
+    }
+
+    #[test]
+    fn an_outdated_sender_makes_the_truth_be_told_once_more() {
+        let mut outbox = Outbox::default();
+        let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
+        assert!(outbox.tell(&FIRING, 40_000));
+        outbox.settle(&zombie, &Outcome::Accepted, 41_000);
+        assert!(outbox.tell(&FIRING, 42_000));
+        assert!(!outbox.tell(&FIRING, 1_000_000));
+    }
+
+    #[test]
+    fn retry_after_holds_for_everyone() {
+        let mut outbox = Outbox::default();
+        let claim = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
+        outbox.settle(&claim, &Outcome::RateLimited(Millis(7_000)), 1_100);
+        assert_eq!(outbox.claim_as(ME, &FIRING, 8_099), None);
+        assert!(outbox.claim_as(ME, &FIRING, 8_100).is_some());
+    }
+
+    #[test]
+    fn failures_are_retried_for_ever_with_growing_pauses() {
+        let mut outbox = Outbox::default();
+        let mut now = 1_000;
+        for _ in 0..50 {
+            let due = outbox.debt.due_at(&outbox.terms(ME, &FIRING)).expect("still owed");
+            assert!(due.0 <= now + 60_000);
+            now = now.max(due.0);
+            let claim = outbox.claim_as(ME, &FIRING, now).expect("due");
+            outbox.settle(&claim, &Outcome::Retry("refused".into()), now);
+        }
+        assert!(now > 1_000_000);
+    }
+
+    #[test]
+    fn a_rejected_message_is_followed_by_the_plain_one_and_then_by_nothing() {
+        let mut outbox = Outbox::default();
+        let rejected = Outcome::Rejected("invalid_blocks".into());
+        let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+        outbox.settle(&claim, &rejected, 1_000);
+        let plain = outbox.claim_as(ME, &FIRING, 2_000).expect("the plain form is owed");
+        assert!(plain.plain);
+        assert!(outbox.settle(&plain, &rejected, 2_000).refused);
+        assert_eq!(outbox.claim_as(ME, &FIRING, 1_000_000), None);
+        assert!(outbox.tell(&Truth { generation: 2, state: 0, from: 1, over: true }, 1_000_000));
+    }
+
+    #[test]
+    fn a_broken_receiver_is_probed_slowly_and_says_so_once() {
+        let mut outbox = Outbox::default();
+        let broken = Outcome::Broken("no_service".into());
+        let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+        assert!(outbox.settle(&claim, &broken, 1_000).health_changed);
+        assert_eq!(outbox.claim_as(ME, &FIRING, 900_999), None);
+        let probe = outbox.claim_as(ME, &FIRING, 901_000).expect("the probe");
+        assert!(!outbox.settle(&probe, &broken, 901_000).health_changed);
+    }
+}

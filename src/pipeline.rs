@@ -1,0 +1,299 @@
+//! The two loops of a worker process: the observer folds what requests saw, the courier delivers what is owed.
+//!
+//! Both run on threads of their own, so nothing here is ever waited for by nginx's event loop. They meet in the shared table
+//! and nowhere else: any worker's courier delivers what any worker's observer found.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crossbeam_channel as channel;
+use once_cell::sync::OnceCell;
+
+use crate::alert::{Kind, Report};
+use crate::clock::Clock;
+use crate::deliver::{Outcome, Post, Receiver, slack};
+use crate::gate::Gate;
+use crate::observation::Observation;
+use crate::outbox::Settled;
+use crate::pools::Watched;
+use crate::state::table::{Caller, Changed, Delivery, Places, Table};
+use crate::units::Millis;
+use crate::wording;
+
+/// Observations folded under one lock: some 50 µs of it.
+const BATCH: usize = 128;
+
+/// The observer's sleep between batches under traffic.
+const POLL: Millis = Millis(10);
+
+/// Lines about lost observations come at most this often.
+const LOST_EVERY: Millis = Millis::from_secs(1);
+
+/// So many polls without an observation, and the observer parks.
+const QUIET_POLLS: u32 = 10;
+
+/// What this worker was configured with.
+#[derive(Debug)]
+pub struct Config {
+    /// The watched upstreams, in the order of [`Observation::upstream`].
+    pub upstreams: Vec<Watched>,
+    /// The receivers.
+    pub receivers: Vec<Receiver>,
+    /// Rises with every configuration that nginx loads; orders the rules of old and new workers.
+    pub generation: u64,
+}
+
+/// The shared table and its bell, rung when there is something to deliver or the clock must be looked at anew.
+pub trait Store {
+    /// Runs `f` under the lock that all workers share.
+    fn with<R>(&self, f: impl FnOnce(&mut Table<'_>) -> R) -> R;
+
+    /// How often the bell was rung.
+    fn rings(&self) -> u32;
+
+    /// Rings it: every courier of every worker wakes.
+    fn ring(&self);
+
+    /// Waits for a ring after `rings`, at most for `span`.
+    fn listen(&self, rings: u32, span: Option<Millis>);
+}
+
+/// How a line in error.log is marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// A message was not delivered.
+    Error,
+    /// Traffic moved, requests fail.
+    Warn,
+    /// It came back.
+    Notice,
+    /// For the curious.
+    Info,
+}
+
+/// A line for error.log, written by the event loop: nginx's log is not for threads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Its level.
+    pub level: Level,
+    /// Its text, safe and on one line.
+    pub text: String,
+}
+
+/// One worker process.
+pub struct Worker<S, C> {
+    /// The configuration.
+    pub config: Config,
+    /// The shared table.
+    pub store: S,
+    /// Time.
+    pub clock: C,
+    /// This process.
+    pub process: u32,
+    /// The machine.
+    pub host: String,
+    /// Takes lines for error.log; must not block.
+    pub log: Box<dyn Fn(Line) + Send + Sync>,
+    /// Wakes the observer.
+    pub gate: Gate,
+    /// Observations that found no room since the last line about them.
+    lost: AtomicU64,
+    /// Where this configuration is in the table.
+    places: OnceCell<Places>,
+    /// Nothing more will be observed.
+    observed: AtomicBool,
+    /// Nothing more shall be delivered than what may go at once.
+    delivered: AtomicBool,
+}
+
+impl<S: Store, C: Clock> Worker<S, C> {
+    /// A worker that has not joined the table yet: its threads will, since joining takes the lock.
+    pub fn new(
+        config: Config,
+        store: S,
+        clock: C,
+        process: u32,
+        host: String,
+        log: Box<dyn Fn(Line) + Send + Sync>,
+    ) -> Self {
+        let (gate, places) = (Gate::default(), OnceCell::new());
+        let (observed, delivered) = (AtomicBool::new(false), AtomicBool::new(false));
+        let lost = AtomicU64::new(0);
+        Self { config, store, clock, process, host, log, gate, lost, places, observed, delivered }
+    }
+
+    /// The observer's loop. Returns after [`Worker::stop_observing`], with the channel empty.
+    pub fn observe(&self, observations: &channel::Receiver<Observation>) {
+        let mut quiet = 0;
+        let mut said = Millis::ZERO;
+        loop {
+            let stopping = self.observed.load(Ordering::Acquire);
+            let (folded, deadline) = self.fold(observations);
+            match (folded, stopping) {
+                (0, true) => return,
+                (0, false) => quiet += 1,
+                _ => quiet = 0,
+            }
+            let now = self.clock.now();
+            if now >= said + LOST_EVERY && self.say_lost() {
+                said = now;
+            }
+            let left = deadline.map(|due| due - now);
+            if quiet < QUIET_POLLS {
+                if folded < BATCH && !stopping {
+                    self.gate.sleep(left.map_or(POLL, |left| left.min(POLL)));
+                }
+            } else {
+                self.gate.park(left, || !observations.is_empty() || self.observed.load(Ordering::Acquire));
+            }
+        }
+    }
+
+    /// Notes an observation that found the channel full. Never waits, so the event loop may call it.
+    pub fn note_lost(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Folds what is in the channel, at most a batch. Returns how many, and when the detectors have something to do next.
+    pub fn fold(&self, observations: &channel::Receiver<Observation>) -> (usize, Option<Millis>) {
+        let places = self.places();
+        let batch: Vec<Observation> = observations.try_iter().take(BATCH).collect();
+        let caller = self.caller();
+        let (reports, deadline) = self.store.with(|table| {
+            let changes = table.fold(&self.config.upstreams, places, &batch, caller.now);
+            (reports(table, &changes, &caller), table.deadline())
+        });
+        self.announce(&reports);
+        (batch.len(), deadline)
+    }
+
+    /// The courier's loop for one receiver. Returns after [`Worker::stop_delivering`], once nothing more may go at once.
+    pub fn deliver(&self, index: usize, post: &impl Post) {
+        let Some(receiver) = self.config.receivers.get(index) else { return };
+        let Some(place) = self.places().receivers.get(index).copied().flatten() else { return };
+        loop {
+            let rings = self.store.rings();
+            let stopping = self.delivered.load(Ordering::Acquire);
+            let caller = self.caller();
+            let (reports, delivery, due) = self.store.with(|table| {
+                let changes = table.tick(caller.now);
+                let delivery = table.claim(place, receiver.send_resolved, &caller);
+                let due = [table.deadline(), table.next_delivery(place, &caller)].into_iter().flatten().min();
+                (reports(table, &changes, &caller), delivery, due)
+            });
+            self.announce(&reports);
+            match delivery {
+                Some(delivery) => self.send(receiver, &delivery, post),
+                None if stopping => return,
+                None => self.store.listen(rings, due.map(|due| due - self.clock.now())),
+            }
+        }
+    }
+
+    /// Asks the observer to fold what there is, and to end.
+    pub fn stop_observing(&self) {
+        self.observed.store(true, Ordering::Release);
+        self.gate.wake();
+    }
+
+    /// Asks the couriers to end. To be asked after the observer has: what it found last may still be told.
+    pub fn stop_delivering(&self) {
+        self.delivered.store(true, Ordering::Release);
+        self.store.ring();
+    }
+
+    fn send(&self, receiver: &Receiver, delivery: &Delivery, post: &impl Post) {
+        if !self.store.with(|table| table.may_send(delivery, &self.caller())) {
+            return;
+        }
+        let body = if delivery.claim.plain { slack::fallback(&delivery.report) } else { slack::body(&delivery.report) };
+        let outcome = slack::classify(post.post(&receiver.endpoint, &body));
+        let now = self.clock.now();
+        let settled = self.store.with(|table| table.settle(delivery, &outcome, now, random()));
+        if let Some(line) = delivery_line(receiver, &delivery.report, &outcome, settled) {
+            (self.log)(line);
+        }
+    }
+
+    /// One line for all that was lost since the last one.
+    fn say_lost(&self) -> bool {
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let text = format!("{lost} requests were not observed, the observer could not keep up");
+            (self.log)(Line { level: Level::Warn, text });
+        }
+        lost > 0
+    }
+
+    fn announce(&self, reports: &[Report]) {
+        for report in reports {
+            let level = match report.kind {
+                Kind::Failover
+                | Kind::Down
+                | Kind::Mixed
+                | Kind::Flapping
+                | Kind::ErrorRateFiring
+                | Kind::ErrorRateNoData => Level::Warn,
+                Kind::Recovery | Kind::PlannedSwitch | Kind::ErrorRateResolved => Level::Notice,
+            };
+            (self.log)(Line { level, text: wording::log_line(report) });
+        }
+        if !reports.is_empty() {
+            self.store.ring();
+        }
+    }
+
+    fn places(&self) -> &Places {
+        self.places.get_or_init(|| {
+            let config = &self.config;
+            let now = self.clock.now();
+            let places =
+                self.store.with(|table| table.adopt(&config.upstreams, &config.receivers, config.generation, now));
+            self.store.ring();
+            places
+        })
+    }
+
+    fn caller(&self) -> Caller<'_> {
+        Caller {
+            me: self.process,
+            clock: &self.clock,
+            now: self.clock.now(),
+            wall: self.clock.wall(),
+            host: &self.host,
+        }
+    }
+}
+
+fn reports(table: &Table<'_>, changes: &[Changed], caller: &Caller<'_>) -> Vec<Report> {
+    changes.iter().filter_map(|&changed| table.report(changed, caller)).collect()
+}
+
+/// One line per change of a receiver's health and per message that will never be heard, none per attempt.
+fn delivery_line(receiver: &Receiver, report: &Report, outcome: &Outcome, settled: Settled) -> Option<Line> {
+    let name = String::from_utf8_lossy(receiver.name.as_bytes()).into_owned();
+    let doing = format!("while reporting {}", wording::log_line(report));
+    let line = |level, text| Some(Line { level, text });
+    match outcome {
+        Outcome::Accepted if settled.health_changed => {
+            line(Level::Notice, format!("receiver \"{name}\" accepts messages again {doing}"))
+        }
+        Outcome::Accepted => line(Level::Info, format!("receiver \"{name}\" accepted message {}", report.id)),
+        Outcome::Retry(why) if settled.health_changed => {
+            line(Level::Error, format!("receiver \"{name}\" {why} {doing}, will be retried"))
+        }
+        Outcome::Broken(why) if settled.health_changed => {
+            line(Level::Error, format!("receiver \"{name}\" {why} {doing}, will be probed every 15 minutes"))
+        }
+        Outcome::Rejected(why) if settled.refused => {
+            line(Level::Error, format!("receiver \"{name}\" {why} {doing}, giving this message up"))
+        }
+        _ => None,
+    }
+}
+
+/// Spreads the workers' retries; not a secret.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,404 @@
+//! Which pool an attempt belongs to: by configuration, else by what a peer's header taught, else by the peer's role.
+//!
+//! A failed attempt has no header. It gets the pool that its peer's address last had, so the directory of peers and pools is
+//! shared by all workers and outlives a reload.
+
+use crate::observation::{Attempt, Observation};
+use crate::rules::Rules;
+use crate::text::{Name, Text};
+
+/// Pools of one upstream that are told apart; further names from headers are ignored.
+pub const MAX_POOLS: usize = 8;
+
+/// Peers of one upstream whose pools are remembered.
+pub const MAX_PEERS: usize = 64;
+
+/// A pool's place in its upstream's directory. It never changes while the zone lives.
+pub type PoolId = u8;
+
+/// Primary and backup, as the `server` directives say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Role {
+    /// Asked first.
+    #[default]
+    Primary,
+    /// Asked when no primary may be.
+    Backup,
+}
+
+/// A peer of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfiguredPeer {
+    /// As nginx prints it in `$upstream_addr`.
+    pub address: Vec<u8>,
+    /// Whether `backup` stands at its server.
+    pub role: Role,
+    /// Index among [`Watched::pools`], if `poolwatch_pool` names its server.
+    pub pool: Option<usize>,
+}
+
+/// One watched upstream block, as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// The block's name.
+    pub name: Name,
+    /// The directives in effect.
+    pub rules: Rules,
+    /// The pools that `poolwatch_pool` names, in that order; empty: names come from headers or roles.
+    pub pools: Vec<Name>,
+    /// Every address of every server.
+    pub peers: Vec<ConfiguredPeer>,
+}
+
+/// A pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+struct Pool {
+    name: Name,
+    /// The name is a role's, until a header names the pool.
+    unnamed: bool,
+}
+
+/// A peer and the pool it belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+struct Peer {
+    address: Text<64>,
+    pool: PoolId,
+    role: Role,
+    /// The pool was named by the configuration or a header, not guessed from the role.
+    certain: bool,
+}
+
+/// What should serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// This pool.
+    Pool(PoolId),
+    /// Several pools at once, by configuration: none of them is the reserve of another.
+    Several,
+}
+
+/// The pools and peers of one upstream: fixed-size plain data for the zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Directory {
+    pools: [Pool; MAX_POOLS],
+    peers: [Peer; MAX_PEERS],
+    pool_count: u8,
+    peer_count: u8,
+    /// `poolwatch_pool` names the pools; headers name none.
+    configured: bool,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self {
+            pools: [Pool::default(); MAX_POOLS],
+            peers: [Peer::default(); MAX_PEERS],
+            pool_count: 0,
+            peer_count: 0,
+            configured: false,
+        }
+    }
+}
+
+impl Directory {
+    /// Takes over a configuration. Pools keep their places, and peers that stay keep what they taught.
+    pub fn adopt(&mut self, watched: &Watched) {
+        let before = *self;
+        self.configured = !watched.pools.is_empty();
+        self.peer_count = 0;
+        for configured in watched.peers.iter().take(MAX_PEERS) {
+            let address = Text::new(&configured.address);
+            // A peer that changes its role, as in a planned switch, is still the same peer.
+            let known = before.peers().find(|peer| peer.address == address && !self.configured);
+            let named = configured.pool.and_then(|index| watched.pools.get(index));
+            let pool = match (named, known) {
+                (Some(name), _) => self.pool_named(name),
+                (None, Some(peer)) => Some(peer.pool),
+                (None, None) => self.pool_of_role(configured.role, &before),
+            };
+            let certain = named.is_some() || known.is_some_and(|peer| peer.certain);
+            let peer = Peer { address, pool: pool.unwrap_or_default(), role: configured.role, certain };
+            if let Some(place) = self.peers.get_mut(usize::from(self.peer_count)) {
+                *place = peer;
+                self.peer_count += 1;
+            }
+        }
+        if !watched.rules.active.is_empty() {
+            self.pool_named(&watched.rules.active);
+        }
+    }
+
+    /// What should serve under these rules: `poolwatch_active`, else the pool of all primary servers.
+    pub fn expected(&self, rules: &Rules) -> Expected {
+        if let Some(id) = self.find(&rules.active).filter(|_| !rules.active.is_empty()) {
+            return Expected::Pool(id);
+        }
+        let mut primaries = self.peers().filter(|peer| peer.role == Role::Primary).map(|peer| peer.pool);
+        match primaries.next() {
+            Some(first) if primaries.all(|pool| pool == first) => Expected::Pool(first),
+            Some(_) => Expected::Several,
+            None => Expected::Pool(0),
+        }
+    }
+
+    /// The pool of an attempt at a configured peer, by its index in the configuration that saw it.
+    pub fn pool_of(&self, watched: &Watched, attempt: &Attempt) -> Option<PoolId> {
+        let configured = watched.peers.get(usize::from(attempt.peer))?;
+        self.peer_at(&configured.address).map(|peer| peer.pool)
+    }
+
+    /// The pool that answered this request; `None`: no attempt was ok, or an unknown address named no known pool.
+    pub fn answered_by(&self, watched: &Watched, seen: &Observation) -> Option<PoolId> {
+        let by_address = self.pool_of(watched, seen.answer()?);
+        by_address.or_else(|| self.find(&seen.pool).filter(|_| !seen.pool.is_empty()))
+    }
+
+    /// Would [`Directory::learn`] change anything? Cheap, for every request.
+    pub fn is_news(&self, watched: &Watched, seen: &Observation) -> bool {
+        if self.configured || seen.pool.is_empty() {
+            return false;
+        }
+        let Some(answer) = seen.answer() else { return false };
+        match watched.peers.get(usize::from(answer.peer)).and_then(|peer| self.peer_at(&peer.address)) {
+            Some(peer) => !peer.certain || self.name(peer.pool) != seen.pool.as_bytes(),
+            None => self.find(&seen.pool).is_none(),
+        }
+    }
+
+    /// An answered peer's header teaches its address the pool. Names beyond [`MAX_POOLS`] are not learned.
+    pub fn learn(&mut self, watched: &Watched, seen: &Observation) {
+        let Some(answer) = seen.answer() else { return };
+        let address = watched.peers.get(usize::from(answer.peer)).map(|peer| peer.address.as_slice());
+        let place = address.and_then(|address| self.place_of(address));
+        let known = place.and_then(|place| self.peers.get(place)).copied();
+        let Some(pool) = self.named_by_header(&seen.pool, known) else { return };
+        if let Some(peer) = place.and_then(|place| self.peers.get_mut(place)) {
+            (peer.pool, peer.certain) = (pool, true);
+        }
+    }
+
+    /// Does nginx refuse to ask every configured peer of this pool?
+    pub fn is_unusable(&self, watched: &Watched, unusable_peers: u64, pool: PoolId) -> bool {
+        let mut any = false;
+        for (index, configured) in watched.peers.iter().enumerate() {
+            if self.peer_at(&configured.address).is_some_and(|peer| peer.pool == pool) {
+                any = true;
+                if index >= 64 || unusable_peers & (1 << index) == 0 {
+                    return false;
+                }
+            }
+        }
+        any
+    }
+
+    /// The pool's name; empty for a place without a pool.
+    pub fn name(&self, id: PoolId) -> &[u8] {
+        self.pools().nth(usize::from(id)).map_or(&[], |pool| pool.name.as_bytes())
+    }
+
+    /// The addresses of the pool's peers.
+    pub fn addresses(&self, id: PoolId) -> impl Iterator<Item = &[u8]> {
+        self.peers().filter(move |peer| peer.pool == id).map(|peer| peer.address.as_bytes())
+    }
+
+    /// A header names a pool: the guessed pool of the peer's role takes the name, unless it is another pool's already.
+    fn named_by_header(&mut self, name: &Name, by_peer: Option<Peer>) -> Option<PoolId> {
+        if let Some(id) = self.pools().position(|pool| pool.name == *name && !pool.unnamed) {
+            return Some(id as PoolId);
+        }
+        let guessed = by_peer.filter(|peer| self.is_unnamed(peer.pool)).map(|peer| peer.pool);
+        match guessed.and_then(|id| self.pools.get_mut(usize::from(id))) {
+            Some(pool) => {
+                pool.name = *name;
+                pool.unnamed = false;
+                guessed
+            }
+            None => self.add(Pool { name: *name, unnamed: false }),
+        }
+    }
+
+    fn pool_named(&mut self, name: &Name) -> Option<PoolId> {
+        self.find(name).or_else(|| self.add(Pool { name: *name, unnamed: false }))
+    }
+
+    /// The pool that all peers of a role share until they say otherwise. A peer that joins later is guessed to be like those.
+    fn pool_of_role(&mut self, role: Role, before: &Self) -> Option<PoolId> {
+        if let Some(peer) = self.peers().chain(before.peers()).find(|peer| peer.role == role) {
+            return Some(peer.pool);
+        }
+        let name = match role {
+            Role::Primary => "primary",
+            Role::Backup => "backup",
+        };
+        let name = Name::new(name.as_bytes());
+        self.find(&name).or_else(|| self.add(Pool { name, unnamed: true }))
+    }
+
+    fn add(&mut self, pool: Pool) -> Option<PoolId> {
+        let id = self.pool_count;
+        let place = self.pools.get_mut(usize::from(id))?;
+        *place = pool;
+        self.pool_count += 1;
+        Some(id)
+    }
+
+    fn find(&self, name: &Name) -> Option<PoolId> {
+        self.pools().position(|pool| pool.name == *name).map(|place| place as PoolId)
+    }
+
+    fn is_unnamed(&self, id: PoolId) -> bool {
+        self.pools().nth(usize::from(id)).is_some_and(|pool| pool.unnamed)
+    }
+
+    fn place_of(&self, address: &[u8]) -> Option<usize> {
+        self.peers().position(|peer| peer.address.as_bytes() == address)
+    }
+
+    fn peer_at(&self, address: &[u8]) -> Option<&Peer> {
+        self.peers.get(self.place_of(address)?)
+    }
+
+    fn pools(&self) -> impl Iterator<Item = &Pool> {
+        self.pools.iter().take(usize::from(self.pool_count))
+    }
+
+    fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.iter().take(usize::from(self.peer_count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observation::Verdict;
+
+    const BLUE: &str = "127.0.0.1:3001";
+    const GREEN: &str = "127.0.0.1:3002";
+
+    fn watched(peers: &[(&str, Role, Option<usize>)], pools: &[&str]) -> Watched {
+        let peer = |&(address, role, pool): &(&str, Role, Option<usize>)| ConfiguredPeer {
+            address: address.into(),
+            role,
+            pool,
+        };
+        Watched {
+            name: Name::new(b"app"),
+            rules: Rules::default(),
+            pools: pools.iter().map(|name| Name::new(name.as_bytes())).collect(),
+            peers: peers.iter().map(peer).collect(),
+        }
+    }
+
+    fn blue_green() -> Watched {
+        watched(&[(BLUE, Role::Primary, None), (GREEN, Role::Backup, None)], &[])
+    }
+
+    /// A peer's answer, with this pool header.
+    fn answer(peer: u16, header: &[u8]) -> Observation {
+        let mut seen = Observation { pool: Name::new(header), ..Observation::default() };
+        seen.push(Attempt { peer, verdict: Verdict::Ok, ..Attempt::default() });
+        seen
+    }
+
+    fn adopted(watched: &Watched) -> Directory {
+        let mut directory = Directory::default();
+        directory.adopt(watched);
+        directory
+    }
+
+    fn see(directory: &mut Directory, watched: &Watched, seen: &Observation) -> String {
+        if directory.is_news(watched, seen) {
+            directory.learn(watched, seen);
+        }
+        assert!(!directory.is_news(watched, seen), "what was learned is no news any more");
+        let pool = directory.answered_by(watched, seen);
+        pool.map_or_else(String::new, |pool| String::from_utf8_lossy(directory.name(pool)).into_owned())
+    }
+
+    #[test]
+    fn pools_are_named_by_role_until_a_header_names_them() {
+        let watched = blue_green();
+        let mut directory = adopted(&watched);
+        assert_eq!(see(&mut directory, &watched, &answer(0, b"")), "primary");
+        assert_eq!(see(&mut directory, &watched, &answer(0, b"blue")), "blue");
+        assert_eq!(see(&mut directory, &watched, &answer(1, b"")), "backup");
+        assert_eq!(see(&mut directory, &watched, &answer(1, b"green")), "green");
+        assert_eq!(see(&mut directory, &watched, &answer(0, b"")), "blue", "an answer without the header");
+    }
+
+    #[test]
+    fn a_header_names_no_pool_where_the_configuration_does() {
+        let watched = watched(&[(BLUE, Role::Primary, Some(0)), (GREEN, Role::Backup, Some(1))], &["one", "two"]);
+        let mut directory = adopted(&watched);
+        assert_eq!(see(&mut directory, &watched, &answer(0, b"two")), "one");
+        assert_eq!(see(&mut directory, &watched, &answer(1, b"red")), "two");
+    }
+
+    #[test]
+    fn a_planned_switch_of_the_roles_keeps_the_peers_in_their_pools() {
+        for green_is_known in [false, true] {
+            let before = blue_green();
+            let mut directory = adopted(&before);
+            see(&mut directory, &before, &answer(0, b"blue"));
+            if green_is_known {
+                see(&mut directory, &before, &answer(1, b"green"));
+            }
+            let expected_before = directory.expected(&before.rules);
+            let after = watched(&[(GREEN, Role::Primary, None), (BLUE, Role::Backup, None)], &[]);
+            directory.adopt(&after);
+            assert_ne!(directory.expected(&after.rules), expected_before);
+            assert_eq!(see(&mut directory, &after, &answer(0, b"green")), "green");
+            assert_eq!(see(&mut directory, &after, &answer(1, b"blue")), "blue");
+        }
+    }
+
+    #[test]
+    fn a_new_peer_is_taken_for_one_like_those_of_its_role() {
+        let before = blue_green();
+        let mut directory = adopted(&before);
+        see(&mut directory, &before, &answer(0, b"blue"));
+        let after = watched(&[("127.0.0.1:3003", Role::Primary, None), (BLUE, Role::Primary, None)], &[]);
+        directory.adopt(&after);
+        assert_eq!(see(&mut directory, &after, &answer(0, b"")), "blue");
+    }
+
+    #[test]
+    fn primaries_of_two_pools_are_expected_together() {
+        let watched = watched(&[(BLUE, Role::Primary, None), (GREEN, Role::Primary, None)], &[]);
+        let mut directory = adopted(&watched);
+        see(&mut directory, &watched, &answer(0, b"blue"));
+        assert!(matches!(directory.expected(&watched.rules), Expected::Pool(_)));
+        see(&mut directory, &watched, &answer(1, b"green"));
+        assert_eq!(directory.expected(&watched.rules), Expected::Several);
+    }
+
+    #[test]
+    fn a_pool_is_unusable_when_every_peer_of_it_is() {
+        let watched = watched(
+            &[(BLUE, Role::Primary, Some(0)), ("[::1]:1", Role::Primary, Some(0)), (GREEN, Role::Backup, Some(1))],
+            &["b", "g"],
+        );
+        let directory = adopted(&watched);
+        assert!(!directory.is_unusable(&watched, 0b001, 0));
+        assert!(directory.is_unusable(&watched, 0b011, 0));
+        assert!(!directory.is_unusable(&watched, 0b011, 1));
+    }
+
+    #[test]
+    fn headers_that_name_ever_new_pools_are_ignored_beyond_the_limit() {
+        let watched = blue_green();
+        let mut directory = adopted(&watched);
+        for round in 0..100 {
+            let seen = answer(0, format!("pool-{round}").as_bytes());
+            if directory.is_news(&watched, &seen) {
+                directory.learn(&watched, &seen);
+            }
+            assert!(directory.answered_by(&watched, &seen).is_some());
+        }
+        assert_eq!(directory.pools().count(), MAX_POOLS);
+    }
+}

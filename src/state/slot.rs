@@ -1,0 +1,489 @@
+//! Everything about one watched upstream, in one fixed place of the table.
+
+use crate::alert::{Kind, PoolFacts, Rate, Reasons, Report, Sample, Severity, Suppressed, Threshold};
+use crate::detect::error_rate::{ErrorRate, Level};
+use crate::detect::failover::{Change, Evidence, Failover, Serving};
+use crate::detect::flapping::Flapping;
+use crate::observation::{Example, Observation, Verdict};
+use crate::outbox::{Claim, Debt, MAX_RECEIVERS, Truth};
+use crate::pools::{Directory, Expected, MAX_POOLS, PoolId, Watched};
+use crate::rules::{RateOf, Rules};
+use crate::state::twin::Twin;
+use crate::text::{Name, Text};
+use crate::units::Millis;
+use crate::window::{Entry, Period, Ring, WORDS, Window};
+
+/// Failed requests shown in a message.
+const EXAMPLES: usize = 3;
+
+/// While the expected pool serves, reasons for failures are forgotten after this long, so that a message tells of its own
+/// incident and not of last week's.
+const REASONS_KEPT: Millis = Millis::from_secs(60);
+
+/// The truth's state while single changes are not told; beyond all of [`Serving::index`].
+const FLAPPING: u8 = Serving::COUNT as u8;
+
+/// What a message can be about. The discriminant is the place of its truth and its debts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Key {
+    /// Which pool serves.
+    Serving = 0,
+    /// How often requests fail.
+    ErrorRate = 1,
+}
+
+impl Key {
+    /// All keys.
+    pub const ALL: [Self; 2] = [Self::Serving, Self::ErrorRate];
+}
+
+/// The configuration of an upstream, and what its pools are.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Setup {
+    pub(crate) rules: Rules,
+    pub(crate) directory: Directory,
+    expected: Expected,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { rules: Rules::default(), directory: Directory::default(), expected: Expected::Pool(0) }
+    }
+}
+
+/// A truth and what is to be told of it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Incident {
+    truth: Truth,
+    kind: Kind,
+    from: Serving,
+    since: Millis,
+    /// When the incident began that this change continues or ends.
+    began: Millis,
+}
+
+impl Default for Incident {
+    fn default() -> Self {
+        let truth = Truth { over: true, ..Truth::default() };
+        Self { truth, kind: Kind::Recovery, from: Serving::Unknown, since: Millis::ZERO, began: Millis::ZERO }
+    }
+}
+
+/// What the detectors know, changed with each batch.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+struct Detection {
+    failover: Failover,
+    error_rate: ErrorRate,
+    window: Window,
+    period: Period,
+    flapping: Flapping,
+    incidents: [Incident; 2],
+    reasons: Reasons,
+    reasons_since: Millis,
+    releases: [Text<64>; MAX_POOLS],
+    /// The operator chose another expected pool, which has not answered yet.
+    switching: bool,
+}
+
+/// The last failed requests, newest first.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+struct Examples {
+    list: [Option<Example>; EXAMPLES],
+}
+
+/// One watched upstream. The parts change at different rates, so each has its own twin.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Slot {
+    /// The upstream block's name; empty: a free slot.
+    pub(crate) name: Name,
+    /// The configuration that last named it.
+    pub(crate) adopted: u64,
+    pub(crate) setup: Twin<Setup>,
+    detection: Twin<Detection>,
+    examples: Twin<Examples>,
+    pub(crate) debts: Twin<[[Debt; MAX_RECEIVERS]; 2]>,
+    ring: Ring,
+}
+
+impl Slot {
+    /// A free slot.
+    #[expect(clippy::large_stack_arrays, reason = "written into the table once, when that is made")]
+    pub fn empty() -> Self {
+        Self {
+            name: Name::EMPTY,
+            adopted: 0,
+            setup: Twin::new(Setup::default()),
+            detection: Twin::new(Detection::default()),
+            examples: Twin::new(Examples::default()),
+            debts: Twin::new([[Debt::default(); MAX_RECEIVERS]; 2]),
+            ring: [0; WORDS],
+        }
+    }
+
+    /// Makes the slot this upstream's own, with nothing known of it. The name comes last: a slot is never half another's.
+    pub(crate) fn reset(&mut self, name: Name) {
+        self.name = Name::EMPTY;
+        self.adopted = 0;
+        self.setup = Twin::new(Setup::default());
+        self.detection = Twin::new(Detection::default());
+        self.examples = Twin::new(Examples::default());
+        self.debts = Twin::new([[Debt::default(); MAX_RECEIVERS]; 2]);
+        self.name = name;
+    }
+
+    /// Takes over a configuration. The state stays; a changed expected pool begins a planned switch.
+    pub(crate) fn adopt(&mut self, watched: &Watched, generation: u64, now: Millis) {
+        let first = self.adopted == 0;
+        let before = self.setup.live().expected;
+        let expected = self.setup.edit(|setup| {
+            setup.rules = watched.rules;
+            setup.directory.adopt(watched);
+            setup.expected = setup.directory.expected(&setup.rules);
+            setup.expected
+        });
+        let Self { detection, ring, .. } = self;
+        detection.edit(|detection| {
+            detection.failover.set_rules(&watched.rules);
+            if let Some(rules) = watched.rules.error_rate {
+                if rules.window > 0 {
+                    detection.window.resize(ring, rules.window);
+                }
+                detection.period.set_span(rules.period);
+            }
+            if !first && expected != before {
+                detection.switching = detection.failover.serving() != Serving::Unknown;
+                detection.failover.expect_anew(now);
+            }
+        });
+        self.adopted = generation;
+    }
+
+    /// Folds a batch of this upstream's observations, all under one commit.
+    pub(crate) fn fold<'a>(
+        &mut self,
+        watched: &Watched,
+        batch: impl Iterator<Item = &'a Observation>,
+        now: Millis,
+        changed: &mut Vec<Key>,
+    ) {
+        let Self { setup, detection, examples, ring, .. } = self;
+        detection.edit(|detection| {
+            for seen in batch.filter(|seen| !seen.aborted) {
+                if setup.live().directory.is_news(watched, seen) {
+                    setup.edit(|setup| {
+                        setup.directory.learn(watched, seen);
+                        setup.expected = setup.directory.expected(&setup.rules);
+                    });
+                }
+                if let Some(example) = &seen.example {
+                    examples.edit(|examples| {
+                        examples.list.rotate_right(1);
+                        examples.list[0] = Some(**example);
+                    });
+                }
+                detection.fold(setup.live(), watched, ring, seen, now, changed);
+            }
+            detection.tick(setup.live(), now, changed);
+        });
+    }
+
+    /// Moves the detectors on without a request.
+    pub(crate) fn tick(&mut self, now: Millis, changed: &mut Vec<Key>) {
+        if self.deadline().is_some_and(|due| due <= now) {
+            let Self { setup, detection, .. } = self;
+            detection.edit(|detection| detection.tick(setup.live(), now, changed));
+        }
+    }
+
+    /// When a [`Slot::tick`] may have something to do.
+    pub(crate) fn deadline(&self) -> Option<Millis> {
+        let (setup, detection) = (self.setup.live(), self.detection.live());
+        let failover = setup.rules.failover.and_then(|_| detection.failover.deadline(&setup.rules, setup.expected));
+        let rules = setup.rules.error_rate.as_ref();
+        let rate = rules.and_then(|rules| detection.error_rate.deadline(rules, &detection.window));
+        failover.into_iter().chain(rate).chain(detection.flapping.deadline()).min()
+    }
+
+    /// The truth of a key.
+    pub(crate) fn truth(&self, key: Key) -> &Truth {
+        &self.incident(key).truth
+    }
+
+    /// What the current state of a key is told as.
+    pub(crate) fn kind(&self, key: Key) -> Kind {
+        self.incident(key).kind
+    }
+
+    /// Who serves.
+    pub fn serving(&self) -> Serving {
+        self.detection.live().failover.serving()
+    }
+
+    /// Everything to be told about a key's current state, and what the claim, if any, says about the past.
+    pub(crate) fn report(&self, key: Key, claim: Option<&Claim>, now: Millis, wall: u64, host: &str) -> Report {
+        let (setup, detection, incident) = (self.setup.live(), self.detection.live(), self.incident(key));
+        let since = now - incident.since;
+        let serving = detection.failover.serving();
+        let (from, to) = match key {
+            Key::Serving => (self.pool_facts(incident.from), self.pool_facts(serving)),
+            Key::ErrorRate => (None, self.pool_facts(serving)),
+        };
+        let suppressed = claim.map_or_else(Suppressed::default, |claim| Suppressed {
+            changes: claim.covered,
+            delayed: if claim.covered > 0 || since > REASONS_KEPT { since } else { Millis::ZERO },
+        });
+        let rate = setup.rules.error_rate.as_ref();
+        let by_period = rate.filter(|rate| rate.window == 0).and_then(|_| detection.period.counts(now));
+        let counts = by_period.unwrap_or_else(|| detection.window.counts());
+        Report {
+            kind: incident.kind,
+            severity: detection.severity(&setup.rules, incident.kind),
+            upstream: self.name.as_bytes().to_vec(),
+            id: format!(
+                "{}/{}/{}",
+                String::from_utf8_lossy(self.name.as_bytes()),
+                match key {
+                    Key::Serving => "serving",
+                    Key::ErrorRate => "error-rate",
+                },
+                incident.truth.generation
+            ),
+            from,
+            to,
+            since_unix: wall.saturating_sub(since.0),
+            now_unix: wall,
+            lasted: incident.truth.over.then_some(incident.since - incident.began),
+            reasons: detection.reasons,
+            upstream_rate: Rate { errors: counts.upstream_errors, requests: counts.requests },
+            client_rate: Rate { errors: counts.client_errors, requests: counts.requests },
+            threshold: rate.map(|rate| Threshold { ratio: rate.threshold, window: rate.window, period: rate.period }),
+            rate_of: rate.map_or(RateOf::Upstream, |rate| rate.of),
+            as_expected: is_as_expected(serving, setup.expected),
+            changes: detection.flapping.changes(now),
+            samples: self.examples.live().list.iter().flatten().filter(|_| !incident.truth.over).map(sample).collect(),
+            host: host.to_owned(),
+            runbook: String::from_utf8_lossy(setup.rules.runbook.as_bytes()).into_owned(),
+            suppressed,
+        }
+    }
+
+    fn incident(&self, key: Key) -> &Incident {
+        let [serving, rate] = &self.detection.live().incidents;
+        match key {
+            Key::Serving => serving,
+            Key::ErrorRate => rate,
+        }
+    }
+
+    fn pool_facts(&self, serving: Serving) -> Option<PoolFacts> {
+        let Serving::Pool(id) = serving else { return None };
+        let directory = &self.setup.live().directory;
+        let release = self.detection.live().releases.get(usize::from(id)).map_or(&[][..], Text::as_bytes);
+        Some(PoolFacts {
+            name: directory.name(id).to_vec(),
+            addresses: directory.addresses(id).map(<[u8]>::to_vec).collect(),
+            release: release.to_vec(),
+        })
+    }
+}
+
+impl Detection {
+    fn fold(
+        &mut self,
+        setup: &Setup,
+        watched: &Watched,
+        ring: &mut Ring,
+        seen: &Observation,
+        now: Millis,
+        changed: &mut Vec<Key>,
+    ) {
+        let directory = &setup.directory;
+        let failed = seen.has_failure();
+        if failed {
+            self.count_reasons(setup, seen);
+        }
+        let entry = Entry { upstream_error: failed, client_error: seen.status >= 500 };
+        self.window.push(ring, entry);
+        self.period.push(entry, seen.attempts().last().map_or(Millis::ZERO, |last| last.start));
+        self.error_rate.note_traffic(now);
+        let answered = directory.answered_by(watched, seen);
+        let release = answered.and_then(|pool| self.releases.get_mut(usize::from(pool)));
+        if let Some(release) = release.filter(|_| !seen.release.is_empty()) {
+            *release = seen.release;
+        }
+        let Some(last) = seen.attempts().last().filter(|last| last.verdict != Verdict::Unfinished) else { return };
+        if setup.rules.failover.is_none() || (answered.is_none() && last.verdict == Verdict::Ok) {
+            return;
+        }
+        let unusable = (0..MAX_POOLS as PoolId)
+            .filter(|&pool| seen.unusable_peers != 0 && directory.is_unusable(watched, seen.unusable_peers, pool))
+            .fold(0, |pools, pool| pools | 1 << pool);
+        let every_peer = u64::MAX >> (64 - watched.peers.len().clamp(1, 64));
+        let evidence = Evidence {
+            answered,
+            start: last.start,
+            to_header: last.to_header,
+            unusable,
+            exhausted: seen.unusable_peers == every_peer && last.verdict == Verdict::NoLiveUpstreams,
+        };
+        if let Some(change) = self.failover.fold(&evidence, setup.expected) {
+            self.note_serving(setup, change, now, changed);
+        }
+    }
+
+    fn tick(&mut self, setup: &Setup, now: Millis, changed: &mut Vec<Key>) {
+        let watched = setup.rules.failover.is_some();
+        if let Some(change) = watched.then(|| self.failover.tick(&setup.rules, setup.expected, now)).flatten() {
+            self.note_serving(setup, change, now, changed);
+        }
+        if self.flapping.ends(now) {
+            let (serving, since) = (self.failover.serving(), self.failover.since());
+            self.tell_serving(setup, self.kind_of(setup, serving), serving, since, changed);
+        }
+        let rules = setup.rules.error_rate.as_ref();
+        let level = rules.and_then(|rules| self.error_rate.tick(rules, &self.window, &self.period, now));
+        if let Some(level) = level {
+            self.note_level(level, changed);
+        }
+    }
+
+    fn note_serving(&mut self, setup: &Setup, change: Change, now: Millis, changed: &mut Vec<Key>) {
+        let kind = self.kind_of(setup, change.to);
+        let [incident, _] = &mut self.incidents;
+        if change.from == Serving::Unknown && kind == Kind::Recovery && incident.truth.over {
+            // The first answer of the expected pool is how things should be: no news, and no change.
+            incident.truth.state = change.to.index() as u8;
+            return;
+        }
+        self.switching = false;
+        if self.flapping.note(now) {
+            self.tell_serving(setup, Kind::Flapping, change.from, now, changed);
+        } else if !self.flapping.is_on() {
+            self.tell_serving(setup, kind, change.from, change.since, changed);
+        }
+    }
+
+    /// What a state of the failover machine is told as.
+    fn kind_of(&self, setup: &Setup, serving: Serving) -> Kind {
+        match serving {
+            Serving::Down => Kind::Down,
+            _ if is_as_expected(serving, setup.expected) && self.switching => Kind::PlannedSwitch,
+            _ if is_as_expected(serving, setup.expected) => Kind::Recovery,
+            Serving::Mixed => Kind::Mixed,
+            Serving::Unknown | Serving::Pool(_) => Kind::Failover,
+        }
+    }
+
+    /// Makes it the truth that the receivers are owed.
+    fn tell_serving(&mut self, setup: &Setup, kind: Kind, from: Serving, since: Millis, changed: &mut Vec<Key>) {
+        let state = if kind == Kind::Flapping { FLAPPING } else { self.failover.serving().index() as u8 };
+        let over = matches!(kind, Kind::Recovery | Kind::PlannedSwitch);
+        let [incident, _] = &mut self.incidents;
+        let truth = Truth { generation: incident.truth.generation + 1, state, from: incident.truth.state, over };
+        *incident = Incident {
+            truth,
+            kind,
+            from: if from == Serving::Unknown { expected_serving(setup.expected) } else { from },
+            since,
+            began: if incident.truth.over { since } else { incident.began },
+        };
+        if over {
+            self.reasons_since = Millis::ZERO;
+        }
+        changed.push(Key::Serving);
+    }
+
+    fn note_level(&mut self, level: Level, changed: &mut Vec<Key>) {
+        let since = self.error_rate.since();
+        let [_, incident] = &mut self.incidents;
+        let over = level == Level::Ok;
+        *incident = Incident {
+            truth: Truth {
+                generation: incident.truth.generation + 1,
+                state: level as u8,
+                from: incident.truth.state,
+                over,
+            },
+            kind: match level {
+                Level::Ok => Kind::ErrorRateResolved,
+                Level::Firing => Kind::ErrorRateFiring,
+                Level::NoData => Kind::ErrorRateNoData,
+            },
+            from: Serving::Unknown,
+            since,
+            began: if incident.truth.over { since } else { incident.began },
+        };
+        changed.push(Key::ErrorRate);
+    }
+
+    fn count_reasons(&mut self, setup: &Setup, seen: &Observation) {
+        let quiet = is_as_expected(self.failover.serving(), setup.expected) && self.error_rate.level() == Level::Ok;
+        let at = seen.attempts().first().map_or(Millis::ZERO, |attempt| attempt.start);
+        if self.reasons_since == Millis::ZERO || (quiet && at - self.reasons_since > REASONS_KEPT) {
+            self.reasons = Reasons::default();
+            self.reasons_since = at;
+        }
+        for attempt in seen.attempts() {
+            let count = match attempt.verdict {
+                Verdict::Ok | Verdict::Unfinished => continue,
+                Verdict::Refused => &mut self.reasons.refused,
+                Verdict::TimedOut => &mut self.reasons.timed_out,
+                Verdict::ServerError => &mut self.reasons.server_errors,
+                Verdict::NoLiveUpstreams => &mut self.reasons.no_live_upstreams,
+            };
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Clients that see errors make it critical, clients that are spared a warning.
+    fn severity(&self, rules: &Rules, kind: Kind) -> Severity {
+        let clients_suffer = rules.error_rate.is_some_and(|rate| {
+            rate.threshold.is_exceeded_by(self.window.client_errors.into(), self.window.size.into())
+        });
+        match kind {
+            Kind::Recovery | Kind::PlannedSwitch | Kind::ErrorRateResolved => Severity::Info,
+            Kind::Down => Severity::Critical,
+            Kind::ErrorRateFiring if rules.error_rate.is_some_and(|rate| rate.of == RateOf::Client) => {
+                Severity::Critical
+            }
+            Kind::Failover | Kind::Mixed | Kind::Flapping | Kind::ErrorRateFiring if clients_suffer => {
+                Severity::Critical
+            }
+            Kind::Failover | Kind::Mixed | Kind::Flapping | Kind::ErrorRateFiring | Kind::ErrorRateNoData => {
+                Severity::Warning
+            }
+        }
+    }
+}
+
+fn is_as_expected(serving: Serving, expected: Expected) -> bool {
+    match (serving, expected) {
+        (Serving::Pool(pool), Expected::Pool(expected)) => pool == expected,
+        (Serving::Mixed, Expected::Several) => true,
+        _ => false,
+    }
+}
+
+fn expected_serving(expected: Expected) -> Serving {
+    match expected {
+        Expected::Pool(pool) => Serving::Pool(pool),
+        Expected::Several => Serving::Mixed,
+    }
+}
+
+fn sample(example: &Example) -> Sample {
+    Sample {
+        method: example.method.as_bytes().to_vec(),
+        path: example.path.as_bytes().to_vec(),
+        status: example.status,
+        upstream_status: example.upstream_status.as_bytes().to_vec(),
+        upstream_addr: example.upstream_addr.as_bytes().to_vec(),
+        upstream_response_time: example.upstream_response_time.as_bytes().to_vec(),
+    }
+}

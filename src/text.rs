@@ -1,0 +1,264 @@
+//! Bounded, owned text: what came from outside fits in a fixed place, and is made safe before a person or Slack sees it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// Stands for what was cut off.
+const ELLIPSIS: &str = "…";
+
+/// A run of so many characters without a break is taken for a token, not for a word.
+const SECRET: usize = 32;
+
+/// At most `N` bytes (`N` ≤ 65 535) in place, plain data that may live in shared memory. Longer input is cut; what is kept
+/// is raw: any byte may stand in it until [`clean`] makes it readable.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct Text<const N: usize> {
+    len: u16,
+    bytes: [u8; N],
+}
+
+impl<const N: usize> Text<N> {
+    /// Nothing.
+    pub const EMPTY: Self = Self { len: 0, bytes: [0; N] };
+
+    /// The first `N` bytes of `bytes`.
+    pub fn new(bytes: &[u8]) -> Self {
+        let mut text = Self::EMPTY;
+        text.push(bytes);
+        text
+    }
+
+    /// Appends as much of `bytes` as there is room for.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let used = self.as_bytes().len();
+        let taken = bytes.len().min(N - used);
+        self.bytes[used..used + taken].copy_from_slice(&bytes[..taken]);
+        self.len = (used + taken) as u16;
+    }
+
+    /// What is kept.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len).min(N)]
+    }
+
+    /// Is there nothing?
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl<const N: usize> Default for Text<N> {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl<const N: usize> fmt::Debug for Text<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.as_bytes().escape_ascii())
+    }
+}
+
+/// The name of an upstream, a pool or a receiver.
+pub type Name = Text<64>;
+
+/// What a person may safely read of foreign bytes, at most `budget` bytes of it. Invalid UTF-8 and control characters are
+/// spelled `\xNN`, characters that hide or reorder others `\u{..}`. What does not fit is cut between whole units and replaced
+/// by `…`; a budget too small even for that leaves nothing.
+pub fn clean(bytes: &[u8], budget: usize) -> String {
+    fit(units(bytes), budget)
+}
+
+/// As [`clean`], with Slack's three entities, which count with their full length and are never cut.
+pub fn escaped(bytes: &[u8], budget: usize) -> String {
+    fit(units(bytes).map(entity), budget)
+}
+
+/// As [`escaped`], for Slack's code spans and blocks: a backtick would end them and becomes the like-looking U+02CB.
+pub fn escaped_code(bytes: &[u8], budget: usize) -> String {
+    fit(units(bytes).map(|unit| if unit == "`" { "ˋ".into() } else { entity(unit) }), budget)
+}
+
+/// Text in ASCII, everything else spelled `\u{..}`.
+pub fn ascii(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_ascii() { letter.to_string() } else { spelled(letter) }).collect()
+}
+
+/// A request target as it may be shown: readable, no query, no userinfo, and `[…]` for segments that look like a token.
+/// Percent-encoding stays as sent, so nothing is decoded into something else.
+pub fn path_without_secrets(target: &[u8]) -> String {
+    let end = target.iter().position(|byte| b"?#".contains(byte));
+    let (path, rest) = target.split_at(end.unwrap_or(target.len()));
+    let mut shown = Vec::with_capacity(path.len());
+    let mut before: [&[u8]; 2] = [b""; 2];
+    for (index, segment) in path.split(|&byte| byte == b'/').enumerate() {
+        // `scheme:`, nothing, then an authority: in front as an absolute form, or anywhere for a proxy's sake.
+        let is_authority = before[0].ends_with(b":") && before[1].is_empty();
+        before = [before[1], segment];
+        if index > 0 {
+            shown.push(b'/');
+        }
+        let public = if is_authority { without_userinfo(segment) } else { segment };
+        shown.extend_from_slice(if looks_secret(public) { "[…]".as_bytes() } else { public });
+    }
+    if let Some(delimiter) = rest.first() {
+        shown.push(*delimiter);
+        shown.extend_from_slice(ELLIPSIS.as_bytes());
+    }
+    clean(&shown, usize::MAX)
+}
+
+fn without_userinfo(authority: &[u8]) -> &[u8] {
+    authority.rsplit(|&byte| byte == b'@').next().unwrap_or_default()
+}
+
+fn looks_secret(segment: &[u8]) -> bool {
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
+    segment.split(|byte| !is_token(byte)).any(|run| run.len() >= SECRET)
+}
+
+/// The smallest pieces that text may be cut between: a character, or one that is spelled out.
+fn units(bytes: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
+    bytes.utf8_chunks().flat_map(|chunk| {
+        let valid = chunk.valid();
+        let letters = valid.char_indices().map(|(at, letter)| {
+            if letter.is_control() || is_invisible(letter) {
+                return spelled(letter).into();
+            }
+            valid.get(at..at + letter.len_utf8()).unwrap_or_default().into()
+        });
+        letters.chain(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}").into()))
+    })
+}
+
+fn spelled(letter: char) -> String {
+    if letter.is_ascii() { format!("\\x{:02x}", u32::from(letter)) } else { letter.escape_unicode().to_string() }
+}
+
+/// Characters that show nothing, or change how their neighbours are shown.
+fn is_invisible(letter: char) -> bool {
+    matches!(letter,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+fn entity(unit: Cow<'_, str>) -> Cow<'_, str> {
+    match &*unit {
+        "&" => "&amp;".into(),
+        "<" => "&lt;".into(),
+        ">" => "&gt;".into(),
+        _ => unit,
+    }
+}
+
+fn fit<'a>(units: impl Iterator<Item = Cow<'a, str>>, budget: usize) -> String {
+    let mut text = String::new();
+    // Where the text would have to end to leave room for the ellipsis.
+    let mut cut = 0;
+    for unit in units {
+        if text.len() + unit.len() > budget {
+            text.truncate(cut);
+            if ELLIPSIS.len() <= budget {
+                text.push_str(ELLIPSIS);
+            }
+            return text;
+        }
+        text.push_str(&unit);
+        if text.len() + ELLIPSIS.len() <= budget {
+            cut = text.len();
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_readable_stays_as_it_is() {
+        assert_eq!(clean("blue-1 é → 🟢 a\\b".as_bytes(), 99), "blue-1 é → 🟢 a\\b");
+    }
+
+    #[test]
+    fn what_is_not_text_is_spelled() {
+        assert_eq!(clean(b"a\xff\xe2\x82\x1b[0m\n\t\x7f\0", 99), r"a\xff\xe2\x82\x1b[0m\x0a\x09\x7f\x00");
+    }
+
+    #[test]
+    fn what_hides_or_reorders_is_spelled() {
+        let hostile = "\u{85}\u{2028}\u{202e}\u{200b}\u{feff}\u{2066}\u{61c}\u{e0041}";
+        assert_eq!(clean(hostile.as_bytes(), 99), r"\u{85}\u{2028}\u{202e}\u{200b}\u{feff}\u{2066}\u{61c}\u{e0041}");
+    }
+
+    #[test]
+    fn a_cut_falls_between_whole_units() {
+        assert_eq!(clean(b"abcdef", 6), "abcdef");
+        assert_eq!(clean(b"abcdef", 5), "ab…");
+        assert_eq!(clean("ab→cd".as_bytes(), 6), "ab…");
+        assert_eq!(clean(b"ab\xff\xff", 8), "ab…");
+        assert_eq!(escaped(b"a<b<c", 8), "a&lt;…");
+        assert_eq!(escaped(b"a<b<c", 7), "a…");
+    }
+
+    #[test]
+    fn a_budget_without_room_for_an_ellipsis_leaves_nothing() {
+        assert_eq!(clean(b"abc", 3), "abc");
+        assert_eq!(clean(b"abcd", 3), "…");
+        assert_eq!(clean(b"ab", 2), "ab");
+        assert_eq!(clean(b"abc", 2), "");
+        assert_eq!(clean(b"", 0), "");
+    }
+
+    #[test]
+    fn slack_sees_no_mention_and_no_end_of_code() {
+        assert_eq!(escaped(b"<!channel> &amp;", 99), "&lt;!channel&gt; &amp;amp;");
+        assert_eq!(escaped_code(b"`<@U1>`", 99), "ˋ&lt;@U1&gt;ˋ");
+    }
+
+    #[test]
+    fn ascii_spells_the_rest() {
+        assert_eq!(ascii("blue → grün"), r"blue \u{2192} gr\u{fc}n");
+    }
+
+    #[test]
+    fn a_path_loses_query_fragment_and_userinfo() {
+        assert_eq!(path_without_secrets(b"/pay?card=4111"), "/pay?…");
+        assert_eq!(path_without_secrets(b"/pay#card=4111"), "/pay#…");
+        assert_eq!(path_without_secrets(b"http://eve:pw@host/pay?x"), "http://host/pay?…");
+        assert_eq!(path_without_secrets(b"/fetch/https://a:b@c@host/x"), "/fetch/https://host/x");
+        assert_eq!(path_without_secrets(b"/users/me@example.org"), "/users/me@example.org");
+        assert_eq!(path_without_secrets(b"/a%0ab%3Fc"), "/a%0ab%3Fc");
+        assert_eq!(path_without_secrets(b""), "");
+    }
+
+    #[test]
+    fn a_segment_that_looks_like_a_token_is_left_out() {
+        assert_eq!(path_without_secrets(b"/reset/0123456789abcdef0123456789abcdef/done"), "/reset/[…]/done");
+        assert_eq!(
+            path_without_secrets(b"/reset/0123456789abcdef0123456789abcde"),
+            "/reset/0123456789abcdef0123456789abcde"
+        );
+        assert_eq!(path_without_secrets(b"/a;jsessionid=0123456789abcdef0123456789ABCDEF.n1"), "/[…]");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_become_safe_text_within_the_budget(bytes in any::<Vec<u8>>(), budget in 0_usize..200) {
+            for text in [clean(&bytes, budget), escaped(&bytes, budget), escaped_code(&bytes, budget)] {
+                prop_assert!(text.len() <= budget);
+                prop_assert!(!text.chars().any(|letter| letter.is_control() || is_invisible(letter)));
+            }
+            prop_assert!(!escaped_code(&bytes, budget).contains(['<', '>', '`']));
+        }
+
+        #[test]
+        fn a_shown_path_can_be_shown_again(target in "[a-z/:@?#é-]{0,40}") {
+            let shown = path_without_secrets(target.as_bytes());
+            prop_assert_eq!(path_without_secrets(shown.as_bytes()), shown);
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! The words of a report, for a message's title and for error.log: plain text on one line, cleaned, escaped for nobody yet.
+//!
+//! Every name is bounded before it is put into a sentence, so that a hostile one cannot push out the facts.
+
+use crate::alert::{Kind, PoolFacts, Rate, Reasons, Report, Severity, Suppressed, Threshold};
+use crate::rules::RateOf;
+use crate::text::clean;
+use crate::units::{Millis, Ratio};
+
+/// Bytes of a name in a sentence.
+const NAME: usize = 40;
+
+/// Bytes of an address.
+const ADDRESS: usize = 64;
+
+/// News that waited longer than this says so.
+const LATE: Millis = Millis::from_secs(15 * 60);
+
+/// What everybody waits for.
+const SERVING_AGAIN: &str = "primary is serving traffic again";
+
+/// The last second that is written with four digits of a year.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// What happened, for a title: `Failover on "app": blue → green`.
+pub fn headline(report: &Report) -> String {
+    let upstream = name(&report.upstream);
+    let moved = || movement(report, "→", |pool| name(&pool.name));
+    match report.kind {
+        Kind::Failover => format!("Failover on \"{upstream}\": {}", moved()),
+        Kind::Recovery => format!("Recovery on \"{upstream}\": {}, {SERVING_AGAIN}", moved()),
+        Kind::PlannedSwitch => format!("Planned switch on \"{upstream}\": {}", moved()),
+        Kind::Down => format!("Outage on \"{upstream}\": no pool answers"),
+        Kind::Mixed => format!("Mixed traffic on \"{upstream}\": no pool prevails"),
+        Kind::Flapping => format!("Flapping on \"{upstream}\": {} in 10 minutes", counted(report.changes, "change")),
+        Kind::ErrorRateFiring => {
+            let threshold = threshold(report).map_or_else(String::new, |threshold| format!(" (threshold {threshold})"));
+            format!("Error rate on \"{upstream}\": {}{threshold}", failed_requests(report))
+        }
+        Kind::ErrorRateResolved => {
+            format!("Error rate on \"{upstream}\" is back to normal: {}", failed_requests(report))
+        }
+        Kind::ErrorRateNoData => {
+            format!("No traffic on \"{upstream}\" any more: nobody knows whether the error rate is back to normal")
+        }
+    }
+}
+
+/// What it means, in a sentence or two of our own words alone: what clients see, or how long it took.
+pub fn impact(report: &Report) -> String {
+    let Rate { errors, requests } = report.client_rate;
+    let last = format!("in the last {}", counted(requests, "request"));
+    match (report.kind, errors) {
+        (Kind::Recovery | Kind::ErrorRateResolved, _) => {
+            report.lasted.map_or_else(String::new, |lasted| format!("The incident lasted {}.", duration(lasted)))
+        }
+        (Kind::PlannedSwitch, _) => "The configured pool changed, and traffic followed.".to_owned(),
+        (Kind::ErrorRateFiring, 0) => {
+            let degraded = if report.as_expected { "Primary degraded. " } else { "" };
+            format!("{degraded}Clients saw no error {last}: hidden from clients by retries.")
+        }
+        (Kind::Flapping, _) => "Single changes are not told until this is over.".to_owned(),
+        (_, 0) if requests == 0 => String::new(),
+        (_, 0) => format!("Clients saw no error {last}."),
+        (_, _) => format!("Clients saw {} {last}.", counted(errors, "error")),
+    }
+}
+
+/// All of it on one line for error.log, in ASCII as far as the names are; it begins with [`subject`].
+pub fn log_line(report: &Report) -> String {
+    let mut facts = match report.kind {
+        Kind::Failover | Kind::PlannedSwitch => vec![movement(report, "->", located)],
+        Kind::Recovery => vec![movement(report, "->", located), format!("{SERVING_AGAIN}{}", after(report))],
+        Kind::Down => {
+            let last = report.from.iter().map(|pool| format!("last served by {}", located(pool)));
+            ["no pool answers".to_owned()].into_iter().chain(last).collect()
+        }
+        Kind::Mixed => vec!["no pool prevails".to_owned()],
+        Kind::Flapping => vec![format!("{} in 10 minutes, now {}", counted(report.changes, "change"), serving(report))],
+        Kind::ErrorRateNoData => vec!["no traffic any more".to_owned()],
+        Kind::ErrorRateFiring => {
+            let more = threshold(report).map(|threshold| format!("{} errors above {threshold}", watched_rate(report)));
+            more.into_iter().collect()
+        }
+        Kind::ErrorRateResolved => vec![format!("back to normal{}", after(report))],
+    };
+    facts.extend(reasons(&report.reasons));
+    if report.upstream_rate.requests > 0 {
+        facts.push(format!("upstream errors {}", out_of(report.upstream_rate)));
+        facts.push(format!("client errors {}", out_of(report.client_rate)));
+    }
+    format!("{}: {}", subject(report), facts.join(", "))
+}
+
+/// What it is about, for the middle of a sentence: `failover of upstream "app"`.
+pub fn subject(report: &Report) -> String {
+    let what = match report.kind {
+        Kind::Failover => "failover",
+        Kind::Recovery => "recovery",
+        Kind::PlannedSwitch => "planned switch",
+        Kind::Down => "outage",
+        Kind::Mixed => "mixed traffic",
+        Kind::Flapping => "flapping",
+        Kind::ErrorRateFiring | Kind::ErrorRateResolved | Kind::ErrorRateNoData => "error rate",
+    };
+    format!("{what} of upstream \"{}\"", clean(&report.upstream, ADDRESS))
+}
+
+fn serving(report: &Report) -> String {
+    report.to.as_ref().map_or_else(|| "no pool".to_owned(), located)
+}
+
+/// `Critical`.
+pub fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "Info",
+        Severity::Warning => "Warning",
+        Severity::Critical => "Critical",
+    }
+}
+
+/// Why attempts failed, the reasons that there are: `3 attempts refused`.
+pub fn reasons(reasons: &Reasons) -> Vec<String> {
+    let all = [
+        (reasons.refused, "attempt", "refused"),
+        (reasons.timed_out, "attempt", "timed out"),
+        (reasons.server_errors, "attempt", "answered 5xx"),
+        (reasons.no_live_upstreams, "request", "found no live upstream"),
+    ];
+    let given = all.into_iter().filter(|(count, ..)| *count > 0);
+    given.map(|(count, what, how)| format!("{} {how}", counted(count, what))).collect()
+}
+
+/// `5 of 200 (2.5%)`, without the share of nothing.
+pub fn rate(rate: Rate) -> String {
+    let Rate { errors, requests } = rate;
+    if requests == 0 {
+        return out_of(rate);
+    }
+    // Rounded to a hundredth of a percent, in millionths.
+    let share = (u64::from(errors) * 10_000 + u64::from(requests) / 2) / u64::from(requests) * 100;
+    format!("{} ({})", out_of(rate), Ratio::from_millionths(share.min(1_000_000) as u32))
+}
+
+/// What the threshold asks for: `2% of 200 requests`.
+pub fn threshold(report: &Report) -> Option<String> {
+    let Threshold { ratio, window, period } = report.threshold?;
+    let window = (window > 0).then(|| format!("of {}", counted(window, "request")));
+    let period = (period > Millis::ZERO).then(|| format!("in {}", duration(period)));
+    let windows: Vec<String> = window.into_iter().chain(period).collect();
+    Some(format!("{ratio} {}", windows.join(" or ")))
+}
+
+/// Which rate is held against the threshold: `upstream`.
+pub fn watched_rate(report: &Report) -> &'static str {
+    match report.rate_of {
+        RateOf::Upstream => "upstream",
+        RateOf::Client => "client",
+    }
+}
+
+/// What was kept back meanwhile, if it is worth a word.
+pub fn waited(suppressed: &Suppressed) -> Option<String> {
+    let Suppressed { changes, delayed } = *suppressed;
+    let more = counted(changes, "more change");
+    match (changes, delayed > LATE) {
+        (0, false) => None,
+        (0, true) => Some(format!("delayed {}", duration(delayed))),
+        (_, false) => Some(format!("while waiting {}: {more}", duration(delayed))),
+        (_, true) => Some(format!("delayed {}, meanwhile {more}", duration(delayed))),
+    }
+}
+
+/// As people say it, in at most two units: `850 ms`, `41 s`, `2 min 5 s`, `3 h 4 min`, `2 d 1 h`.
+pub fn duration(span: Millis) -> String {
+    let secs = span.as_secs();
+    let two = |large: u64, unit: &str, small: u64, rest: &str| match small {
+        0 => format!("{large} {unit}"),
+        _ => format!("{large} {unit} {small} {rest}"),
+    };
+    match secs {
+        0 => format!("{} ms", span.0),
+        1..60 => format!("{secs} s"),
+        60..3600 => two(secs / 60, "min", secs % 60, "s"),
+        3600..86_400 => two(secs / 3600, "h", secs / 60 % 60, "min"),
+        _ => two(secs / 86_400, "d", secs / 3600 % 24, "h"),
+    }
+}
+
+/// Milliseconds since the epoch as RFC 3339 in UTC, to the second: `2026-11-24T10:57:31Z`. Beyond the year 9999 it stands still.
+pub fn rfc3339(unix: u64) -> String {
+    let secs = (unix / 1000).min(LAST_SECOND);
+    let (days, time) = (secs / 86_400, secs % 86_400);
+    // Years begin in March here, so that the leap day is the last of its year; 719 468 days lie between 0000-03-01 and the epoch.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", time / 3600, time / 60 % 60, time % 60)
+}
+
+/// From one pool to another, as far as they are known. Nobody served before: only who does now.
+fn movement(report: &Report, arrow: &str, show: impl Fn(&PoolFacts) -> String) -> String {
+    let to = report.to.as_ref().map_or_else(|| "several pools".to_owned(), &show);
+    match &report.from {
+        Some(from) => format!("{} {arrow} {to}", show(from)),
+        None => format!("now {to}"),
+    }
+}
+
+fn after(report: &Report) -> String {
+    report.lasted.map_or_else(String::new, |lasted| format!(" after {}", duration(lasted)))
+}
+
+/// By the rate that is held against the threshold.
+fn failed_requests(report: &Report) -> String {
+    let (Rate { errors, requests }, whose) = match report.rate_of {
+        RateOf::Upstream => (report.upstream_rate, "upstream"),
+        RateOf::Client => (report.client_rate, "for clients"),
+    };
+    format!("{errors} of {} failed {whose}", counted(requests, "request"))
+}
+
+fn located(pool: &PoolFacts) -> String {
+    let name = name(&pool.name);
+    match pool.addresses.as_slice() {
+        [] => name,
+        [only] => format!("{name} ({})", clean(only, ADDRESS)),
+        [first, rest @ ..] => format!("{name} ({} and {} more)", clean(first, ADDRESS), rest.len()),
+    }
+}
+
+fn name(bytes: &[u8]) -> String {
+    clean(bytes, NAME)
+}
+
+fn out_of(rate: Rate) -> String {
+    format!("{} of {}", rate.errors, rate.requests)
+}
+
+fn counted(count: impl Into<u64>, what: &str) -> String {
+    match count.into() {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(name: &str, address: &str) -> PoolFacts {
+        PoolFacts { name: name.into(), addresses: vec![address.into()], release: b"v1".to_vec() }
+    }
+
+    fn report(kind: Kind) -> Report {
+        Report {
+            kind,
+            severity: Severity::Warning,
+            upstream: b"app".to_vec(),
+            id: "app/serving/7".into(),
+            from: Some(pool("blue", "127.0.0.1:3001")),
+            to: Some(pool("green", "127.0.0.1:3002")),
+            since_unix: 0,
+            now_unix: 0,
+            lasted: Some(Millis::from_secs(272)),
+            reasons: Reasons { refused: 3, ..Reasons::default() },
+            upstream_rate: Rate { errors: 5, requests: 200 },
+            client_rate: Rate { errors: 0, requests: 200 },
+            as_expected: false,
+            changes: 0,
+            threshold: Some(Threshold { ratio: Ratio::from_millionths(20_000), window: 200, period: Millis::ZERO }),
+            rate_of: RateOf::Upstream,
+            samples: vec![],
+            host: String::new(),
+            runbook: String::new(),
+            suppressed: Suppressed::default(),
+        }
+    }
+
+    #[test]
+    fn each_kind_has_its_headline() {
+        let headline = |kind| headline(&report(kind));
+        assert_eq!(headline(Kind::Failover), "Failover on \"app\": blue → green");
+        assert_eq!(headline(Kind::Recovery), "Recovery on \"app\": blue → green, primary is serving traffic again");
+        assert_eq!(headline(Kind::PlannedSwitch), "Planned switch on \"app\": blue → green");
+        assert_eq!(headline(Kind::Down), "Outage on \"app\": no pool answers");
+        assert_eq!(
+            headline(Kind::ErrorRateFiring),
+            "Error rate on \"app\": 5 of 200 requests failed upstream (threshold 2% of 200 requests)"
+        );
+        assert_eq!(
+            headline(Kind::ErrorRateResolved),
+            "Error rate on \"app\" is back to normal: 5 of 200 requests failed upstream"
+        );
+    }
+
+    #[test]
+    fn the_log_line_says_who_why_and_how_much() {
+        let rates = "3 attempts refused, upstream errors 5 of 200, client errors 0 of 200";
+        let log_line = |kind| log_line(&report(kind)).replace(rates, "...");
+        let moved = "blue (127.0.0.1:3001) -> green (127.0.0.1:3002)";
+        assert_eq!(log_line(Kind::Failover), format!("failover of upstream \"app\": {moved}, ..."));
+        assert_eq!(
+            log_line(Kind::Recovery),
+            format!("recovery of upstream \"app\": {moved}, primary is serving traffic again after 4 min 32 s, ...")
+        );
+        assert_eq!(
+            log_line(Kind::Down),
+            "outage of upstream \"app\": no pool answers, last served by blue (127.0.0.1:3001), ..."
+        );
+        assert_eq!(
+            log_line(Kind::ErrorRateFiring),
+            "error rate of upstream \"app\": upstream errors above 2% of 200 requests, ..."
+        );
+        assert_eq!(
+            log_line(Kind::ErrorRateResolved),
+            "error rate of upstream \"app\": back to normal after 4 min 32 s, ..."
+        );
+    }
+
+    #[test]
+    fn without_a_pool_before_or_now_the_words_stay_true() {
+        let now_several = Report { to: None, ..report(Kind::Failover) };
+        assert_eq!(headline(&now_several), "Failover on \"app\": blue → several pools");
+        let from_nobody = Report { from: None, lasted: None, ..report(Kind::Recovery) };
+        assert_eq!(headline(&from_nobody), "Recovery on \"app\": now green, primary is serving traffic again");
+    }
+
+    #[test]
+    fn the_impact_tells_whether_clients_are_spared() {
+        let suffering = |kind| Report { client_rate: Rate { errors: 1, requests: 200 }, ..report(kind) };
+        assert_eq!(
+            impact(&report(Kind::ErrorRateFiring)),
+            "Clients saw no error in the last 200 requests: hidden from clients by retries."
+        );
+        assert_eq!(impact(&suffering(Kind::ErrorRateFiring)), "Clients saw 1 error in the last 200 requests.");
+        assert_eq!(impact(&report(Kind::Failover)), "Clients saw no error in the last 200 requests.");
+        assert_eq!(impact(&suffering(Kind::Down)), "Clients saw 1 error in the last 200 requests.");
+        assert_eq!(impact(&report(Kind::Recovery)), "The incident lasted 4 min 32 s.");
+    }
+
+    #[test]
+    fn a_rate_over_clients_is_named_so() {
+        let client = Report { rate_of: RateOf::Client, ..report(Kind::ErrorRateFiring) };
+        assert!(headline(&client).contains("0 of 200 requests failed for clients"));
+    }
+
+    #[test]
+    fn a_hostile_name_pushes_no_fact_out() {
+        let hostile = Report { upstream: vec![b'\n'; 64], ..report(Kind::Recovery) };
+        assert!(headline(&hostile).ends_with(SERVING_AGAIN));
+        assert!(!headline(&hostile).contains('\n'));
+    }
+
+    #[test]
+    fn shares_are_rounded_to_what_a_person_reads() {
+        assert_eq!(rate(Rate { errors: 5, requests: 200 }), "5 of 200 (2.5%)");
+        assert_eq!(rate(Rate { errors: 1, requests: 3 }), "1 of 3 (33.33%)");
+        assert_eq!(rate(Rate { errors: 0, requests: 0 }), "0 of 0");
+        assert_eq!(rate(Rate { errors: u32::MAX, requests: 1 }), "4294967295 of 1 (100%)");
+    }
+
+    #[test]
+    fn what_was_kept_back_is_said_only_when_it_matters() {
+        let waited = |changes, minutes: u64| waited(&Suppressed { changes, delayed: Millis::from_secs(minutes * 60) });
+        assert_eq!(waited(0, 15), None);
+        assert_eq!(waited(0, 58).as_deref(), Some("delayed 58 min"));
+        assert_eq!(waited(1, 5).as_deref(), Some("while waiting 5 min: 1 more change"));
+        assert_eq!(waited(3, 58).as_deref(), Some("delayed 58 min, meanwhile 3 more changes"));
+    }
+
+    #[test]
+    fn durations_are_said_in_two_units_at_most() {
+        let said = |millis| duration(Millis(millis));
+        assert_eq!(said(0), "0 ms");
+        assert_eq!(said(999), "999 ms");
+        assert_eq!(said(41_900), "41 s");
+        assert_eq!(said(120_000), "2 min");
+        assert_eq!(said(125_000), "2 min 5 s");
+        assert_eq!(said(11_040_000), "3 h 4 min");
+        assert_eq!(said(90_000_000), "1 d 1 h");
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(951_782_399_999), "2000-02-28T23:59:59Z");
+        assert_eq!(rfc3339(951_782_400_000), "2000-02-29T00:00:00Z");
+        assert_eq!(rfc3339(1_790_000_000_000), "2026-09-21T14:13:20Z");
+        assert_eq!(rfc3339(4_107_542_400_000), "2100-03-01T00:00:00Z");
+        assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59Z");
+    }
+}

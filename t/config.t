@@ -1,0 +1,116 @@
+# Every mistake in a configuration is an error of nginx's own kind: it names the culprit and its line, and nginx -t exits with 1.
+
+use strict;
+use warnings;
+
+use Poolwatch;
+use Test::More;
+
+my $host = Poolwatch->new(env => { GOOD => 'https://hooks.example/services/T/B/canary', EMPTY => '', BAD => 'canary nonsense' });
+$host->write_file('blank', " \n");
+$host->write_file('page', "<html>canary</html>\n");
+$host->write_file('hook', "  https://hooks.example/services/T/B/canary \n");
+chmod 0600, "$host->{prefix}/hook";
+
+# Checks one configuration: where the line stands (http, upstream, server), the line, and what nginx says.
+# %%LINE%% in the expectation is the line's place.
+sub says {
+    my ($where, $line, $expected) = @_;
+    my %at = (http => '', upstream => 'server 127.0.0.1:8081; server 127.0.0.1:8082 backup;', server => 'return 204;');
+    $at{$where} = $where eq 'upstream' ? "$at{upstream}\n#HERE\n$line" : "#HERE\n$line\n$at{$where}";
+    $host->write_config("upstream app {\n poolwatch on;\n $at{upstream}\n}", "$at{http}\n", "$at{server}");
+    open my $file, '<', "$host->{prefix}/nginx.conf" or die $!;
+    my $number;
+    while (<$file>) { $number = $. + 1 if /#HERE/ }
+    my ($status, $text) = $host->test_config;
+    unlike($text, qr/canary|panicked/, 'no secret, no panic') or diag $text;
+    if (ref $expected) {
+        is($status, 0, "accepted: $line");
+        like($text, $expected->[0], 'with a warning') if $expected->[0];
+        return;
+    }
+    my $place = " in $host->{prefix}/nginx.conf:$number";
+    is($status, 1, "refused: $line");
+    my $wanted = "nginx: [emerg] $expected$place\n";
+    ok(index($text, $wanted) >= 0, 'by name and line') or diag "got:    $text\nwanted: $wanted";
+}
+
+my $on_off = 'it must be "on" or "off"';
+my @mistakes = (
+    [upstream => 'poolwatch on;', '"poolwatch" directive is duplicate'],
+    [http     => 'poolwatch yes;', qq{invalid value "yes" in "poolwatch" directive, $on_off}],
+    [http     => 'poolwatch on off;', 'invalid number of arguments in "poolwatch" directive'],
+    [server   => 'poolwatch on;', '"poolwatch" directive is not allowed here'],
+    [upstream => 'poolwatch_zone a 1m;', '"poolwatch_zone" directive is not allowed here'],
+    [http     => 'poolwatch_pool blue 127.0.0.1:8081;', '"poolwatch_pool" directive is not allowed here'],
+    [http     => 'poolwatch_error_rate 2x;', 'invalid value "2x" in "poolwatch_error_rate"'],
+    [http     => 'poolwatch_error_rate 2;', 'invalid value "2" in "poolwatch_error_rate"'],
+    [upstream => 'poolwatch_error_rate -1%;', 'invalid value "-1%" in "poolwatch_error_rate"'],
+    [upstream => 'poolwatch_error_rate 101%;', 'invalid value "101%" in "poolwatch_error_rate"'],
+    [upstream => 'poolwatch_error_rate 2% window=0;', 'invalid value "window=0" in "poolwatch_error_rate"'],
+    [upstream => 'poolwatch_error_rate 2% window=100001;', 'invalid value "window=100001" in "poolwatch_error_rate"'],
+    [upstream => 'poolwatch_error_rate 2% of=all;', 'invalid value "of=all" in "poolwatch_error_rate"'],
+    [upstream => 'poolwatch_error_rate 2% resolve=3%;', 'invalid value "resolve=3%" in "poolwatch_error_rate", it must not exceed "2%"'],
+    [upstream => 'poolwatch_error_rate 2% x=1;', 'invalid parameter "x=1"'],
+    [upstream => 'poolwatch_error_rate 2% window=1 window=2;', 'duplicate parameter "window=2"'],
+    [upstream => 'poolwatch_failover maybe;', qq{invalid value "maybe" in "poolwatch_failover" directive, $on_off}],
+    [upstream => 'poolwatch_failover on confirm=2m;', 'invalid value "confirm=2m" in "poolwatch_failover"'],
+    [upstream => 'poolwatch_failover off confirm=1s;', 'invalid parameter "confirm=1s"'],
+    [upstream => 'poolwatch_cooldown soon;', 'invalid value "soon" in "poolwatch_cooldown"'],
+    [upstream => 'poolwatch_silence perhaps;', qq{invalid value "perhaps" in "poolwatch_silence" directive, $on_off}],
+    [upstream => 'poolwatch_runbook wiki;', 'invalid value "wiki" in "poolwatch_runbook"'],
+    [upstream => 'poolwatch_pool_header "a b";', 'invalid value "a b" in "poolwatch_pool_header"'],
+    [upstream => 'poolwatch_pool blue 127.0.0.1:9999;', 'unknown server "127.0.0.1:9999" in "poolwatch_pool"'],
+    [upstream => 'poolwatch_pool "a b" 127.0.0.1:8081;', 'invalid value "a b" in "poolwatch_pool"'],
+    [http     => 'poolwatch_zone a 1x;', 'invalid zone size "1x"'],
+    [http     => 'poolwatch_zone a 16k;', 'zone "a" is too small'],
+    [http     => 'poolwatch_zone a 1m state=/x;', 'invalid parameter "state=/x"'],
+    [http     => 'poolwatch_receiver webhook https://canary.example/;', 'unknown receiver type "webhook"'],
+    [http     => 'poolwatch_receiver slack env:UNSET_VARIABLE;', 'environment variable "UNSET_VARIABLE" is not set'],
+    [http     => 'poolwatch_receiver slack env:EMPTY;', 'environment variable "EMPTY" is empty'],
+    [http     => 'poolwatch_receiver slack env:BAD;', 'invalid URL from "env:BAD" in "poolwatch_receiver"'],
+    [http     => 'poolwatch_receiver slack file:missing;', qq{stat() "$host->{prefix}/missing" failed (2: No such file or directory)}],
+    [http     => 'poolwatch_receiver slack file:page;', 'invalid URL from "file:page" in "poolwatch_receiver"'],
+    [http     => 'poolwatch_receiver slack ftp://canary/;', 'invalid URL in "poolwatch_receiver"'],
+    [http     => 'poolwatch_receiver slack https://user:canary@hooks.example/;', 'invalid URL in "poolwatch_receiver"'],
+    [http     => 'poolwatch_receiver slack env:GOOD timeout=26s;', 'invalid value "timeout=26s" in "poolwatch_receiver"'],
+    [http     => 'poolwatch_receiver slack env:GOOD send_resolved=yes;', 'invalid value "send_resolved=yes" in "poolwatch_receiver"'],
+    [http     => 'poolwatch_receiver slack env:GOOD ca_file=missing;', qq{stat() "$host->{prefix}/missing" failed (2: No such file or directory)}],
+    [http     => 'poolwatch_receiver slack env:GOOD ca_file=page;', qq{no certificate in "$host->{prefix}/page"}],
+);
+says(@$_) for @mistakes;
+
+# Two lines each, of which the second is wrong.
+says(upstream => 'poolwatch_pool blue 127.0.0.1:8081; poolwatch_pool blue 127.0.0.1:8082;', 'duplicate pool "blue"');
+says(upstream => 'poolwatch_pool a 127.0.0.1:8081; poolwatch_pool b 127.0.0.1:8081;', 'duplicate server "127.0.0.1:8081" in "poolwatch_pool"');
+says(upstream => 'poolwatch_pool a 127.0.0.1:8081 127.0.0.1:8082; poolwatch_active red;', 'unknown pool "red" of upstream "app" in "poolwatch_active"');
+says(upstream => 'poolwatch_cooldown 1s; poolwatch_cooldown 2s;', '"poolwatch_cooldown" directive is duplicate');
+says(http => 'poolwatch_receiver slack env:GOOD; poolwatch_receiver slack env:GOOD;', 'duplicate receiver "slack", give it another "name="');
+
+# What nginx starts with, and what its operator is told.
+says(upstream => 'poolwatch_cooldown 0;', [qr/\[warn\] no "poolwatch_receiver" is given/]);
+says(upstream => 'poolwatch_pool blue 127.0.0.1:8081;', [qr/\[warn\] server "127.0.0.1:8082" of upstream "app" is in no "poolwatch_pool"/]);
+says(http => 'poolwatch_receiver slack http://hooks.example/canary;', [qr/\[warn\] "poolwatch_receiver" sends its credential to "hooks.example" in clear text/]);
+for my $good (
+    'poolwatch_receiver slack env:GOOD;', 'poolwatch_receiver slack file:hook name=ops timeout=3s send_resolved=off;',
+    'poolwatch_error_rate 0.5% window=100000 of=client resolve=0.1%;', 'poolwatch_error_rate 0.02;', 'poolwatch_zone other 64m;',
+) {
+    says(http => $good, [undef]);
+}
+
+# A zone that is too small says what is needed, and what it says is enough.
+subtest('the size that is asked for is enough', sub {
+    my $conf = sub { "poolwatch on; poolwatch_zone a $_[0];" };
+    my $upstreams = join "\n", map { "upstream u$_ { server 127.0.0.1:8081; }" } 1 .. 5;
+    $host->write_config($upstreams, $conf->('64k'), 'return 204;');
+    my ($status, $text) = $host->test_config;
+    my ($needed) = $text =~ /zone "a" is too small, the watched upstreams need (\d+k)/ or diag $text;
+    is($status, 1, 'refused');
+    $host->write_config($upstreams, $conf->($needed), 'return 204;');
+    ($status, $text) = $host->test_config;
+    is($status, 0, "$needed are enough") or diag $text;
+});
+
+$host->allow(qr/\[emerg\] .* in \Q$host->{prefix}\E\/nginx.conf:\d+$/);
+$host->finish;
+done_testing;

@@ -1,0 +1,357 @@
+package Poolwatch;
+
+# A real nginx with a master and workers, the demo applications and the mock Slack, for tests of whole processes: reloads,
+# kills, many workers. Request-level tests use Test::Nginx::Socket.
+#
+#   my $host = Poolwatch->new(workers => 4);
+#   $host->app('blue');  $host->app('green');  $host->slack;
+#   $host->write_config($upstream, $http, $server);   # %%BLUE%%, %%GREEN%%, %%SLACK%% and %%PORT%% are ports
+#   $host->start;
+#   $host->get('/');  $host->messages(1);  $host->reload;
+#   $host->finish;
+#
+# Nothing sleeps for luck: wait_until asks again and again, and fails by name. finish ends every process by its pid, and
+# error.log must then hold no alert, emergency or panic that the test did not allow.
+
+use strict;
+use warnings;
+
+use Cwd qw(abs_path);
+use File::Basename qw(dirname);
+use File::Path qw(make_path remove_tree);
+use File::Temp qw(tempdir);
+use HTTP::Tiny;
+use IO::Socket::INET;
+use JSON::PP qw(decode_json encode_json);
+use POSIX qw(WNOHANG);
+use Test::More ();
+use Time::HiRes qw(sleep time);
+
+my $root = abs_path(dirname(__FILE__) . '/../..');
+
+sub module { $ENV{POOLWATCH_MODULE} // "$root/target/ngx_http_poolwatch_module.so" }
+sub nginx  { $ENV{TEST_NGINX_BINARY} // '/usr/sbin/nginx' }
+sub demo   { "$root/target/demo/release/$_[0]" }
+
+sub new {
+    my ($class, %options) = @_;
+    make_path("$root/target/t");
+    my $self = bless {
+        workers => 2, allowed => [], env => {}, pids => {}, ports => {}, owner => $$,
+        prefix => tempdir('host-XXXXXX', DIR => "$root/target/t"), %options,
+    }, $class;
+    # Workers run as nobody.
+    chmod 0755, $self->{prefix};
+    mkdir "$self->{prefix}/logs";
+    $self->{ports}{PORT} = free_port();
+    return $self;
+}
+
+# -- configuration
+
+sub write_config {
+    my ($self, $upstream, $http, $server) = @_;
+    my $module = module();
+    $_ //= '' for $upstream, $http;
+    $server //= 'location / { proxy_pass http://app; }';
+    $self->write_file('nginx.conf', $self->fill(<<"CONF"));
+load_module $module;
+worker_processes $self->{workers};
+error_log logs/error.log info;
+pid nginx.pid;
+events { worker_connections 1024; }
+http {
+    access_log off;
+    client_body_temp_path client_temp;
+    proxy_temp_path proxy_temp;
+    fastcgi_temp_path fastcgi_temp;
+    uwsgi_temp_path uwsgi_temp;
+    scgi_temp_path scgi_temp;
+    proxy_next_upstream error timeout http_500 http_502 http_503 http_504 non_idempotent;
+    proxy_connect_timeout 1s;
+    proxy_read_timeout 2s;
+$http
+$upstream
+    server {
+        listen 127.0.0.1:%%PORT%%;
+        $server
+    }
+}
+CONF
+}
+
+# The usual one: blue, backed by green, in a zone.
+sub blue_green {
+    my ($self, $more) = @_;
+    $more //= '';
+    return <<"CONF";
+    upstream app {
+        zone app 64k;
+        server 127.0.0.1:%%BLUE%% max_fails=1 fail_timeout=1s;
+        server 127.0.0.1:%%GREEN%% backup;
+        poolwatch on;
+        $more
+    }
+CONF
+}
+
+sub receiver { '    poolwatch_receiver slack http://127.0.0.1:%%SLACK%%/services/T/B/x;' }
+
+sub fill {
+    my ($self, $text) = @_;
+    $text =~ s/%%([A-Z0-9_]+)%%/$self->{ports}{$1} || Test::More::BAIL_OUT("no port $1")/ge;
+    return $text;
+}
+
+sub write_file {
+    my ($self, $name, $text) = @_;
+    open my $file, '>', "$self->{prefix}/$name" or die "$name: $!";
+    print $file $text;
+    close $file;
+}
+
+sub command {
+    my ($self, @more) = @_;
+    return (nginx(), '-p', "$self->{prefix}/", '-c', 'nginx.conf', '-e', 'logs/error.log', @more);
+}
+
+# nginx -t: its exit status and what it says.
+sub test_config {
+    my ($self) = @_;
+    my $pid = open my $out, '-|' // die $!;
+    if (!$pid) {
+        open STDERR, '>&', \*STDOUT;
+        %ENV = (%ENV, %{ $self->{env} });
+        exec $self->command('-t', '-q') or die;
+    }
+    my $text = do { local $/; <$out> } // '';
+    close $out;
+    return ($? >> 8, $text);
+}
+
+# -- processes
+
+sub start {
+    my ($self) = @_;
+    $self->{master} = $self->spawn('nginx', $self->{env}, undef, $self->command('-g', 'daemon off;'));
+    wait_until(sub { $self->is_listening }, 'nginx to listen', 15);
+    wait_until(sub { $self->workers == $self->{workers} }, 'all workers', 15);
+    return $self;
+}
+
+sub app {
+    my ($self, $pool, %env) = @_;
+    $env{PORT} //= $self->{ports}{ uc $pool } // 0;
+    my %all = (APP_POOL => $pool, RELEASE_ID => "$pool-1", HOST => '127.0.0.1', %env);
+    return $self->{ports}{ uc $pool } = $self->spawn_server($pool, \%all, demo('app'));
+}
+
+sub slack {
+    my ($self, $name) = @_;
+    $name //= 'slack';
+    my %env = (HOST => '127.0.0.1', PORT => $self->{ports}{ uc $name } // 0);
+    return $self->{ports}{ uc $name } = $self->spawn_server($name, \%env, demo('mock-slack'));
+}
+
+sub spawn_server {
+    my ($self, $name, $env, @command) = @_;
+    pipe my $read, my $write or die $!;
+    $self->{named}{$name} = $self->spawn($name, $env, $write, @command);
+    close $write;
+    my $line = <$read> // '';
+    my ($port) = $line =~ /listening on .*:(\d+)$/ or Test::More::BAIL_OUT("$name did not start: $line");
+    return $port;
+}
+
+sub spawn {
+    my ($self, $name, $env, $stdout, @command) = @_;
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        %ENV = (%ENV, %$env);
+        open STDIN, '<', '/dev/null';
+        if ($stdout) { open STDOUT, '>&', $stdout }
+        else         { open STDOUT, '>>', "$self->{prefix}/logs/$name.out" }
+        open STDERR, '>>', "$self->{prefix}/logs/$name.err";
+        exec @command or POSIX::_exit(127);
+    }
+    $self->{pids}{$pid} = $name;
+    return $pid;
+}
+
+# Ends an application or the mock, at once.
+sub stop {
+    my ($self, $name) = @_;
+    my $pid = delete $self->{named}{$name} or die "no $name";
+    kill 'KILL', $pid;
+    waitpid $pid, 0;
+    delete $self->{pids}{$pid};
+}
+
+sub children {
+    my ($self) = @_;
+    open my $children, '<', "/proc/$self->{master}/task/$self->{master}/children" or return;
+    return split ' ', <$children> // '';
+}
+
+# Helpers, and workers on their way out, serve nobody.
+sub workers         { my ($self) = @_; return grep { title($_) eq 'nginx: worker process' } $self->children }
+sub exiting_workers { my ($self) = @_; return grep { title($_) =~ /shutting down/ } $self->children }
+
+sub title {
+    my ($pid) = @_;
+    open my $file, '<', "/proc/$pid/cmdline" or return '';
+    my $title = do { local $/; <$file> } // '';
+    $title =~ s/[\0\s]+$//;
+    return $title;
+}
+
+# A reload: returns when all workers are new and the old ones are gone.
+sub reload {
+    my ($self) = @_;
+    my %old = map { $_ => 1 } $self->workers;
+    kill 'HUP', $self->{master};
+    my $is_over = sub {
+        my @now = $self->workers;
+        return @now == $self->{workers} && !(grep { $old{$_} } @now) && !$self->exiting_workers;
+    };
+    wait_until($is_over, 'the reload', 20);
+}
+
+# Ends nginx gracefully (or with another signal) and returns the seconds it took.
+sub quit {
+    my ($self, $signal) = @_;
+    my $begin = time;
+    kill $signal // 'QUIT', $self->{master};
+    wait_until(sub { waitpid($self->{master}, WNOHANG) == $self->{master} }, 'nginx to end', 20);
+    delete $self->{pids}{ delete $self->{master} };
+    return time - $begin;
+}
+
+# -- requests
+
+sub http {
+    my ($self, $method, $port, $path, %options) = @_;
+    my $client = HTTP::Tiny->new(timeout => $options{timeout} // 10, keep_alive => 0, max_redirect => 0);
+    my %more = (headers => $options{headers} // {}, content => $options{content} // '');
+    return $client->request($method, "http://127.0.0.1:$port$path", \%more);
+}
+
+sub get { my ($self, $path, %options) = @_; return $self->http('GET', $self->{ports}{PORT}, $path, %options) }
+
+# So many requests; how many were answered how, by status.
+sub get_many {
+    my ($self, $count, $path, $pause) = @_;
+    my %statuses;
+    for (1 .. $count) {
+        $statuses{ $self->get($path // '/')->{status} }++;
+        sleep $pause if $pause;
+    }
+    return \%statuses;
+}
+
+# Requests until a condition holds: traffic that goes on while something happens.
+sub get_until {
+    my ($self, $condition, $what, $seconds, $path, $pause) = @_;
+    my %statuses;
+    my $step = sub {
+        $statuses{ $self->get($path // '/')->{status} }++;
+        sleep $pause if $pause;
+        return $condition->();
+    };
+    wait_until($step, $what, $seconds);
+    return \%statuses;
+}
+
+sub chaos {
+    my ($self, $pool, $mode) = @_;
+    my $path = $mode ? "/chaos/start?mode=$mode" : '/chaos/stop';
+    my $response = $self->http('POST', $self->{ports}{ uc $pool }, $path);
+    $response->{status} == 200 or die "chaos: $response->{status}";
+}
+
+sub slack_mode {
+    my ($self, %mode) = @_;
+    my $response = $self->http('PUT', $self->{ports}{SLACK}, '/control', content => encode_json(\%mode));
+    $response->{status} == 200 or die "control: $response->{content}";
+}
+
+# The messages that the mock took: waits for $count of them, at most $seconds.
+sub messages {
+    my ($self, $count, $seconds) = @_;
+    return $self->captured(sprintf 'accepted=true&count=%d&wait_ms=%d', $count, 1000 * ($seconds // 20));
+}
+
+# Whatever the mock got.
+sub captured {
+    my ($self, $query) = @_;
+    my $response = $self->http('GET', $self->{ports}{SLACK}, "/messages?$query", timeout => 70);
+    return @{ decode_json($response->{content}) };
+}
+
+sub titles { my ($self, @rest) = @_; return map { $_->{body}{text} } $self->messages(@rest) }
+sub forget { my ($self) = @_; $self->http('DELETE', $self->{ports}{SLACK}, '/messages') }
+
+# -- logs and conditions
+
+sub error_log {
+    my ($self) = @_;
+    open my $file, '<', "$self->{prefix}/logs/error.log" or return '';
+    local $/;
+    return <$file> // '';
+}
+
+# Lines that error.log may have although they look bad.
+sub allow { my ($self, @patterns) = @_; push @{ $self->{allowed} }, @patterns }
+
+sub wait_until {
+    my ($condition, $what, $seconds) = @_;
+    my $until = time + ($seconds // 10);
+    while (1) {
+        my $result = $condition->();
+        return $result if $result;
+        die "waited in vain for $what\n" if time > $until;
+        sleep 0.01;
+    }
+}
+
+sub is_listening {
+    my ($self) = @_;
+    waitpid($self->{master}, WNOHANG) == 0 or Test::More::BAIL_OUT('nginx ended: ' . $self->error_log);
+    return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{ports}{PORT}, Timeout => 1);
+}
+
+sub free_port {
+    my $socket = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1', ReuseAddr => 1) or die "no port: $!";
+    return $socket->sockport;
+}
+
+# Ends everything, and looks at what nginx had to say.
+sub finish {
+    my ($self) = @_;
+    $self->end_processes;
+    my @bad = grep { /\[(?:alert|emerg|crit)\]|panicked/ } split /\n/, $self->error_log;
+    for my $allowed (@{ $self->{allowed} }) {
+        @bad = grep { $_ !~ $allowed } @bad;
+    }
+    Test::More::is(join("\n", @bad), '', 'no alert, emergency or panic in error.log');
+    remove_tree($self->{prefix}) if Test::More->builder->is_passing;
+}
+
+sub end_processes {
+    my ($self) = @_;
+    my @workers = $self->{master} ? ($self->workers, $self->exiting_workers) : ();
+    $self->quit('TERM') if $self->{master};
+    for my $pid (keys %{ $self->{pids} }, @workers) {
+        kill 'KILL', $pid;
+        waitpid $pid, 0;
+    }
+    $self->{pids} = {};
+}
+
+sub DESTROY {
+    my ($self) = @_;
+    local ($?, $@);
+    eval { $self->end_processes } if $self->{owner} == $$;
+}
+
+1;

@@ -1,0 +1,159 @@
+//! Reports whose every foreign byte is an attacker's.
+
+use ngx_http_poolwatch_module::alert::{
+    Kind, PoolFacts, Rate, Reasons, Report, Sample, Severity, Suppressed, Threshold,
+};
+use ngx_http_poolwatch_module::deliver::slack;
+use ngx_http_poolwatch_module::rules::RateOf;
+use ngx_http_poolwatch_module::units::{Millis, Ratio};
+use ngx_http_poolwatch_module::wording;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::rules;
+
+/// In every query, and nowhere else.
+const CANARY: &str = "CANARY";
+
+/// What has hurt others, between random bytes.
+const NASTY: [&str; 16] = [
+    "<!channel>",
+    "<!here|x>",
+    "<@U012AB3CD>",
+    "<https://evil.example|bank>",
+    "&lt;!here&gt;",
+    "&",
+    "```",
+    "`",
+    "*bold*",
+    "\u{202e}gpj",
+    "\u{200b}",
+    "\u{2028}",
+    "\n\n",
+    "\x1b[31m",
+    "\"}],\"text\":\"",
+    "\\u003c!here\\u003e",
+];
+
+fn foreign() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        vec(any::<u8>(), 0..40),
+        proptest::sample::select(&NASTY[..]).prop_map(|text| text.as_bytes().to_vec()),
+        any::<String>().prop_map(String::into_bytes),
+        Just(vec![b'<'; 300]),
+    ];
+    vec(piece, 0..4).prop_map(|pieces| pieces.concat())
+}
+
+fn text() -> impl Strategy<Value = String> {
+    foreign().prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn pool() -> impl Strategy<Value = Option<PoolFacts>> {
+    let facts = (foreign(), vec(foreign(), 0..9), foreign());
+    proptest::option::of(facts.prop_map(|(name, addresses, release)| PoolFacts { name, addresses, release }))
+}
+
+fn sample() -> impl Strategy<Value = Sample> {
+    let path = foreign().prop_map(|path| [&path, &b"?token="[..], CANARY.as_bytes()].concat());
+    (foreign(), path, any::<u16>(), foreign(), foreign(), foreign()).prop_map(
+        |(method, path, status, upstream_status, upstream_addr, upstream_response_time)| Sample {
+            method,
+            path,
+            status,
+            upstream_status,
+            upstream_addr,
+            upstream_response_time,
+        },
+    )
+}
+
+fn kind() -> impl Strategy<Value = (Kind, Severity, RateOf)> {
+    let kinds = [
+        Kind::Failover,
+        Kind::Recovery,
+        Kind::PlannedSwitch,
+        Kind::Down,
+        Kind::ErrorRateFiring,
+        Kind::ErrorRateResolved,
+        Kind::ErrorRateNoData,
+        Kind::Mixed,
+        Kind::Flapping,
+    ];
+    let severities = [Severity::Info, Severity::Warning, Severity::Critical];
+    let rates = [RateOf::Upstream, RateOf::Client];
+    (
+        proptest::sample::select(kinds.to_vec()),
+        proptest::sample::select(severities.to_vec()),
+        proptest::sample::select(rates.to_vec()),
+    )
+}
+
+/// Numbers of any size.
+fn numbers() -> impl Strategy<Value = ([u32; 9], [u64; 5])> {
+    (any::<[u32; 9]>(), any::<[u64; 5]>())
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    let runbook = prop_oneof![text(), text().prop_map(|rest| format!("https://{rest}"))];
+    let texts = (foreign(), text(), text(), runbook);
+    (kind(), texts, pool(), pool(), vec(sample(), 0..5), numbers(), any::<bool>()).prop_map(
+        |((kind, severity, rate_of), (upstream, id, host, runbook), from, to, samples, (small, large), known)| {
+            let [refused, timed_out, server_errors, no_live_upstreams, errors, requests, others, millionths, window] =
+                small;
+            let [since_unix, now_unix, lasted, changes, delayed] = large;
+            Report {
+                kind,
+                severity,
+                upstream,
+                id,
+                from,
+                to,
+                since_unix,
+                now_unix,
+                lasted: known.then_some(Millis(lasted)),
+                reasons: Reasons { refused, timed_out, server_errors, no_live_upstreams },
+                upstream_rate: Rate { errors, requests },
+                client_rate: Rate { errors: others, requests },
+                as_expected: known,
+                changes: window,
+                threshold: known.then_some(Threshold {
+                    ratio: Ratio::from_millionths(millionths),
+                    window,
+                    period: Millis(millionths.into()),
+                }),
+                rate_of,
+                samples,
+                host,
+                runbook,
+                suppressed: Suppressed { changes, delayed: Millis(delayed) },
+            }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn any_report_is_a_message_that_slack_takes_and_that_harms_nobody(report in report()) {
+        let body = slack::body(&report);
+        prop_assert_eq!(rules::check(&body), Ok(()));
+        prop_assert!(body.contains("blocks"), "fell back");
+        prop_assert!(!body.contains(CANARY));
+    }
+
+    #[test]
+    fn any_report_has_a_plain_form_in_ascii_below_1000_bytes(report in report()) {
+        let plain = slack::fallback(&report);
+        prop_assert!(plain.is_ascii() && plain.len() < 1000, "{} bytes: {plain}", plain.len());
+        prop_assert_eq!(rules::check(&plain), Ok(()));
+        prop_assert!(!plain.contains(CANARY));
+    }
+
+    #[test]
+    fn any_report_is_one_clean_bounded_line_of_error_log(report in report()) {
+        for line in [wording::log_line(&report), wording::headline(&report), wording::subject(&report)] {
+            prop_assert!(line.len() < 1000, "{} bytes", line.len());
+            prop_assert!(!line.chars().any(char::is_control));
+        }
+    }
+}

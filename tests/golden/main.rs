@@ -1,0 +1,242 @@
+//! What people read: each kind of report against a golden file, and hostile reports against Slack's rules.
+//!
+//! `UPDATE_GOLDEN=1 cargo test --test golden` writes the files anew; read the difference before committing it. A Slack message
+//! can be looked at in Slack's Block Kit Builder.
+
+mod hostile;
+mod rules;
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::{env, fs};
+
+use ngx_http_poolwatch_module::alert::{
+    Kind, PoolFacts, Rate, Reasons, Report, Sample, Severity, Suppressed, Threshold,
+};
+use ngx_http_poolwatch_module::deliver::slack;
+use ngx_http_poolwatch_module::rules::RateOf;
+use ngx_http_poolwatch_module::units::{Millis, Ratio};
+use ngx_http_poolwatch_module::wording;
+use serde_json::Value;
+
+/// 2026-11-23T13:48:23Z.
+const BEGAN: u64 = 1_795_441_703_000;
+
+fn blue() -> PoolFacts {
+    PoolFacts { name: b"blue".to_vec(), addresses: vec![b"172.18.0.3:3000".to_vec()], release: b"v1.4.2".to_vec() }
+}
+
+fn green() -> PoolFacts {
+    PoolFacts {
+        name: b"green".to_vec(),
+        addresses: vec![b"172.18.0.4:3000".to_vec()],
+        release: b"v1.5.0-rc.1".to_vec(),
+    }
+}
+
+fn masked() -> Sample {
+    Sample {
+        method: b"GET".to_vec(),
+        path: b"/checkout/42?\xe2\x80\xa6".to_vec(),
+        status: 200,
+        upstream_status: b"502, 200".to_vec(),
+        upstream_addr: b"172.18.0.3:3000, 172.18.0.4:3000".to_vec(),
+        upstream_response_time: b"0.001, 0.012".to_vec(),
+    }
+}
+
+fn failed() -> Sample {
+    Sample { status: 502, upstream_status: b"502, 502".to_vec(), method: b"POST".to_vec(), ..masked() }
+}
+
+/// A failover a moment ago, with which the other cases differ.
+fn failover() -> Report {
+    Report {
+        kind: Kind::Failover,
+        severity: Severity::Warning,
+        upstream: b"app".to_vec(),
+        id: "app/serving/7".to_owned(),
+        from: Some(blue()),
+        to: Some(green()),
+        since_unix: BEGAN,
+        now_unix: BEGAN + 300,
+        lasted: None,
+        reasons: Reasons { refused: 3, ..Reasons::default() },
+        upstream_rate: Rate { errors: 3, requests: 200 },
+        client_rate: Rate { errors: 0, requests: 200 },
+        threshold: Some(Threshold { ratio: Ratio::from_millionths(20_000), window: 200, period: Millis::ZERO }),
+        as_expected: false,
+        changes: 0,
+        rate_of: RateOf::Upstream,
+        samples: vec![masked(), masked()],
+        host: "web1.example.org".to_owned(),
+        runbook: "https://git.example.org/ops/runbook.md#failover".to_owned(),
+        suppressed: Suppressed::default(),
+    }
+}
+
+/// Every kind, and the states that read differently.
+#[expect(clippy::too_many_lines, reason = "a list, one entry per file")]
+fn cases() -> Vec<(&'static str, Report)> {
+    let recovery = Report {
+        kind: Kind::Recovery,
+        severity: Severity::Info,
+        id: "app/serving/8".to_owned(),
+        from: Some(green()),
+        to: Some(blue()),
+        lasted: Some(Millis::from_secs(272)),
+        samples: vec![],
+        ..failover()
+    };
+    let down = Report {
+        kind: Kind::Down,
+        severity: Severity::Critical,
+        to: None,
+        reasons: Reasons { refused: 12, timed_out: 1, no_live_upstreams: 9, ..Reasons::default() },
+        upstream_rate: Rate { errors: 22, requests: 200 },
+        client_rate: Rate { errors: 19, requests: 200 },
+        samples: vec![failed(), failed(), masked()],
+        ..failover()
+    };
+    let firing = Report {
+        kind: Kind::ErrorRateFiring,
+        id: "app/error-rate/3".to_owned(),
+        from: None,
+        reasons: Reasons { server_errors: 5, ..Reasons::default() },
+        upstream_rate: Rate { errors: 5, requests: 200 },
+        ..failover()
+    };
+    vec![
+        ("failover", failover()),
+        ("recovery", recovery.clone()),
+        (
+            "planned_switch",
+            Report {
+                kind: Kind::PlannedSwitch,
+                severity: Severity::Info,
+                reasons: Reasons::default(),
+                samples: vec![],
+                ..failover()
+            },
+        ),
+        ("down", down),
+        ("error_rate_hidden_from_clients", firing.clone()),
+        (
+            "error_rate_of_clients",
+            Report {
+                severity: Severity::Critical,
+                client_rate: Rate { errors: 5, requests: 187 },
+                rate_of: RateOf::Client,
+                samples: vec![failed()],
+                ..firing.clone()
+            },
+        ),
+        (
+            "error_rate_resolved",
+            Report {
+                kind: Kind::ErrorRateResolved,
+                severity: Severity::Info,
+                lasted: Some(Millis::from_secs(11_040)),
+                upstream_rate: Rate { errors: 1, requests: 200 },
+                samples: vec![],
+                ..firing
+            },
+        ),
+        (
+            "primary_degraded",
+            Report {
+                kind: Kind::ErrorRateFiring,
+                id: "app/error-rate/5".to_owned(),
+                from: None,
+                to: Some(blue()),
+                as_expected: true,
+                threshold: Some(Threshold {
+                    ratio: Ratio::from_millionths(20_000),
+                    window: 0,
+                    period: Millis::from_secs(60),
+                }),
+                upstream_rate: Rate { errors: 40, requests: 1200 },
+                client_rate: Rate { errors: 0, requests: 1200 },
+                ..failover()
+            },
+        ),
+        (
+            "no_data",
+            Report {
+                kind: Kind::ErrorRateNoData,
+                id: "app/error-rate/4".to_owned(),
+                from: None,
+                samples: vec![],
+                ..failover()
+            },
+        ),
+        ("mixed", Report { kind: Kind::Mixed, to: None, id: "app/serving/8".to_owned(), ..failover() }),
+        (
+            "flapping",
+            Report { kind: Kind::Flapping, changes: 7, id: "app/serving/13".to_owned(), samples: vec![], ..failover() },
+        ),
+        (
+            "recovery_told_late",
+            Report {
+                now_unix: BEGAN + 3_480_000,
+                suppressed: Suppressed { changes: 3, delayed: Millis::from_secs(3480) },
+                ..recovery
+            },
+        ),
+        (
+            "little_known",
+            Report {
+                from: None,
+                to: None,
+                reasons: Reasons::default(),
+                upstream_rate: Rate::default(),
+                client_rate: Rate::default(),
+                threshold: None,
+                samples: vec![],
+                runbook: String::new(),
+                ..failover()
+            },
+        ),
+    ]
+}
+
+fn golden(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests", "golden", name].iter().collect()
+}
+
+/// The file's text, after it was written anew if that is asked for.
+fn expected(name: &str, actual: &str) -> String {
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(golden(name), actual).expect("a writable golden file");
+    }
+    fs::read_to_string(golden(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+#[test]
+fn slack_shows_each_kind_as_in_its_golden_file() {
+    for (name, report) in cases() {
+        let body: Value = serde_json::from_str(&slack::body(&report)).expect("JSON");
+        let pretty = format!("{body:#}\n");
+        let golden: Value = serde_json::from_str(&expected(&format!("slack/{name}.json"), &pretty)).expect("JSON");
+        assert_eq!(body, golden, "{name}: is now\n{pretty}");
+    }
+}
+
+#[test]
+fn error_log_and_the_plain_message_say_each_kind_as_in_the_golden_file() {
+    let mut words = String::new();
+    for (name, report) in cases() {
+        let plain: Value = serde_json::from_str(&slack::fallback(&report)).expect("JSON");
+        let (title, line) = (wording::headline(&report), wording::log_line(&report));
+        let plain = plain["text"].as_str().expect("a text");
+        write!(words, "{name}\n  title: {title}\n  log:   {line}\n  plain: {plain}\n\n").expect("memory");
+    }
+    assert_eq!(words, expected("words.txt", &words));
+}
+
+#[test]
+fn realistic_messages_keep_slacks_rules() {
+    for (name, report) in cases() {
+        rules::check(&slack::body(&report)).unwrap_or_else(|why| panic!("{name}: {why}"));
+    }
+}

@@ -1,0 +1,419 @@
+//! The whole pipeline over a table in a box: workers that share it, a clock that stands still until told, a list for a network.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crossbeam_channel::{Receiver as Channel, Sender, unbounded};
+use ngx_http_poolwatch_module::clock::Clock;
+use ngx_http_poolwatch_module::deliver::{Endpoint, Post, PostError, Receiver, ReceiverKind, Reply};
+use ngx_http_poolwatch_module::observation::{Attempt, Observation, Verdict};
+use ngx_http_poolwatch_module::outbox::{MAX_RECEIVERS, ReceiverState};
+use ngx_http_poolwatch_module::pipeline::{Config, Line, Store, Worker};
+use ngx_http_poolwatch_module::pools::{ConfiguredPeer, Role, Watched};
+use ngx_http_poolwatch_module::rules::Rules;
+use ngx_http_poolwatch_module::state::slot::Slot;
+use ngx_http_poolwatch_module::state::table::Table;
+use ngx_http_poolwatch_module::state::twin::Twin;
+use ngx_http_poolwatch_module::text::{Name, Text};
+use ngx_http_poolwatch_module::units::Millis;
+use serde_json::Value;
+
+const BLUE: u16 = 0;
+const GREEN: u16 = 1;
+
+/// What the zone holds.
+struct Contents {
+    receivers: Twin<[ReceiverState; MAX_RECEIVERS]>,
+    slots: Vec<Slot>,
+}
+
+/// The zone of a test.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Contents>>);
+
+impl Store for Shared {
+    fn with<R>(&self, f: impl FnOnce(&mut Table<'_>) -> R) -> R {
+        let mut shared = self.0.lock().expect("no test panics under the lock");
+        let Contents { receivers, slots } = &mut *shared;
+        f(&mut Table { receivers, slots })
+    }
+
+    fn rings(&self) -> u32 {
+        0
+    }
+
+    fn ring(&self) {}
+
+    fn listen(&self, _rings: u32, _span: Option<Millis>) {}
+}
+
+#[derive(Clone, Default)]
+struct Time(Arc<AtomicU64>);
+
+impl Clock for Time {
+    fn now(&self) -> Millis {
+        Millis(self.0.load(Ordering::Relaxed))
+    }
+
+    fn wall(&self) -> u64 {
+        1_790_000_000_000 + self.now().0
+    }
+
+    fn is_alive(&self, _process: u32) -> bool {
+        true
+    }
+}
+
+/// A receiver that keeps what it got and answers as told.
+#[derive(Clone)]
+struct Slack {
+    bodies: Arc<Mutex<Vec<Value>>>,
+    status: Arc<AtomicU64>,
+}
+
+impl Post for Slack {
+    fn post(&self, _endpoint: &Endpoint, body: &str) -> Result<Reply, PostError> {
+        let status = self.status.load(Ordering::Relaxed) as u16;
+        if status != 200 {
+            return Ok(Reply { status, body: "no".into(), retry_after: None });
+        }
+        self.bodies.lock().expect("no panic").push(serde_json::from_str(body).expect("valid JSON"));
+        Ok(Reply { status, body: "ok".into(), retry_after: None })
+    }
+}
+
+/// A worker, and both ends of its channel.
+type Process = (Worker<Shared, Time>, Sender<Observation>, Channel<Observation>);
+
+/// A host with some workers.
+struct Host {
+    shared: Shared,
+    time: Time,
+    slack: Slack,
+    workers: Vec<Process>,
+    log: Arc<Mutex<Vec<Line>>>,
+    generation: u64,
+}
+
+impl Host {
+    fn new(workers: u32, rules: &Rules) -> Self {
+        let slots = (0..4).map(|_| Slot::empty()).collect();
+        let receivers = Twin::new([ReceiverState::default(); MAX_RECEIVERS]);
+        let time = Time::default();
+        time.0.store(1_000_000, Ordering::Relaxed);
+        let slack = Slack { bodies: Arc::default(), status: Arc::new(AtomicU64::new(200)) };
+        let shared = Shared(Arc::new(Mutex::new(Contents { receivers, slots })));
+        let mut host = Self { shared, time, slack, workers: Vec::new(), log: Arc::default(), generation: 0 };
+        host.load(workers, rules);
+        host
+    }
+
+    /// A reload with other rules.
+    fn load(&mut self, workers: u32, rules: &Rules) {
+        self.configure(workers, &[upstream(rules)]);
+    }
+
+    /// A reload: new workers share the table, the old ones are gone.
+    fn configure(&mut self, workers: u32, upstreams: &[Watched]) {
+        self.generation += 1;
+        self.workers = (0..workers)
+            .map(|process| {
+                let config =
+                    Config { upstreams: upstreams.to_vec(), receivers: vec![receiver()], generation: self.generation };
+                let log = Arc::clone(&self.log);
+                let log = Box::new(move |line| log.lock().expect("no panic").push(line));
+                let process = self.generation as u32 * 100 + process;
+                let worker = Worker::new(config, self.shared.clone(), self.time.clone(), process, "web1".into(), log);
+                let (sender, channel) = unbounded();
+                (worker, sender, channel)
+            })
+            .collect();
+        self.run(0);
+    }
+
+    /// A request at a worker: attempts as (peer, verdict), and the client's status.
+    fn request(&mut self, worker: usize, attempts: &[(u16, Verdict)], status: u16) {
+        let mut seen = Observation { status, ..Observation::default() };
+        for &(peer, verdict) in attempts {
+            seen.push(Attempt { peer, verdict, status, start: self.time.now(), to_header: 1 });
+        }
+        let pool: &[u8] = match attempts.last() {
+            Some(&(BLUE, Verdict::Ok)) => b"blue",
+            Some(&(GREEN, Verdict::Ok)) => b"green",
+            _ => b"",
+        };
+        (seen.pool, seen.release) = (Name::new(pool), Text::new(b"v1.2.3"));
+        self.workers[worker].1.send(seen).expect("the channel is open");
+    }
+
+    fn served_by(&mut self, peer: u16) {
+        self.request(0, &[(peer, Verdict::Ok)], 200);
+    }
+
+    /// Lets time pass, with all loops running.
+    fn run(&mut self, millis: u64) {
+        let until = self.time.0.load(Ordering::Relaxed) + millis;
+        loop {
+            for (worker, _, channel) in &self.workers {
+                worker.fold(channel);
+                worker.stop_delivering();
+                worker.deliver(0, &self.slack);
+            }
+            let now = self.time.0.load(Ordering::Relaxed);
+            if now >= until {
+                return;
+            }
+            self.time.0.store((now + 100).min(until), Ordering::Relaxed);
+        }
+    }
+
+    fn titles(&self) -> Vec<String> {
+        let bodies = self.slack.bodies.lock().expect("no panic");
+        bodies.iter().map(|body| body["text"].as_str().expect("a text").to_owned()).collect()
+    }
+}
+
+fn upstream(rules: &Rules) -> Watched {
+    let peer = |address: &str, role| ConfiguredPeer { address: address.into(), role, pool: None };
+    Watched {
+        name: Name::new(b"app"),
+        rules: *rules,
+        pools: vec![],
+        peers: vec![peer("127.0.0.1:3001", Role::Primary), peer("127.0.0.1:3002", Role::Backup)],
+    }
+}
+
+fn receiver() -> Receiver {
+    let endpoint = Endpoint {
+        url: "https://hooks.example/services/T/B/secret".into(),
+        timeout: Millis::from_secs(10),
+        ca_pem: vec![],
+        proxy: String::new(),
+    };
+    Receiver { name: Name::new(b"slack"), kind: ReceiverKind::Slack, endpoint, send_resolved: true }
+}
+
+/// One message whose title has all of these words.
+#[track_caller]
+fn assert_told(host: &Host, expected: &[&[&str]]) {
+    let titles = host.titles();
+    assert_eq!(titles.len(), expected.len(), "{titles:#?}");
+    for (title, words) in titles.iter().zip(expected) {
+        for word in *words {
+            assert!(title.to_lowercase().contains(&word.to_lowercase()), "no \"{word}\" in {titles:#?}");
+        }
+    }
+}
+
+#[test]
+fn four_workers_tell_one_failover_and_one_recovery() {
+    let mut host = Host::new(4, &Rules { fail_timeout: Millis::from_secs(2), ..Rules::default() });
+    for worker in 0..4 {
+        host.request(worker, &[(BLUE, Verdict::Ok)], 200);
+    }
+    host.run(1000);
+    assert_told(&host, &[]);
+    for round in 0..200 {
+        host.request(round % 4, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200);
+        host.run(10);
+    }
+    host.run(1500);
+    // Masked errors make the upstream's rate fire as well: it needs no confirmation, so it is first here.
+    assert_told(&host, &[&["error rate"], &["failover", "blue", "green"]]);
+    for round in 0..300 {
+        host.request(round % 4, &[(BLUE, Verdict::Ok)], 200);
+        host.run(100);
+    }
+    let titles = host.titles();
+    assert_eq!(titles.iter().filter(|title| title.contains("serving traffic again")).count(), 1, "{titles:#?}");
+}
+
+#[test]
+fn a_masked_error_of_a_healthy_primary_is_told_to_nobody() {
+    let mut host = Host::new(2, &Rules { error_rate: None, ..Rules::default() });
+    for round in 0..500 {
+        host.request(round % 2, &[(BLUE, Verdict::Ok)], 200);
+        host.run(1);
+        if round % 20 == 0 {
+            host.request(round % 2, &[(BLUE, Verdict::ServerError), (GREEN, Verdict::Ok)], 200);
+            host.run(1);
+        }
+    }
+    host.served_by(BLUE);
+    host.run(10_000);
+    assert_told(&host, &[]);
+}
+
+#[test]
+fn the_way_back_is_told_within_the_cooldown() {
+    let mut host = Host::new(1, &Rules { error_rate: None, ..Rules::default() });
+    host.served_by(BLUE);
+    host.run(100);
+    host.request(0, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200);
+    host.run(2000);
+    for _ in 0..200 {
+        host.served_by(BLUE);
+        host.run(200);
+    }
+    assert_told(&host, &[&["failover"], &["primary is serving traffic again"]]);
+}
+
+#[test]
+fn an_outage_is_told_and_its_end() {
+    let mut host = Host::new(2, &Rules::default());
+    host.served_by(BLUE);
+    host.run(100);
+    for round in 0..20 {
+        host.request(round % 2, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Refused)], 502);
+        host.run(50);
+    }
+    host.run(3000);
+    let titles = host.titles();
+    assert!(titles.iter().any(|title| title.contains("no pool answers")), "{titles:#?}");
+    assert!(titles.iter().any(|title| title.to_lowercase().contains("error rate")), "{titles:#?}");
+    host.served_by(BLUE);
+    host.run(2000);
+    let titles = host.titles();
+    assert!(titles.last().is_some_and(|title| title.contains("serving traffic again")), "{titles:#?}");
+}
+
+#[test]
+fn a_reload_in_the_middle_of_an_incident_repeats_nothing_and_forgets_nothing() {
+    let rules = Rules { error_rate: None, ..Rules::default() };
+    let mut host = Host::new(2, &rules);
+    host.served_by(BLUE);
+    host.run(100);
+    host.request(0, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200);
+    host.run(2000);
+    host.load(3, &rules);
+    host.served_by(GREEN);
+    host.run(60_000);
+    assert_told(&host, &[&["failover"]]);
+    for _ in 0..200 {
+        host.served_by(BLUE);
+        host.run(200);
+    }
+    assert_told(&host, &[&["failover"], &["serving traffic again"]]);
+}
+
+#[test]
+fn silence_only_delays() {
+    let silenced = Rules { error_rate: None, silenced: true, ..Rules::default() };
+    let mut host = Host::new(1, &silenced);
+    host.served_by(BLUE);
+    host.run(100);
+    host.served_by(GREEN);
+    host.run(60_000);
+    assert_told(&host, &[]);
+    let lines = host.log.lock().expect("no panic").len();
+    assert_eq!(lines, 1, "the failover is in error.log all the same");
+    host.load(1, &Rules { silenced: false, ..silenced });
+    host.run(1000);
+    assert_told(&host, &[&["failover", "blue", "green"]]);
+}
+
+#[test]
+fn a_receiver_that_fails_is_told_later_and_the_log_once() {
+    let mut host = Host::new(2, &Rules { error_rate: None, ..Rules::default() });
+    host.served_by(BLUE);
+    host.run(100);
+    host.slack.status.store(503, Ordering::Relaxed);
+    host.served_by(GREEN);
+    host.run(300_000);
+    assert_told(&host, &[]);
+    assert_eq!(host.log.lock().expect("no panic").len(), 2, "one line for the failover, one for the receiver");
+    host.slack.status.store(200, Ordering::Relaxed);
+    host.run(61_000);
+    assert_told(&host, &[&["failover", "blue", "green"]]);
+}
+
+#[test]
+fn a_changed_expected_pool_is_a_planned_switch_and_no_failover() {
+    let rules = Rules { error_rate: None, ..Rules::default() };
+    let mut host = Host::new(1, &rules);
+    host.served_by(BLUE);
+    host.served_by(BLUE);
+    host.run(1000);
+    host.load(1, &Rules { active: Name::new(b"green"), ..rules });
+    host.run(100);
+    host.served_by(GREEN);
+    host.run(5000);
+    assert_told(&host, &[&["planned switch", "green"]]);
+}
+
+#[test]
+fn flapping_is_told_once_and_its_end_tells_who_serves() {
+    let mut host = Host::new(1, &Rules { error_rate: None, cooldown: Millis::ZERO, ..Rules::default() });
+    host.served_by(BLUE);
+    // An outage and its end, again and again: each is two changes.
+    for _ in 0..6 {
+        for _ in 0..3 {
+            host.request(0, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Refused)], 502);
+            host.run(500);
+        }
+        host.run(2000);
+        host.served_by(BLUE);
+        host.run(3000);
+    }
+    let titles = host.titles();
+    assert_eq!(titles.len(), 6, "five changes and the flapping: {titles:#?}");
+    assert!(titles.last().is_some_and(|title| title.contains("Flapping")), "{titles:#?}");
+    host.run(601_000);
+    let titles = host.titles();
+    assert_eq!(titles.len(), 7, "{titles:#?}");
+    assert!(titles.last().is_some_and(|title| title.contains("serving traffic again")), "{titles:#?}");
+    host.run(3_600_000);
+    assert_eq!(host.titles().len(), 7);
+}
+
+#[test]
+fn traffic_that_ends_in_an_outage_is_no_data_and_no_recovery() {
+    let mut host = Host::new(2, &Rules { failover: None, ..Rules::default() });
+    for round in 0..10 {
+        host.request(round % 2, &[(BLUE, Verdict::ServerError)], 500);
+        host.run(100);
+    }
+    host.run(3_600_000);
+    assert_told(&host, &[&["error rate"], &["no traffic"]]);
+}
+
+#[test]
+fn a_canary_by_configuration_never_alarms() {
+    // Both primary: nine of ten requests go to blue.
+    let mut watched = upstream(&Rules::default());
+    for peer in &mut watched.peers {
+        peer.role = Role::Primary;
+    }
+    let mut host = Host::new(2, &Rules::default());
+    host.configure(2, &[watched]);
+    for round in 0..2000 {
+        host.request(round % 2, &[(if round % 10 == 0 { GREEN } else { BLUE }, Verdict::Ok)], 200);
+        host.run(20);
+    }
+    host.run(60_000);
+    assert_told(&host, &[]);
+}
+
+#[test]
+fn a_primary_that_fails_half_of_its_requests_is_mixed_once() {
+    let mut host = Host::new(4, &Rules { error_rate: None, ..Rules::default() });
+    for round in 0..2000 {
+        let masked = [(BLUE, Verdict::ServerError), (GREEN, Verdict::Ok)];
+        host.request(round % 4, if round % 2 == 0 { &masked } else { &[(BLUE, Verdict::Ok)] }, 200);
+        host.run(20);
+    }
+    assert_told(&host, &[&["mixed traffic"]]);
+}
+
+#[test]
+fn a_planned_switch_that_no_traffic_follows_is_a_failover() {
+    let rules = Rules { error_rate: None, ..Rules::default() };
+    let mut host = Host::new(1, &rules);
+    host.served_by(BLUE);
+    host.run(1000);
+    host.load(1, &Rules { active: Name::new(b"green"), ..rules });
+    host.run(100);
+    host.served_by(BLUE);
+    host.run(5000);
+    assert_told(&host, &[&["failover", "green", "blue"]]);
+}
