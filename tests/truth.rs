@@ -371,6 +371,40 @@ fn invariant_15_the_order_within_a_bucket_is_no_matter() {
     }));
 }
 
+/// A few requests end within one bucket after a known past, and nothing comes after them: whichever worker's observer came first.
+fn order_of_the_last_few_is_no_matter<M: Machine>(
+    known: bool,
+    last: &[(Option<PoolId>, u64)],
+) -> Result<(), TestCaseError> {
+    let fold = |order: &mut dyn Iterator<Item = Request>| {
+        let mut machine = M::new();
+        if known {
+            machine.see(&Request { pool: Some(BLUE), start: BOOT, took: 1 }, BOOT + 1);
+        }
+        let now = BOOT + 1000;
+        order.for_each(|request| drop(machine.see(&request, now)));
+        (0..600).flat_map(|tenth| machine.tick(now + tenth * 100)).last()
+    };
+    let requests: Vec<Request> =
+        (BOOT + 900..).zip(last).map(|(start, &(pool, took))| Request { pool, start, took }).collect();
+    let mut by_end = requests.clone();
+    by_end.sort_by_key(Request::end);
+    let expected = fold(&mut requests.iter().copied());
+    prop_assert_eq!(expected, fold(&mut requests.iter().rev().copied()));
+    prop_assert_eq!(expected, fold(&mut by_end.into_iter()));
+    Ok(())
+}
+
+#[test]
+fn invariant_15_the_order_of_the_last_few_is_no_matter() {
+    let pool = prop_oneof![Just(Some(BLUE)), Just(Some(GREEN)), Just(None)];
+    let last = || (any::<bool>(), prop::collection::vec((pool.clone(), 0..40_u64), 1..12));
+    assert!(holds(last(), 2000, |(known, last)| order_of_the_last_few_is_no_matter::<Real>(known, &last)));
+    assert!(!holds(last(), 2000, |(known, last)| {
+        order_of_the_last_few_is_no_matter::<Believing<ByEnd>>(known, &last)
+    }));
+}
+
 // -- 16: thinning.
 
 /// Every k-th request alone ends in the same state, if the last phase is clear and long.

@@ -1,7 +1,8 @@
 //! Which pool serves: one state per upstream, quick to leave, slow to return, and never moved by a stale finisher.
 //!
 //! Evidence is an *ok* answer of a pool, ordered by the moment its peer was chosen. Answers chosen before the current state
-//! began (the fence) are finishers of the past and prove nothing about the present.
+//! began (the fence) are finishers of the past and prove nothing about the present. nginx's clock ticks every 4 ms or so; within
+//! one tick the order in which requests ended stands in.
 //!
 //! * **Leave at once** when nginx itself refuses to ask the current pool and another pool answered instead.
 //! * **Leave fast** when another pool's answers stand uncontradicted: for `confirm`, or [`MANY`] of them in a row.
@@ -107,29 +108,47 @@ pub struct Change {
     pub since: Millis,
 }
 
-/// Uncontradicted evidence in a row.
+/// The latest starts that a run remembers, for a late contradiction.
+const LATEST: usize = 5;
+
+/// Uncontradicted evidence in a row, of whatever order it came in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 struct Run {
     first: Millis,
-    last: Millis,
     count: u32,
+    /// The latest starts, the last one first.
+    latest: [Millis; LATEST],
 }
 
 impl Run {
+    fn last(&self) -> Millis {
+        self.latest[0]
+    }
+
     fn extend(&mut self, start: Millis) {
         self.first = if self.count == 0 { start } else { self.first.min(start) };
-        self.last = self.last.max(start);
         self.count = self.count.saturating_add(1);
+        if let Some(place) = self.latest.iter().position(|&latest| latest < start) {
+            self.latest[place..].rotate_right(1);
+            self.latest[place] = start;
+        }
     }
 
     /// Evidence for the contrary that started at `start`: what is not younger no longer counts.
     fn contradict(&mut self, start: Millis) {
-        if start >= self.last {
-            *self = Self::default();
-        } else if start >= self.first {
-            (self.first, self.count) = (start + Millis(1), 1);
+        if self.count == 0 || start < self.first {
+            return;
         }
+        let known = self.latest.iter().take(self.count as usize);
+        let younger = known.filter(|&&latest| latest > start).count();
+        match self.latest[..younger].last() {
+            None => *self = Self::default(),
+            // Of those that it does not remember some may be younger as well.
+            Some(_) if younger == LATEST => (self.first, self.count) = (start + Millis(1), LATEST as u32),
+            Some(&first) => (self.first, self.count) = (first, younger as u32),
+        }
+        self.latest[younger..].fill(Millis::ZERO);
     }
 
     /// When the run is certain, if nothing contradicts it until then.
@@ -267,7 +286,6 @@ impl Failover {
             }
         }
         if !own {
-            // Under load the two pools' answers start in the same millisecond: no challenge, but shares to be looked at.
             self.contradicted = self.contradicted.max(seen.start);
             return self.challenge(pool, seen, expected);
         }
@@ -283,7 +301,7 @@ impl Failover {
 
     /// Another pool than the state's own answered.
     fn challenge(&mut self, pool: PoolId, seen: &Evidence, expected: Expected) -> Option<Change> {
-        if seen.start <= self.stood {
+        if seen.start < self.stood {
             return None;
         }
         self.challenges.get_mut(usize::from(pool))?.extend(seen.start);
@@ -297,7 +315,7 @@ impl Failover {
             self.failures.extend(seen.start);
             return None;
         }
-        if seen.start < self.fence || seen.start <= self.answered {
+        if seen.start < self.fence || seen.start < self.answered {
             return None;
         }
         self.failures.extend(seen.start);
@@ -400,12 +418,22 @@ impl Failover {
         change
     }
 
+    /// Evidence that is younger than the new state's own may have come first, from another worker, and is kept.
     fn enter(&mut self, to: Serving, since: Millis) {
+        let (before, own) = (self.serving, if let Serving::Pool(own) = to { Some(usize::from(own)) } else { None });
         self.serving = to;
         self.fence = since;
-        self.stood = since;
-        self.challenges = [Run::default(); MAX_POOLS];
-        self.failures = Run::default();
+        self.stood = own.and_then(|own| self.challenges.get(own)).map_or(since, |run| run.last().max(since));
+        for (pool, challenge) in self.challenges.iter_mut().enumerate() {
+            if own.is_some_and(|own| own != pool) {
+                challenge.contradict(self.stood);
+            } else {
+                *challenge = Run::default();
+            }
+        }
+        if own.is_none() || before == Serving::Down {
+            self.failures = Run::default();
+        }
     }
 
     /// Twice the pool's median time to header: a fast pool's answers must not outrun a slow pool's.
@@ -627,6 +655,45 @@ mod tests {
         assert_eq!(upstream.changes, []);
         upstream.fail();
         assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Down)]);
+    }
+
+    #[test]
+    fn what_follows_an_answer_within_one_tick_of_the_clock_counts() {
+        let mut upstream = Upstream::serving(BLUE);
+        upstream.answer(BLUE, 0);
+        (0..3).for_each(|_| upstream.fail());
+        upstream.wait(1000);
+        assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Down)]);
+
+        let mut upstream = Upstream::serving(BLUE);
+        upstream.answer(BLUE, 0);
+        upstream.answer(GREEN, 0);
+        upstream.wait(1000);
+        assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
+
+        let mut upstream = Upstream::serving(BLUE);
+        (0..3).for_each(|_| upstream.fail());
+        upstream.answer(GREEN, 0);
+        upstream.answer(BLUE, 0);
+        upstream.wait(60_000);
+        assert_eq!(upstream.changes, []);
+    }
+
+    #[test]
+    fn what_is_younger_than_the_answer_that_begins_a_state_may_come_first() {
+        let mut upstream = Upstream::new();
+        upstream.fail();
+        upstream.answer(BLUE, 1);
+        (0..2).for_each(|_| upstream.fail());
+        upstream.wait(1000);
+        let known = (Serving::Unknown, Serving::Pool(BLUE));
+        assert_eq!(upstream.changes, [known, (Serving::Pool(BLUE), Serving::Down)]);
+
+        let mut upstream = Upstream::new();
+        upstream.answer(GREEN, 0);
+        upstream.answer(BLUE, 1);
+        upstream.wait(1000);
+        assert_eq!(upstream.changes, [known, (Serving::Pool(BLUE), Serving::Pool(GREEN))]);
     }
 
     #[test]

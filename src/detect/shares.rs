@@ -71,20 +71,16 @@ impl Shares {
         }
     }
 
-    /// The pool's share of the answers that started in `from..=to`, to the width of a bucket.
+    /// The pool's share of the answers that started in `from..=to`. A bucket that began before `from` is left out as a whole:
+    /// its answers may be older than what is asked for.
     pub fn over(&self, pool: PoolId, from: Millis, to: Millis) -> Share {
-        let epochs = from.0 / self.width.0..=to.0 / self.width.0;
+        let epochs = from.0.div_ceil(self.width.0)..=to.0 / self.width.0;
         let mut share = Share::default();
         for bucket in self.buckets.iter().filter(|bucket| epochs.contains(&bucket.epoch)) {
             share.of += bucket.answers.get(usize::from(pool)).map_or(0, |&answers| u64::from(answers));
             share.all += bucket.answers.iter().map(|&answers| u64::from(answers)).sum::<u64>();
         }
         share
-    }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.buckets = [Bucket::default(); BUCKETS];
     }
 }
 
@@ -100,6 +96,8 @@ mod tests {
         shares.count(1, Millis(10_700));
         assert_eq!(shares.over(1, Millis(10_000), Millis(10_800)), Share { of: 2, all: 3 });
         assert_eq!(shares.over(1, Millis(10_400), Millis(10_800)), Share { of: 2, all: 2 });
+        assert_eq!(shares.over(1, Millis(10_450), Millis(10_800)), Share { of: 2, all: 2 });
+        assert_eq!(shares.over(1, Millis(10_501), Millis(10_800)), Share { of: 1, all: 1 });
     }
 
     #[test]

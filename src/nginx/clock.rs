@@ -12,7 +12,7 @@ pub(crate) struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Millis {
         let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // The clock that `ngx_current_msec` is taken from, so that both can be compared.
+        // `ngx_current_msec` comes from the same clock, up to a tick of the kernel (4 ms, say) earlier.
         // SAFETY: fills the struct; this clock always exists.
         unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
         Millis(now.tv_sec.unsigned_abs() * 1000 + now.tv_nsec.unsigned_abs() / 1_000_000)
