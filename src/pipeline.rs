@@ -123,7 +123,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
         Self { config, store, clock, process, host, log, gate, lost, places, observed, delivered }
     }
 
-    /// The observer's loop. Returns after [`Worker::stop_observing`], with the channel empty.
+    /// The observer's loop. Returns after [`Worker::stop_observing`], with the channel empty and every loss told.
     pub fn observe(&self, observations: &channel::Receiver<Observation>) {
         let mut quiet = 0;
         let mut said = Millis::ZERO;
@@ -131,7 +131,10 @@ impl<S: Store, C: Clock> Worker<S, C> {
             let stopping = self.observed.load(Ordering::Acquire);
             let (folded, deadline) = self.fold(observations);
             match (folded, stopping) {
-                (0, true) => return,
+                (0, true) => {
+                    self.say_lost();
+                    return;
+                }
                 (0, false) => quiet += 1,
                 _ => quiet = 0,
             }

@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crossbeam_channel::{Receiver as Channel, Sender, unbounded};
+use crossbeam_channel::{Receiver as Channel, Sender, bounded, unbounded};
 use ngx_http_poolwatch_module::clock::Clock;
 use ngx_http_poolwatch_module::deliver::{Endpoint, Post, PostError, Receiver, ReceiverKind, Reply};
 use ngx_http_poolwatch_module::observation::{Attempt, Observation, Verdict};
 use ngx_http_poolwatch_module::outbox::{MAX_RECEIVERS, ReceiverState};
-use ngx_http_poolwatch_module::pipeline::{Config, Line, Store, Worker};
+use ngx_http_poolwatch_module::pipeline::{Config, Level, Line, Store, Worker};
 use ngx_http_poolwatch_module::pools::{ConfiguredPeer, Role, Watched};
-use ngx_http_poolwatch_module::rules::Rules;
+use ngx_http_poolwatch_module::rules::{ErrorRateRules, Rules};
 use ngx_http_poolwatch_module::state::slot::Slot;
 use ngx_http_poolwatch_module::state::table::Table;
 use ngx_http_poolwatch_module::state::twin::Twin;
@@ -416,4 +416,110 @@ fn a_planned_switch_that_no_traffic_follows_is_a_failover() {
     host.served_by(BLUE);
     host.run(5000);
     assert_told(&host, &[&["failover", "green", "blue"]]);
+}
+
+// Invariants, by the numbers of the project's list. Each is tried on a wrong variant as well.
+
+/// 11: no sequence of operations changes what the zone takes.
+fn memory_is_constant(grows: bool) -> bool {
+    let rules = Rules { error_rate: None, ..Rules::default() };
+    let mut host = Host::new(2, &rules);
+    let places = |host: &Host| host.shared.0.lock().expect("no panic").slots.len();
+    let before = places(&host);
+    for round in 0..20 {
+        let names = (0..=round % 6).map(|index| format!("upstream-{index}-of-{}", round / 3));
+        let upstreams: Vec<Watched> =
+            names.map(|name| Watched { name: Name::new(name.as_bytes()), ..upstream(&rules) }).collect();
+        if grows && upstreams.len() > places(&host) {
+            host.shared.0.lock().expect("no panic").slots.push(Slot::empty());
+        }
+        host.configure(2, &upstreams);
+        for _ in 0..20 {
+            host.request(round % 2, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200);
+        }
+        host.run(2000);
+    }
+    places(&host) == before
+}
+
+#[test]
+fn invariant_11_memory_is_constant() {
+    assert!(memory_is_constant(false));
+    assert!(!memory_is_constant(true));
+}
+
+/// 17: an incident's number is the count of all changes so far, over reloads and under any traffic.
+fn numbers_count_changes(seed: u64, forgets: bool) -> bool {
+    let rules = Rules { error_rate: None, cooldown: Millis::ZERO, ..Rules::default() };
+    let mut host = Host::new(2, &rules);
+    let mut random = seed;
+    let mut below = |limit: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % limit
+    };
+    for _ in 0..12 {
+        let kind = below(4);
+        for _ in 0..5 + below(100) {
+            let worker = below(2) as usize;
+            match kind {
+                0 => host.request(worker, &[(BLUE, Verdict::Ok)], 200),
+                1 => host.request(worker, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200),
+                2 => host.request(worker, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Refused)], 502),
+                _ => {}
+            }
+            host.run(200);
+        }
+        if below(3) == 0 {
+            if forgets {
+                host.shared.0.lock().expect("no panic").slots.fill_with(Slot::empty);
+            }
+            host.load(2, &rules);
+        }
+    }
+    host.run(10_000);
+    let log = host.log.lock().expect("no panic");
+    let changes = log.iter().filter(|line| line.level != Level::Info).count();
+    let told = log.iter().rev().find_map(|line| line.text.split("app/serving/").nth(1)?.parse().ok());
+    told.unwrap_or(0) == changes
+}
+
+#[test]
+fn invariant_17_the_number_rises_by_one_with_every_change() {
+    assert!((0..40).all(|seed| numbers_count_changes(seed, false)));
+    assert!(!(0..40).all(|seed| numbers_count_changes(seed, true)));
+}
+
+/// 21: what was sent to the observer was folded, or is told to be lost.
+fn nothing_vanishes(notes_losses: bool) -> bool {
+    const SENT: u64 = 5000;
+    let rate = ErrorRateRules { window: 10_000, ..ErrorRateRules::default() };
+    let mut host = Host::new(1, &Rules { error_rate: Some(rate), failover: None, ..Rules::default() });
+    let (small, channel) = bounded(64);
+    for round in 0..SENT {
+        host.request(0, &[(BLUE, Verdict::ServerError)], 500);
+        let (worker, _, unbounded) = &host.workers[0];
+        if small.try_send(unbounded.recv().expect("just sent")).is_err() && notes_losses {
+            worker.note_lost();
+        }
+        if round % 100 == 0 {
+            worker.fold(&channel);
+        }
+    }
+    let (worker, ..) = &host.workers[0];
+    worker.stop_observing();
+    worker.observe(&channel);
+    host.run(0);
+    let number = |text: &str| text.split_whitespace().find_map(|word| word.parse::<u64>().ok()).unwrap_or(0);
+    let log = host.log.lock().expect("no panic");
+    let lost: u64 = log.iter().filter(|line| line.text.contains("not observed")).map(|line| number(&line.text)).sum();
+    // All that was folded failed, and the alert says how many that were.
+    let message = host.slack.bodies.lock().expect("no panic")[0].to_string();
+    let folded = number(message.split_once("*Upstream errors*\\n").expect("the alert's facts").1);
+    folded + lost == SENT && lost > 0
+}
+
+#[test]
+fn invariant_21_nothing_vanishes() {
+    assert!(nothing_vanishes(true));
+    assert!(!nothing_vanishes(false));
 }
