@@ -14,7 +14,7 @@ use crate::units::Millis;
 /// Receivers that the zone keeps debts for.
 pub const MAX_RECEIVERS: usize = 8;
 
-/// A claim is good for this long: longer than any exchange may take.
+/// A claim is good for this long, and from the first byte on for as long again: longer than any exchange may take.
 pub const LEASE: Millis = Millis::from_secs(30);
 
 /// Slack allows one message per second and webhook.
@@ -44,7 +44,8 @@ struct Lease {
     /// A process id; 0: free.
     owner: u32,
     until: Millis,
-    /// Rises with each claim, so that a claim that was overtaken is recognised.
+    /// Rises with each claim, so that a claim that was overtaken is recognised. It is never less than the time of the claim: a debt
+    /// that begins anew in the same place gives no old token out again.
     token: u64,
 }
 
@@ -69,15 +70,16 @@ pub struct Debt {
     acked_state: u8,
     /// The generation that the receiver refused in every form: settled unheard.
     refused: u64,
+    /// The generation whose full message it disliked: the plain one is next.
+    plain: u64,
     /// The last tellings, each of another change. A change that is not among them was never told, or long ago.
     told: [Told; TOLD],
     attempts: u32,
     next_attempt: Millis,
     lease: Lease,
-    /// An outdated sender's message may have landed last: the truth is told once more.
-    repair: bool,
-    /// The receiver disliked the full message: the plain one is next.
-    plain: bool,
+    /// The message of a sender that was overtaken may have landed last, so the truth is told once more: by a claim after this
+    /// one, since its own message may have landed before that. 0: no need.
+    repair: u64,
 }
 
 /// One receiver's condition, shared by all workers.
@@ -88,8 +90,12 @@ pub struct ReceiverState {
     pub name: Name,
     /// The configuration that last named it.
     pub adopted: u64,
-    /// Nobody sends earlier: rate limit, `Retry-After`, or the probe of a broken receiver.
+    /// Nobody sends earlier: rate limit or `Retry-After`. No reload changes that.
     pub earliest: Millis,
+    /// Nobody tries earlier: back-off of a failing receiver, probe of a broken one. A reload ends it.
+    pub rests: Millis,
+    /// Answers in a row that asked for a pause and did not say how long.
+    pub vague: u32,
     /// Its health.
     pub health: Health,
 }
@@ -137,13 +143,16 @@ pub struct Terms<'a> {
 impl Debt {
     /// A debt that begins now. Of an incident that is open the receiver will hear, of the past it will not.
     pub fn begin(truth: &Truth) -> Self {
-        let acked = if truth.over || truth.generation == 0 { truth.generation } else { truth.generation - 1 };
-        Self { acked, ..Self::default() }
+        let open = !truth.over && truth.generation > 0;
+        let (acked, acked_state) =
+            if open { (truth.generation - 1, truth.from) } else { (truth.generation, truth.state) };
+        Self { acked, acked_state, ..Self::default() }
     }
 
     /// Is anything owed, now or later?
     pub fn is_due(&self, truth: &Truth) -> bool {
-        self.repair || (self.acked != truth.generation && self.refused != truth.generation)
+        let news = self.acked != truth.generation && self.refused != truth.generation;
+        truth.generation > 0 && (news || self.repair > 0)
     }
 
     /// When it may be sent; `None`: nothing is owed, or only a reload can end what holds it back.
@@ -152,33 +161,35 @@ impl Debt {
             return None;
         }
         let cooled = match self.last_told(terms.truth) {
-            Some(at) if !self.repair => at + terms.rules.cooldown,
+            Some(at) if self.repair == 0 => at + terms.rules.cooldown,
             _ => Millis::ZERO,
         };
         let leased = self.lease.owner != 0 && self.lease.owner != terms.me && terms.clock.is_alive(self.lease.owner);
         let freed = if leased { self.lease.until } else { Millis::ZERO };
-        Some(cooled.max(freed).max(self.next_attempt).max(terms.receiver.earliest))
+        Some(cooled.max(freed).max(self.next_attempt).max(terms.receiver.opens()))
     }
 
     /// Takes the lease, if the debt may be sent at `now`.
     pub fn claim(&mut self, terms: &Terms<'_>, now: Millis) -> Option<Claim> {
         self.due_at(terms).filter(|&due| due <= now)?;
-        self.lease = Lease { owner: terms.me, until: now + LEASE, token: self.lease.token + 1 };
+        let token = now.0.max(self.lease.token + 1);
+        self.lease = Lease { owner: terms.me, until: now + LEASE, token };
         let covered = terms.truth.generation.saturating_sub(self.acked).saturating_sub(1);
-        Some(Claim { truth: *terms.truth, covered, plain: self.plain, token: self.lease.token })
+        Some(Claim { truth: *terms.truth, covered, plain: self.plain == terms.truth.generation, token })
     }
 
     /// The last look before the first byte: still ours, still true, not silenced? Then the receiver's rate token is taken, here
-    /// and not with the claim, since any time may have passed between the two. Otherwise the lease is given back.
+    /// and not with the claim, since any time may have passed between the two, and the lease begins anew. Otherwise it is given back.
     pub fn may_send(&mut self, claim: &Claim, terms: &Terms<'_>, receiver: &mut ReceiverState, now: Millis) -> bool {
         if self.lease.token != claim.token {
             return false;
         }
         let current = *terms.truth == claim.truth && !terms.rules.silenced && now < self.lease.until;
-        if !current || receiver.earliest > now {
+        if !current || receiver.opens() > now {
             self.lease.owner = 0;
             return false;
         }
+        self.lease.until = now + LEASE;
         receiver.earliest = now + RATE;
         true
     }
@@ -192,45 +203,36 @@ impl Debt {
         now: Millis,
         random: u64,
     ) -> Settled {
-        let mine = self.lease.token == claim.token;
-        if let Outcome::RateLimited(span) = outcome {
-            // Whoever learned it, it holds for everyone.
-            receiver.earliest = receiver.earliest.max(now + *span);
-        }
-        if *outcome == Outcome::Accepted {
-            if mine || claim.truth.generation >= self.acked {
-                self.note_told(&claim.truth, now);
-                (self.acked, self.acked_state) = (claim.truth.generation, claim.truth.state);
+        let health_changed = receiver.note(outcome, now, random);
+        if self.lease.token != claim.token {
+            // Overtaken. What it sent, if it was heard, may have been heard after what was sent since.
+            if matches!(outcome, Outcome::Accepted | Outcome::Retry(_) | Outcome::CutShort) {
+                self.repair = self.lease.token;
             }
-            self.repair = !mine;
-        }
-        let health = match outcome {
-            Outcome::Accepted => Health::Up,
-            Outcome::Broken(_) => Health::Broken,
-            Outcome::Rejected(_) | Outcome::RateLimited(_) => receiver.health,
-            Outcome::Retry(_) => receiver.health.max_with_failing(),
-        };
-        let health_changed = health != receiver.health;
-        receiver.health = health;
-        if health == Health::Broken {
-            receiver.earliest = receiver.earliest.max(now + PROBE);
-        }
-        if !mine {
             return Settled { health_changed, refused: false };
         }
         self.lease.owner = 0;
         let mut refused = false;
         match outcome {
-            Outcome::Accepted => (self.attempts, self.next_attempt, self.plain) = (0, Millis::ZERO, false),
-            Outcome::RateLimited(_) | Outcome::Broken(_) => {}
-            Outcome::Rejected(_) if !self.plain => self.plain = true,
+            Outcome::Accepted => {
+                self.note_told(&claim.truth, now);
+                (self.acked, self.acked_state) = (claim.truth.generation, claim.truth.state);
+                (self.attempts, self.next_attempt) = (0, Millis::ZERO);
+                if self.repair < claim.token {
+                    self.repair = 0;
+                }
+            }
+            Outcome::RateLimited(_) | Outcome::Broken(_) | Outcome::CutShort => {}
+            Outcome::Rejected(_) if self.plain != claim.truth.generation => self.plain = claim.truth.generation,
             Outcome::Rejected(_) => {
                 refused = true;
-                (self.refused, self.plain, self.repair) = (claim.truth.generation, false, false);
+                (self.refused, self.repair) = (claim.truth.generation, 0);
             }
             Outcome::Retry(_) => {
                 self.attempts = self.attempts.saturating_add(1);
                 self.next_attempt = now + backoff::delay(self.attempts, random);
+                // The receiver fails, not this message: other news spare it as well.
+                receiver.rests = receiver.rests.max(self.next_attempt);
             }
         }
         Settled { health_changed, refused }
@@ -238,7 +240,7 @@ impl Debt {
 
     /// Settles without a message what the receiver does not want to hear (`send_resolved=off`).
     pub fn waive(&mut self, truth: &Truth) {
-        (self.acked, self.acked_state) = (truth.generation, truth.state);
+        (self.acked, self.acked_state, self.repair) = (truth.generation, truth.state, 0);
     }
 
     /// An exiting worker gives its lease back.
@@ -271,9 +273,39 @@ impl Debt {
     }
 }
 
-impl Health {
-    fn max_with_failing(self) -> Self {
-        if self == Self::Broken { Self::Broken } else { Self::Failing }
+impl ReceiverState {
+    /// When anybody may send.
+    fn opens(&self) -> Millis {
+        self.earliest.max(self.rests)
+    }
+
+    /// Books what an exchange tells of the receiver; whoever had it, it holds for everyone. Is its health another now?
+    fn note(&mut self, outcome: &Outcome, now: Millis, random: u64) -> bool {
+        let before = self.health;
+        self.health = match (outcome, before) {
+            (Outcome::Accepted, _) => Health::Up,
+            (Outcome::Broken(_), _) | (Outcome::Retry(_) | Outcome::RateLimited(_), Health::Broken) => Health::Broken,
+            // It reads again what it is sent.
+            (Outcome::Rejected(_), Health::Broken) | (Outcome::Retry(_) | Outcome::RateLimited(_), _) => {
+                Health::Failing
+            }
+            (Outcome::Rejected(_) | Outcome::CutShort, _) => before,
+        };
+        self.rests = match self.health {
+            Health::Broken if *outcome != Outcome::CutShort => now + PROBE,
+            Health::Up => Millis::ZERO,
+            _ => self.rests,
+        };
+        match outcome {
+            Outcome::RateLimited(asked) => {
+                let pause = asked.unwrap_or_else(|| backoff::unasked(self.vague));
+                self.vague = if asked.is_some() { 0 } else { self.vague.saturating_add(1) };
+                self.earliest = self.earliest.max(now + backoff::spread(pause, random));
+            }
+            Outcome::CutShort => {}
+            _ => self.vague = 0,
+        }
+        self.health != before
     }
 }
 
@@ -444,10 +476,84 @@ mod tests {
     }
 
     #[test]
+    fn an_outdated_sender_that_does_not_know_whether_it_was_heard_counts_as_heard() {
+        for outcome in [Outcome::Retry("reset".into()), Outcome::CutShort] {
+            let mut outbox = Outbox::default();
+            let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
+            assert!(outbox.tell(&FIRING, 40_000));
+            outbox.settle(&zombie, &outcome, 41_000);
+            assert!(outbox.tell(&FIRING, 102_000));
+        }
+    }
+
+    #[test]
+    fn an_outdated_message_that_lands_during_an_exchange_is_not_made_good_by_that() {
+        let mut outbox = Outbox::default();
+        let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
+        let over = Truth { generation: 2, state: 0, from: 1, over: true };
+        let claim = outbox.claim_as(ME, &over, 40_000).expect("due");
+        assert!(outbox.may_send(&claim, &over, 40_000));
+        outbox.settle(&zombie, &Outcome::Accepted, 41_000);
+        outbox.settle(&claim, &Outcome::Accepted, 42_000);
+        assert!(outbox.tell(&over, 43_000));
+        assert!(!outbox.tell(&over, 1_000_000));
+    }
+
+    #[test]
+    fn the_lease_is_whole_when_the_first_byte_leaves() {
+        let mut outbox = Outbox::default();
+        let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+        assert!(outbox.may_send(&claim, &FIRING, 30_999));
+        assert!(outbox.claim_as(OTHER, &FIRING, 60_998).is_none());
+        assert!(outbox.claim_as(OTHER, &FIRING, 60_999).is_some());
+    }
+
+    #[test]
+    fn what_was_waived_needs_no_repair() {
+        let mut outbox = Outbox::default();
+        let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
+        assert!(outbox.tell(&FIRING, 40_000));
+        outbox.settle(&zombie, &Outcome::Accepted, 41_000);
+        let over = Truth { generation: 2, state: 0, from: 1, over: true };
+        outbox.debt.waive(&over);
+        assert!(!outbox.debt.is_due(&over));
+    }
+
+    #[test]
+    fn a_claim_broken_off_by_an_exit_is_taken_up_at_once_and_nobody_is_blamed() {
+        let mut outbox = Outbox::default();
+        let claim = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
+        assert!(!outbox.settle(&claim, &Outcome::CutShort, 1_100).health_changed);
+        assert!(outbox.tell(&FIRING, 1_100));
+    }
+
+    #[test]
+    fn a_failing_receiver_is_spared_other_news_as_well() {
+        let (mut outbox, mut other) = (Outbox::default(), Outbox::default());
+        let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+        outbox.settle(&claim, &Outcome::Retry("503".into()), 1_000);
+        other.receiver = outbox.receiver;
+        assert!(other.claim_as(ME, &FIRING, 1_499).is_none());
+        assert!(other.tell(&FIRING, 1_500));
+    }
+
+    #[test]
+    fn a_pause_of_no_given_length_is_twice_as_long_each_time() {
+        let mut outbox = Outbox::default();
+        for (now, pause) in [(1_000, 5_000), (6_000, 10_000), (16_000, 20_000)] {
+            let claim = outbox.claim_as(ME, &FIRING, now).expect("due");
+            outbox.settle(&claim, &Outcome::RateLimited(None), now);
+            assert_eq!(outbox.receiver.earliest, Millis(now + pause));
+        }
+        assert!(outbox.tell(&FIRING, 36_000));
+        assert_eq!(outbox.receiver.vague, 0);
+    }
+
+    #[test]
     fn retry_after_holds_for_everyone() {
         let mut outbox = Outbox::default();
         let claim = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
-        outbox.settle(&claim, &Outcome::RateLimited(Millis(7_000)), 1_100);
+        outbox.settle(&claim, &Outcome::RateLimited(Some(Millis(7_000))), 1_100);
         assert_eq!(outbox.claim_as(ME, &FIRING, 8_099), None);
         assert!(outbox.claim_as(ME, &FIRING, 8_100).is_some());
     }
@@ -476,7 +582,8 @@ mod tests {
         assert!(plain.plain);
         assert!(outbox.settle(&plain, &rejected, 2_000).refused);
         assert_eq!(outbox.claim_as(ME, &FIRING, 1_000_000), None);
-        assert!(outbox.tell(&Truth { generation: 2, state: 0, from: 1, over: true }, 1_000_000));
+        let news = Truth { generation: 2, state: 0, from: 1, over: true };
+        assert_eq!(outbox.claim_as(ME, &news, 1_000_000).map(|claim| claim.plain), Some(false));
     }
 
     #[test]
@@ -488,5 +595,15 @@ mod tests {
         assert_eq!(outbox.claim_as(ME, &FIRING, 900_999), None);
         let probe = outbox.claim_as(ME, &FIRING, 901_000).expect("the probe");
         assert!(!outbox.settle(&probe, &broken, 901_000).health_changed);
+    }
+
+    #[test]
+    fn a_broken_receiver_that_dislikes_the_message_gets_the_plain_one_at_once() {
+        let mut outbox = Outbox::default();
+        let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+        outbox.settle(&claim, &Outcome::Broken("no_service".into()), 1_000);
+        let probe = outbox.claim_as(ME, &FIRING, 901_000).expect("the probe");
+        outbox.settle(&probe, &Outcome::Rejected("invalid_blocks".into()), 901_000);
+        assert_eq!(outbox.claim_as(ME, &FIRING, 902_000).map(|claim| claim.plain), Some(true));
     }
 }

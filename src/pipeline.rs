@@ -286,6 +286,9 @@ fn delivery_line(receiver: &Receiver, report: &Report, outcome: &Outcome, settle
         Outcome::Retry(why) if settled.health_changed => {
             line(Level::Error, format!("receiver \"{name}\" {why} {doing}, will be retried"))
         }
+        Outcome::RateLimited(_) if settled.health_changed => {
+            line(Level::Error, format!("receiver \"{name}\" asks for a pause {doing}, will be retried"))
+        }
         Outcome::Broken(why) if settled.health_changed => {
             line(Level::Error, format!("receiver \"{name}\" {why} {doing}, will be probed every 15 minutes"))
         }

@@ -274,7 +274,7 @@ impl World {
                 if self.wrong == Wrong::RetryAfterPerWorker {
                     Outcome::Retry("429, kept to itself".into())
                 } else {
-                    Outcome::RateLimited(Millis(span))
+                    Outcome::RateLimited(Some(Millis(span)))
                 }
             }
         };

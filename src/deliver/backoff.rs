@@ -6,6 +6,20 @@ use crate::units::Millis;
 /// The longest delay.
 pub const LONGEST: Millis = Millis::from_secs(60);
 
+/// The longest pause that a receiver is granted, whatever it asks for.
+pub const LONGEST_PAUSE: Millis = Millis::from_secs(900);
+
+/// The pause of a receiver that asked for one and did not say how long, so many times before: 5 s, and twice as long each time.
+pub fn unasked(times: u32) -> Millis {
+    // 2^8 × 5 s is past the longest pause already.
+    Millis::from_secs(5 << times.min(8)).min(LONGEST_PAUSE)
+}
+
+/// A pause and up to a tenth more, so that the machines that were asked for it do not come back together.
+pub fn spread(pause: Millis, random: u64) -> Millis {
+    pause + Millis(random % (pause.0 / 10 + 1))
+}
+
 /// The delay after `attempts` failures in a row, the last one included: between a half and the whole of
 /// min(60 s, 2^(`attempts` − 1) s), so 0.5 to 1 s after the first. Any `random` will do; its bits choose the place in between.
 pub fn delay(attempts: u32, random: u64) -> Millis {
@@ -35,6 +49,18 @@ mod tests {
     #[test]
     fn before_any_failure_it_is_as_after_the_first() {
         assert_eq!(delay(0, 7), delay(1, 7));
+    }
+
+    #[test]
+    fn pauses_of_no_given_length_double_up_to_the_longest() {
+        assert_eq!([0, 1, 2, 7, 8, u32::MAX].map(|times| unasked(times).as_secs()), [5, 10, 20, 640, 900, 900]);
+    }
+
+    #[test]
+    fn a_pause_is_never_shortened_and_hardly_lengthened() {
+        assert_eq!(spread(Millis(1000), 0), Millis(1000));
+        assert_eq!(spread(Millis(1000), 100), Millis(1100));
+        assert_eq!(spread(Millis::ZERO, u64::MAX), Millis::ZERO);
     }
 
     proptest! {

@@ -54,7 +54,7 @@ impl Client {
     fn agent(&self, endpoint: &Endpoint) -> Result<Agent, PostError> {
         let mut agents = self.lock();
         if agents.closed {
-            return Err(PostError::Other("this worker is exiting".to_owned()));
+            return Err(PostError::Exiting);
         }
         if let Some((_, agent)) = agents.list.iter().find(|(known, _)| known == endpoint) {
             return Ok(agent.clone());
@@ -72,13 +72,13 @@ impl Client {
 impl Post for Client {
     fn post(&self, endpoint: &Endpoint, body: &str) -> Result<Reply, PostError> {
         let request = self.agent(endpoint)?.post(&endpoint.url).content_type("application/json; charset=utf-8");
-        let response = request.send(body).map_err(failure)?;
+        let response =
+            request.send(body).map_err(|error| if self.lock().closed { PostError::Exiting } else { failure(error) })?;
         let retry_after = response.headers().get(RETRY_AFTER);
-        Ok(Reply {
-            status: response.status().as_u16(),
-            retry_after: retry_after.map(|value| clean(value.as_bytes(), 64)),
-            body: beginning(response.into_body()),
-        })
+        let retry_after = retry_after.map(|value| clean(value.as_bytes(), 64));
+        let status = response.status().as_u16();
+        let (body, broke_off) = beginning(response.into_body());
+        if broke_off && self.lock().closed { Err(PostError::Exiting) } else { Ok(Reply { status, body, retry_after }) }
     }
 }
 
@@ -121,12 +121,11 @@ fn roots(pem: &[u8]) -> Result<RootCerts, PostError> {
     if roots.is_empty() { Err(PostError::Tls("ca_file holds no certificate".to_owned())) } else { Ok(roots.into()) }
 }
 
-/// As much of the body as came in time: should it break off, the status still counts.
-fn beginning(body: Body) -> String {
+/// As much of the body as came in time, and whether it broke off: then the status still counts.
+fn beginning(body: Body) -> (String, bool) {
     let mut bytes = Vec::new();
-    // What was read before an error is in `bytes`.
-    let _ = body.into_reader().take(BODY).read_to_end(&mut bytes);
-    String::from_utf8_lossy(&bytes).into_owned()
+    let read = body.into_reader().take(BODY).read_to_end(&mut bytes);
+    (String::from_utf8_lossy(&bytes).into_owned(), read.is_err())
 }
 
 /// In own words: ureq's may hold the URL, which is a credential. Only what TLS says of a certificate is passed on.

@@ -81,6 +81,8 @@ pub enum PostError {
     Tls(String),
     /// The time was over; whether it arrived is unknown.
     TimedOut,
+    /// This worker exits and waited no longer; whether it arrived is unknown.
+    Exiting,
     /// Anything else, in own words.
     Other(String),
 }
@@ -90,10 +92,12 @@ pub enum PostError {
 pub enum Outcome {
     /// The receiver has it.
     Accepted,
-    /// Nobody may send to this receiver for that long (already clamped).
-    RateLimited(Millis),
+    /// Nobody may send to this receiver for that long (already clamped); `None`: it did not say how long.
+    RateLimited(Option<Millis>),
     /// May be better later: try again with back-off.
     Retry(String),
+    /// The exiting worker broke it off. That says nothing of the receiver, so the next worker tries at once.
+    CutShort,
     /// The receiver dislikes the payload: the same bytes are never sent again, the plain fallback may be.
     Rejected(String),
     /// The receiver is gone or refuses us: keep the debt, probe slowly.

@@ -208,9 +208,9 @@ impl Table<'_> {
         if let Some(place) = receivers.iter().position(|receiver| receiver.name == *name) {
             let mut state = *receivers.get(place)?;
             if state.adopted < generation {
-                // A reload is the operator's hand: whatever held this receiver back is tried again.
+                // A reload is the operator's hand: a receiver that fails or is broken is tried again.
                 state.adopted = generation;
-                state.earliest = Millis::ZERO;
+                state.rests = Millis::ZERO;
                 self.put_receiver(place, state);
             }
             return Some(place);

@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use crate::deliver::backoff::LONGEST_PAUSE;
 use crate::deliver::{Outcome, PostError, Reply};
 use crate::text::clean;
 use crate::units::Millis;
@@ -14,12 +15,8 @@ const QUOTED: usize = 80;
 /// Bytes of a reason for a failed exchange, which is text of the TLS library at worst.
 const REASON: usize = 200;
 
-/// Without a usable `Retry-After`.
-const DEFAULT_PAUSE: Millis = Millis::from_secs(5);
-
-/// The shortest and the longest pause that a receiver may ask for, in seconds.
-const SHORTEST_PAUSE: u64 = 1;
-const LONGEST_PAUSE: u64 = 900;
+/// The shortest pause that a receiver may ask for.
+const SHORTEST_PAUSE: Millis = Millis::from_secs(1);
 
 /// Slack's words for a payload that it dislikes.
 const BAD_PAYLOAD: [&str; 8] = [
@@ -54,6 +51,7 @@ const RATE_LIMITED: [&str; 2] = ["rate_limited", "ratelimited"];
 pub fn classify(answer: Result<Reply, PostError>) -> Outcome {
     match answer {
         Ok(reply) => judge(&reply),
+        Err(PostError::Exiting) => Outcome::CutShort,
         Err(error) => Outcome::Retry(said(&error)),
     }
 }
@@ -82,14 +80,14 @@ fn judge(reply: &Reply) -> Outcome {
 }
 
 /// Seconds in the header, else in the body. A date is not understood: the clocks need not agree.
-fn pause(reply: &Reply, in_body: Option<&Value>) -> Millis {
+fn pause(reply: &Reply, in_body: Option<&Value>) -> Option<Millis> {
     let header = reply.retry_after.as_deref().map(str::trim).filter(|text| !text.is_empty());
     let seconds = match header {
         // Digits that do not fit into 64 bits are simply many.
         Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => Some(text.parse().unwrap_or(u64::MAX)),
         _ => in_body.and_then(Value::as_u64),
     };
-    seconds.map_or(DEFAULT_PAUSE, |seconds| Millis::from_secs(seconds.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)))
+    seconds.map(|seconds| Millis::from_secs(seconds).clamp(SHORTEST_PAUSE, LONGEST_PAUSE))
 }
 
 fn answered(status: u16, code: &str) -> String {
@@ -105,6 +103,7 @@ fn said(error: &PostError) -> String {
         PostError::Tls(why) => because("cannot be trusted", why),
         PostError::TimedOut => "did not answer in time".to_owned(),
         PostError::Other(why) => because("cannot be posted to", why),
+        PostError::Exiting => "was not waited for".to_owned(),
     }
 }
 
@@ -123,7 +122,7 @@ mod tests {
     }
 
     fn pause_of(secs: u64) -> Outcome {
-        Outcome::RateLimited(Millis::from_secs(secs))
+        Outcome::RateLimited(Some(Millis::from_secs(secs)))
     }
 
     #[test]
@@ -167,13 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_clamped_and_nonsense_is_five_seconds() {
+    fn retry_after_is_clamped_and_nonsense_is_no_time_at_all() {
         assert_eq!(limited(Some("30"), ""), pause_of(30));
         assert_eq!(limited(Some(" 0 "), ""), pause_of(1));
         assert_eq!(limited(Some("86400"), ""), pause_of(900));
         assert_eq!(limited(Some("99999999999999999999999"), ""), pause_of(900));
         for nonsense in [None, Some(""), Some("-1"), Some("1.5"), Some("soon"), Some("Fri, 31 Dec 1999 23:59:59 GMT")] {
-            assert_eq!(limited(nonsense, "slow down"), pause_of(5), "{nonsense:?}");
+            assert_eq!(limited(nonsense, "slow down"), Outcome::RateLimited(None), "{nonsense:?}");
         }
         assert_eq!(limited(None, r#"{"retry_after":2,"ok":false,"error":"rate_limited"}"#), pause_of(2));
         assert_eq!(limited(Some("3"), r#"{"retry_after":2}"#), pause_of(3));
