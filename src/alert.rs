@@ -28,6 +28,8 @@ pub enum Kind {
     ErrorRateResolved,
     /// There is no traffic any more that could say whether the error rate is still above its threshold.
     ErrorRateNoData,
+    /// The configuration does not name the upstream any more, and an incident of it was open.
+    NoLongerWatched,
 }
 
 /// How loud.

@@ -238,7 +238,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
                 | Kind::Flapping
                 | Kind::ErrorRateFiring
                 | Kind::ErrorRateNoData => Level::Warn,
-                Kind::Recovery | Kind::PlannedSwitch | Kind::ErrorRateResolved => Level::Notice,
+                Kind::Recovery | Kind::PlannedSwitch | Kind::ErrorRateResolved | Kind::NoLongerWatched => Level::Notice,
             };
             (self.log)(Line { level, text: wording::log_line(report) });
         }
@@ -250,9 +250,12 @@ impl<S: Store, C: Clock> Worker<S, C> {
     fn places(&self) -> &Places {
         self.places.get_or_init(|| {
             let config = &self.config;
-            let now = self.clock.now();
-            let places =
-                self.store.with(|table| table.adopt(&config.upstreams, &config.receivers, config.generation, now));
+            let caller = self.caller();
+            let (places, reports) = self.store.with(|table| {
+                let (places, ended) = table.adopt(&config.upstreams, &config.receivers, config.generation, caller.now);
+                (places, reports(table, &ended, &caller))
+            });
+            self.announce(&reports);
             self.store.ring();
             places
         })

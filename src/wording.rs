@@ -43,6 +43,7 @@ pub fn headline(report: &Report) -> String {
         Kind::ErrorRateNoData => {
             format!("No traffic on \"{upstream}\" any more: nobody knows whether the error rate is back to normal")
         }
+        Kind::NoLongerWatched => format!("\"{upstream}\" is no longer watched, an incident of it was open"),
     }
 }
 
@@ -53,6 +54,9 @@ pub fn impact(report: &Report) -> String {
     match (report.kind, errors) {
         (Kind::Recovery | Kind::ErrorRateResolved, _) => {
             report.lasted.map_or_else(String::new, |lasted| format!("The incident lasted {}.", duration(lasted)))
+        }
+        (Kind::NoLongerWatched, _) => {
+            "The configuration does not name it any more. Nobody will tell how it ends.".to_owned()
         }
         (Kind::PlannedSwitch, _) => "The configured pool changed, and traffic followed.".to_owned(),
         (Kind::ErrorRateFiring, 0) => {
@@ -83,6 +87,7 @@ pub fn log_line(report: &Report) -> String {
             more.into_iter().collect()
         }
         Kind::ErrorRateResolved => vec![format!("back to normal{}", after(report))],
+        Kind::NoLongerWatched => vec![format!("no longer watched{}", after(report))],
     };
     facts.extend(reasons(&report.reasons));
     if report.upstream_rate.requests > 0 {
@@ -102,6 +107,7 @@ pub fn subject(report: &Report) -> String {
         Kind::Mixed => "mixed traffic",
         Kind::Flapping => "flapping",
         Kind::ErrorRateFiring | Kind::ErrorRateResolved | Kind::ErrorRateNoData => "error rate",
+        Kind::NoLongerWatched => "incident",
     };
     format!("{what} of upstream \"{}\"", clean(&report.upstream, ADDRESS))
 }

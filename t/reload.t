@@ -124,6 +124,25 @@ subtest('quit and stop with a hanging receiver', sub {
     }
 });
 
+subtest('an upstream that is removed in an incident is told as no longer watched', sub {
+    my $host = Poolwatch->new(workers => 2);
+    $host->app($_) for qw(blue green);
+    $host->slack;
+    $host->write_config($host->blue_green('poolwatch_error_rate off;'), $host->receiver);
+    $host->start;
+    $host->get_many(20);
+    $host->stop('blue');
+    $host->get_until(sub { $host->messages(0, 0) }, 'the failover alert', 10);
+    (my $other = $host->blue_green) =~ s/\bapp\b/other/g;
+    $host->write_config($other, $host->receiver, 'location / { proxy_pass http://other; }');
+    $host->reload;
+    my @titles = $host->titles(2, 20);
+    like($titles[1], qr/"app" is no longer watched/, 'told');
+    $host->reload;
+    is(scalar $host->messages(0), 2, 'and once');
+    $host->finish;
+});
+
 subtest('a changed expected pool is a planned switch', sub {
     my $host = Poolwatch->new(workers => 2);
     $host->app($_) for qw(blue green);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::{Receiver as Channel, Sender, bounded, unbounded};
 use ngx_http_poolwatch_module::clock::Clock;
 use ngx_http_poolwatch_module::deliver::{Endpoint, Post, PostError, Receiver, ReceiverKind, Reply};
+use ngx_http_poolwatch_module::detect::failover::Serving;
 use ngx_http_poolwatch_module::observation::{Attempt, Observation, Verdict};
 use ngx_http_poolwatch_module::outbox::{MAX_RECEIVERS, ReceiverState};
 use ngx_http_poolwatch_module::pipeline::{Config, Level, Line, Store, Worker};
@@ -339,6 +340,67 @@ fn a_changed_expected_pool_is_a_planned_switch_and_no_failover() {
     host.served_by(GREEN);
     host.run(5000);
     assert_told(&host, &[&["planned switch", "green"]]);
+}
+
+#[test]
+fn an_upstream_that_is_removed_in_an_incident_is_told_as_no_longer_watched_once() {
+    let rules = Rules { error_rate: None, ..Rules::default() };
+    let other = || Watched { name: Name::new(b"other"), ..upstream(&rules) };
+    let mut host = Host::new(2, &rules);
+    host.served_by(BLUE);
+    host.run(100);
+    host.served_by(GREEN);
+    host.run(5000);
+    host.configure(2, &[other()]);
+    host.run(600_000);
+    host.configure(2, &[other()]);
+    host.run(600_000);
+    assert_told(&host, &[&["failover", "blue", "green"], &["\"app\" is no longer watched"]]);
+    let log = host.log.lock().expect("no panic").iter().filter(|line| line.text.contains("no longer")).count();
+    assert_eq!(log, 1, "the first worker of the configuration says so");
+}
+
+#[test]
+fn an_upstream_that_comes_back_begins_anew_with_its_numbers_going_on() {
+    let rules = Rules { error_rate: None, cooldown: Millis::ZERO, ..Rules::default() };
+    let mut host = Host::new(1, &rules);
+    host.served_by(BLUE);
+    host.run(100);
+    host.served_by(GREEN);
+    host.run(5000);
+    host.configure(1, &[]);
+    host.run(5000);
+    host.load(1, &rules);
+    host.served_by(BLUE);
+    host.run(5000);
+    assert_eq!(host.titles().len(), 2, "the expected pool serves, which is no news: {:?}", host.titles());
+    host.served_by(GREEN);
+    host.run(5000);
+    assert_told(&host, &[&["failover"], &["no longer watched"], &["failover", "blue", "green"]]);
+    let third = host.slack.bodies.lock().expect("no panic")[2].to_string();
+    assert!(third.contains("app/serving/3"), "{third}");
+}
+
+#[test]
+fn an_upstream_that_is_removed_in_peace_leaves_in_silence_and_old_workers_do_not_bring_it_back() {
+    let rules = Rules { error_rate: None, ..Rules::default() };
+    let mut host = Host::new(1, &rules);
+    host.served_by(BLUE);
+    host.run(5000);
+    let old = std::mem::take(&mut host.workers);
+    // As many others as there are places: one takes that of the removed upstream.
+    let others = (0..4).map(|index| format!("other-{index}"));
+    let others: Vec<Watched> =
+        others.map(|name| Watched { name: Name::new(name.as_bytes()), ..upstream(&rules) }).collect();
+    host.configure(1, &others);
+    let new = std::mem::replace(&mut host.workers, old);
+    host.served_by(GREEN);
+    host.run(5000);
+    host.workers = new;
+    host.run(5000);
+    assert_told(&host, &[]);
+    let slots = &host.shared.0.lock().expect("no panic").slots;
+    assert!(slots.iter().all(|slot| slot.serving() == Serving::Unknown), "an old worker wrote into another's place");
 }
 
 #[test]

@@ -84,6 +84,7 @@ fn icon(report: &Report) -> &'static str {
         (Severity::Critical, _) => "🚨",
         (Severity::Warning, _) => "⚠️",
         (Severity::Info, Kind::PlannedSwitch) => "🔁",
+        (Severity::Info, Kind::NoLongerWatched) => "⏹️",
         (Severity::Info, _) => "✅",
     }
 }
@@ -101,6 +102,7 @@ fn lead(report: &Report) -> String {
 fn fields(report: &Report) -> Vec<String> {
     let (before, now) = match report.kind {
         Kind::Down => (Some("Served last"), None),
+        Kind::NoLongerWatched => (None, Some("Served last")),
         Kind::ErrorRateFiring | Kind::ErrorRateResolved | Kind::ErrorRateNoData | Kind::Flapping => {
             (None, Some("Serves now"))
         }

@@ -23,6 +23,9 @@ const REASONS_KEPT: Millis = Millis::from_secs(60);
 /// The truth's state while single changes are not told; beyond all of [`Serving::index`].
 const FLAPPING: u8 = Serving::COUNT as u8;
 
+/// The truth's state once the upstream is not watched any more.
+const LEFT: u8 = FLAPPING + 1;
+
 /// What a message can be about. The discriminant is the place of its truth and its debts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -65,6 +68,15 @@ struct Incident {
     began: Millis,
 }
 
+impl Incident {
+    /// Nobody will see how it ends.
+    fn leave(&mut self, now: Millis) {
+        let Truth { generation, state, .. } = self.truth;
+        self.truth = Truth { generation: generation + 1, state: LEFT, from: state, over: true };
+        (self.kind, self.since) = (Kind::NoLongerWatched, now);
+    }
+}
+
 impl Default for Incident {
     fn default() -> Self {
         let truth = Truth { over: true, ..Truth::default() };
@@ -104,6 +116,8 @@ pub struct Slot {
     pub(crate) name: Name,
     /// The configuration that last named it.
     pub(crate) adopted: u64,
+    /// The first configuration that named it no more; 0: it is watched.
+    pub(crate) left: u64,
     pub(crate) setup: Twin<Setup>,
     detection: Twin<Detection>,
     examples: Twin<Examples>,
@@ -118,6 +132,7 @@ impl Slot {
         Self {
             name: Name::EMPTY,
             adopted: 0,
+            left: 0,
             setup: Twin::new(Setup::default()),
             detection: Twin::new(Detection::default()),
             examples: Twin::new(Examples::default()),
@@ -129,12 +144,36 @@ impl Slot {
     /// Makes the slot this upstream's own, with nothing known of it. The name comes last: a slot is never half another's.
     pub(crate) fn reset(&mut self, name: Name) {
         self.name = Name::EMPTY;
-        self.adopted = 0;
+        (self.adopted, self.left) = (0, 0);
         self.setup = Twin::new(Setup::default());
         self.detection = Twin::new(Detection::default());
         self.examples = Twin::new(Examples::default());
         self.debts = Twin::new([[Debt::default(); MAX_RECEIVERS]; 2]);
         self.name = name;
+    }
+
+    /// A newer configuration names this upstream no more. What was open is told as no longer watched; told or not, the slot
+    /// stands still.
+    pub(crate) fn leave(&mut self, generation: u64, now: Millis, changed: &mut Vec<Key>) {
+        self.detection.edit(|detection| {
+            for (key, incident) in Key::ALL.into_iter().zip(&mut detection.incidents) {
+                if !incident.truth.over {
+                    incident.leave(now);
+                    changed.push(key);
+                }
+            }
+        });
+        self.left = generation;
+    }
+
+    /// The upstream is named again, and begins anew. What is owed of its past still is, and its generations go on.
+    pub(crate) fn rejoin(&mut self) {
+        self.detection.edit(|detection| {
+            *detection = Detection { incidents: detection.incidents, ..Detection::default() };
+        });
+        self.examples.edit(|examples| *examples = Examples::default());
+        self.setup.edit(|setup| *setup = Setup::default());
+        (self.adopted, self.left) = (0, 0);
     }
 
     /// Takes over a configuration. The state stays; a changed expected pool begins a planned switch.
@@ -203,6 +242,9 @@ impl Slot {
 
     /// When a [`Slot::tick`] may have something to do.
     pub(crate) fn deadline(&self) -> Option<Millis> {
+        if self.left != 0 {
+            return None;
+        }
         let (setup, detection) = (self.setup.live(), self.detection.live());
         let failover = setup.rules.failover.and_then(|_| detection.failover.deadline(&setup.rules, setup.expected));
         let rules = setup.rules.error_rate.as_ref();
@@ -447,7 +489,7 @@ impl Detection {
             rate.threshold.is_exceeded_by(self.window.client_errors.into(), self.window.size.into())
         });
         match kind {
-            Kind::Recovery | Kind::PlannedSwitch | Kind::ErrorRateResolved => Severity::Info,
+            Kind::Recovery | Kind::PlannedSwitch | Kind::ErrorRateResolved | Kind::NoLongerWatched => Severity::Info,
             Kind::Down => Severity::Critical,
             Kind::ErrorRateFiring if rules.error_rate.is_some_and(|rate| rate.of == RateOf::Client) => {
                 Severity::Critical

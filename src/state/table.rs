@@ -71,14 +71,22 @@ pub struct Caller<'a> {
 }
 
 impl Table<'_> {
-    /// Takes over a configuration. Its first worker changes rules and places, all others only find them.
-    pub fn adopt(&mut self, watched: &[Watched], receivers: &[Receiver], generation: u64, now: Millis) -> Places {
+    /// Takes over a configuration. Its first worker changes rules and places, all others only find them. Returns as well what
+    /// ended with it: open incidents of upstreams that it does not name.
+    pub fn adopt(
+        &mut self,
+        watched: &[Watched],
+        receivers: &[Receiver],
+        generation: u64,
+        now: Millis,
+    ) -> (Places, Vec<Changed>) {
         // Receivers first: a new upstream's debts start with every receiver in place.
         let names: Vec<Name> = receivers.iter().map(|receiver| receiver.name).collect();
         let receivers = names.iter().map(|name| self.adopt_receiver(name, &names, generation)).collect();
         let names: Vec<Name> = watched.iter().map(|watched| watched.name).collect();
+        let ended = self.leave(&names, generation, now);
         let upstreams = watched.iter().map(|watched| self.adopt_upstream(watched, &names, generation, now)).collect();
-        Places { upstreams, receivers }
+        (Places { upstreams, receivers }, ended)
     }
 
     /// Folds a batch of observations of one configuration, and moves the detectors on.
@@ -87,8 +95,9 @@ impl Table<'_> {
         let mut keys = Vec::new();
         for (index, (watched, place)) in watched.iter().zip(&places.upstreams).enumerate() {
             let mine = |seen: &&Observation| usize::from(seen.upstream) == index;
-            let Some((slot, place)) = place.and_then(|place| self.slots.get_mut(place).map(|slot| (slot, place)))
-            else {
+            let slot = place.and_then(|place| self.slots.get_mut(place).map(|slot| (slot, place)));
+            // A newer configuration may have given the place to another upstream, or to none.
+            let Some((slot, place)) = slot.filter(|(slot, _)| slot.left == 0 && slot.name == watched.name) else {
                 continue;
             };
             if batch.iter().any(|seen| mine(&seen)) {
@@ -165,9 +174,9 @@ impl Table<'_> {
 
     /// The last look before the first byte; see [`Debt::may_send`].
     pub fn may_send(&mut self, delivery: &Delivery, caller: &Caller<'_>) -> bool {
-        let Some(slot) = self.slots.get_mut(delivery.slot) else { return false };
-        let (truth, rules) = (*slot.truth(delivery.key), slot.setup.live().rules);
         let Some(mut state) = self.receivers.live().get(delivery.receiver).copied() else { return false };
+        let Some(slot) = self.slot_of(delivery) else { return false };
+        let (truth, rules) = (*slot.truth(delivery.key), slot.setup.live().rules);
         let before = state;
         let terms = Terms { truth: &truth, rules: &rules, receiver: &before, clock: caller.clock, me: caller.me };
         let may_send = slot.edit_debt(delivery.key, delivery.receiver, |debt| {
@@ -180,7 +189,7 @@ impl Table<'_> {
     /// Books what came of an exchange, and says what is worth a line.
     pub fn settle(&mut self, delivery: &Delivery, outcome: &Outcome, now: Millis, random: u64) -> Settled {
         let Some(mut state) = self.receivers.live().get(delivery.receiver).copied() else { return Settled::default() };
-        let Some(slot) = self.slots.get_mut(delivery.slot) else { return Settled::default() };
+        let Some(slot) = self.slot_of(delivery) else { return Settled::default() };
         let settled = slot.edit_debt(delivery.key, delivery.receiver, |debt| {
             debt.settle(&delivery.claim, outcome, &mut state, now, random)
         });
@@ -193,6 +202,11 @@ impl Table<'_> {
         for slot in self.slots.iter_mut() {
             slot.debts.edit(|debts| debts.iter_mut().flatten().for_each(|debt| debt.release(owner)));
         }
+    }
+
+    /// The upstream that a delivery is about, unless a newer configuration gave its place away.
+    fn slot_of(&mut self, delivery: &Delivery) -> Option<&mut Slot> {
+        self.slots.get_mut(delivery.slot).filter(|slot| slot.name.as_bytes() == delivery.report.upstream)
     }
 
     fn put_receiver(&mut self, place: usize, state: ReceiverState) {
@@ -229,18 +243,44 @@ impl Table<'_> {
         Some(place)
     }
 
+    /// Upstreams that only older configurations name are watched no more.
+    fn leave(&mut self, names: &[Name], generation: u64, now: Millis) -> Vec<Changed> {
+        let (mut ended, mut keys) = (Vec::new(), Vec::new());
+        let stays = |slot: &Slot| slot.name.is_empty() || slot.left != 0 || names.contains(&slot.name);
+        for (place, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| !stays(slot)) {
+            if slot.adopted < generation {
+                slot.leave(generation, now, &mut keys);
+                ended.extend(keys.drain(..).map(|key| Changed { slot: place, key }));
+            }
+        }
+        ended
+    }
+
     fn adopt_upstream(&mut self, watched: &Watched, names: &[Name], generation: u64, now: Millis) -> Option<usize> {
         let place = self.slots.iter().position(|slot| slot.name == watched.name).or_else(|| {
+            // What left and owes nothing more is as good as free; what still owes goes last.
             let free = self.slots.iter().position(|slot| slot.name.is_empty());
+            let free = free.or_else(|| self.slots.iter().position(|slot| slot.left != 0 && !self.owes(slot)));
             let place = free.or_else(|| self.slots.iter().position(|slot| !names.contains(&slot.name)))?;
             self.slots.get_mut(place)?.reset(watched.name);
             Some(place)
         })?;
         let slot = self.slots.get_mut(place)?;
+        if slot.left != 0 && slot.left < generation {
+            slot.rejoin();
+        }
         if slot.adopted < generation {
             slot.adopt(watched, generation, now);
         }
         Some(place)
+    }
+
+    /// Is there anything that a receiver of the present should still hear of this upstream?
+    fn owes(&self, slot: &Slot) -> bool {
+        let receivers = self.receivers.live().iter().enumerate();
+        let mut present = receivers.filter(|(_, receiver)| !receiver.name.is_empty() && receiver.adopted >= slot.left);
+        let owes = |place, key| slot.debt(key, place).is_some_and(|debt| debt.is_due(slot.truth(key)));
+        present.any(|(place, _)| Key::ALL.into_iter().any(|key| owes(place, key)))
     }
 }
 
@@ -254,6 +294,6 @@ impl Slot {
     }
 
     fn is_resolution(&self, key: Key) -> bool {
-        matches!(self.kind(key), Kind::Recovery | Kind::ErrorRateResolved)
+        matches!(self.kind(key), Kind::Recovery | Kind::ErrorRateResolved | Kind::NoLongerWatched)
     }
 }

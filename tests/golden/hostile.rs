@@ -79,6 +79,7 @@ fn kind() -> impl Strategy<Value = (Kind, Severity, RateOf)> {
         Kind::ErrorRateNoData,
         Kind::Mixed,
         Kind::Flapping,
+        Kind::NoLongerWatched,
     ];
     let severities = [Severity::Info, Severity::Warning, Severity::Critical];
     let rates = [RateOf::Upstream, RateOf::Client];

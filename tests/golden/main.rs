@@ -176,6 +176,16 @@ fn cases() -> Vec<(&'static str, Report)> {
             Report { kind: Kind::Flapping, changes: 7, id: "app/serving/13".to_owned(), samples: vec![], ..failover() },
         ),
         (
+            "no_longer_watched",
+            Report {
+                kind: Kind::NoLongerWatched,
+                severity: Severity::Info,
+                id: "app/serving/9".to_owned(),
+                samples: vec![],
+                ..recovery.clone()
+            },
+        ),
+        (
             "recovery_told_late",
             Report {
                 now_unix: BEGAN + 3_480_000,
