@@ -138,12 +138,15 @@ impl Host {
         for &(peer, verdict) in attempts {
             seen.push(Attempt { peer, verdict, status, start: self.time.now(), to_header: 1 });
         }
-        let pool: &[u8] = match attempts.last() {
-            Some(&(BLUE, Verdict::Ok)) => b"blue",
-            Some(&(GREEN, Verdict::Ok)) => b"green",
-            _ => b"",
+        let pool = match attempts.last() {
+            Some(&(peer, Verdict::Ok)) => ["blue", "green", "red"][usize::from(peer)],
+            _ => "",
         };
-        (seen.pool, seen.release) = (Name::new(pool), Text::new(b"v1.2.3"));
+        (seen.pool, seen.release) = (Name::new(pool.as_bytes()), Text::new(b"v1.2.3"));
+        self.send(worker, seen);
+    }
+
+    fn send(&mut self, worker: usize, seen: Observation) {
         self.workers[worker].1.send(seen).expect("the channel is open");
     }
 
