@@ -6,6 +6,9 @@
 use crate::rules::RateOf;
 use crate::units::{Millis, Ratio};
 
+/// News that waited no longer did not wait.
+const SHORT_WAIT: Millis = Millis::from_secs(60);
+
 /// What a message tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -30,6 +33,12 @@ pub enum Kind {
     ErrorRateNoData,
     /// The configuration does not name the upstream any more, and an incident of it was open.
     NoLongerWatched,
+    /// Messages are held back from now on.
+    SilenceBegan,
+    /// Messages are sent again.
+    SilenceEnded,
+    /// Somebody wants to see whether messages arrive.
+    Test,
 }
 
 /// How loud.
@@ -115,6 +124,15 @@ pub struct Suppressed {
     pub delayed: Millis,
 }
 
+/// A silence that begins or ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SilenceFacts {
+    /// When it ends by itself, wall clock, milliseconds since the epoch; `None`: by the configuration.
+    pub ends_unix: Option<u64>,
+    /// Why, in the operator's words. Raw bytes.
+    pub comment: Vec<u8>,
+}
+
 /// One message's facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -122,7 +140,7 @@ pub struct Report {
     pub kind: Kind,
     /// How loud.
     pub severity: Severity,
-    /// The upstream's name.
+    /// The upstream's name; empty, of a silence: all upstreams.
     pub upstream: Vec<u8>,
     /// Incident and generation, `app/serving/7`: a duplicate is recognised by it.
     pub id: String,
@@ -152,10 +170,49 @@ pub struct Report {
     pub changes: u32,
     /// At most three requests.
     pub samples: Vec<Sample>,
+    /// Of a silence.
+    pub silence: Option<SilenceFacts>,
     /// The machine.
     pub host: String,
     /// A link; empty: none.
     pub runbook: String,
     /// What was kept back.
     pub suppressed: Suppressed,
+}
+
+impl Report {
+    /// A report with nothing but this known.
+    pub fn about(kind: Kind, severity: Severity, upstream: &[u8], wall: u64, host: &str) -> Self {
+        Self {
+            kind,
+            severity,
+            upstream: upstream.to_vec(),
+            id: String::new(),
+            from: None,
+            to: None,
+            since_unix: wall,
+            now_unix: wall,
+            lasted: None,
+            reasons: Reasons::default(),
+            upstream_rate: Rate::default(),
+            client_rate: Rate::default(),
+            threshold: None,
+            rate_of: RateOf::Upstream,
+            as_expected: false,
+            changes: 0,
+            samples: Vec::new(),
+            silence: None,
+            host: host.to_owned(),
+            runbook: String::new(),
+            suppressed: Suppressed::default(),
+        }
+    }
+
+    /// The same, having waited for `waited` and covering so many changes beside its own. Without any a short wait is not worth
+    /// a word.
+    #[must_use]
+    pub fn covering(self, changes: u64, waited: Millis) -> Self {
+        let delayed = if changes > 0 || waited > SHORT_WAIT { waited } else { Millis::ZERO };
+        Self { suppressed: Suppressed { changes, delayed }, ..self }
+    }
 }

@@ -7,7 +7,6 @@
 use crate::clock::Clock;
 use crate::deliver::Outcome;
 use crate::deliver::backoff;
-use crate::rules::Rules;
 use crate::text::Name;
 use crate::units::Millis;
 
@@ -129,11 +128,13 @@ pub struct Claim {
 #[derive(Clone, Copy)]
 pub struct Terms<'a> {
     /// The truth.
-    pub truth: &'a Truth,
-    /// Cooldown and silence.
-    pub rules: &'a Rules,
+    pub truth: Truth,
+    /// The least time between two messages of the same change.
+    pub cooldown: Millis,
+    /// Silenced until then; zero: not silenced.
+    pub silenced: Millis,
     /// The receiver's condition.
-    pub receiver: &'a ReceiverState,
+    pub receiver: ReceiverState,
     /// Asked whether the owner of a lease is alive.
     pub clock: &'a dyn Clock,
     /// The process that asks.
@@ -141,6 +142,19 @@ pub struct Terms<'a> {
 }
 
 impl Debt {
+    /// Nothing was ever told.
+    pub const NONE: Self = Self {
+        acked: 0,
+        acked_state: 0,
+        refused: 0,
+        told: [Told { from: 0, to: 0, at: Millis::ZERO }; TOLD],
+        attempts: 0,
+        next_attempt: Millis::ZERO,
+        lease: Lease { owner: 0, until: Millis::ZERO, token: 0 },
+        repair: 0,
+        plain: 0,
+    };
+
     /// A debt that begins now. Of an incident that is open the receiver will hear, of the past it will not.
     pub fn begin(truth: &Truth) -> Self {
         let open = !truth.over && truth.generation > 0;
@@ -157,16 +171,16 @@ impl Debt {
 
     /// When it may be sent; `None`: nothing is owed, or only a reload can end what holds it back.
     pub fn due_at(&self, terms: &Terms<'_>) -> Option<Millis> {
-        if !self.is_due(terms.truth) || terms.rules.silenced {
+        if !self.is_due(&terms.truth) || terms.silenced == Millis::NEVER {
             return None;
         }
-        let cooled = match self.last_told(terms.truth) {
-            Some(at) if self.repair == 0 => at + terms.rules.cooldown,
+        let cooled = match self.last_told(&terms.truth) {
+            Some(at) if self.repair == 0 => at + terms.cooldown,
             _ => Millis::ZERO,
         };
         let leased = self.lease.owner != 0 && self.lease.owner != terms.me && terms.clock.is_alive(self.lease.owner);
         let freed = if leased { self.lease.until } else { Millis::ZERO };
-        Some(cooled.max(freed).max(self.next_attempt).max(terms.receiver.opens()))
+        Some(cooled.max(terms.silenced).max(freed).max(self.next_attempt).max(terms.receiver.opens()))
     }
 
     /// Takes the lease, if the debt may be sent at `now`.
@@ -175,7 +189,7 @@ impl Debt {
         let token = now.0.max(self.lease.token + 1);
         self.lease = Lease { owner: terms.me, until: now + LEASE, token };
         let covered = terms.truth.generation.saturating_sub(self.acked).saturating_sub(1);
-        Some(Claim { truth: *terms.truth, covered, plain: self.plain == terms.truth.generation, token })
+        Some(Claim { truth: terms.truth, covered, plain: self.plain == terms.truth.generation, token })
     }
 
     /// The last look before the first byte: still ours, still true, not silenced? Then the receiver's rate token is taken, here
@@ -184,7 +198,7 @@ impl Debt {
         if self.lease.token != claim.token {
             return false;
         }
-        let current = *terms.truth == claim.truth && !terms.rules.silenced && now < self.lease.until;
+        let current = terms.truth == claim.truth && terms.silenced <= now && now < self.lease.until;
         if !current || receiver.opens() > now {
             self.lease.owner = 0;
             return false;
@@ -331,7 +345,7 @@ mod tests {
     struct Outbox {
         debt: Debt,
         receiver: ReceiverState,
-        rules: Rules,
+        silenced: Millis,
         processes: Processes,
     }
 
@@ -356,8 +370,9 @@ mod tests {
     }
 
     impl Outbox {
-        fn terms<'a>(&'a self, me: u32, truth: &'a Truth) -> Terms<'a> {
-            Terms { truth, rules: &self.rules, receiver: &self.receiver, clock: &self.processes, me }
+        fn terms(&self, me: u32, truth: &Truth) -> Terms<'_> {
+            let (cooldown, silenced) = (Millis::from_secs(300), self.silenced);
+            Terms { truth: *truth, cooldown, silenced, receiver: self.receiver, clock: &self.processes, me }
         }
 
         fn claim_as(&mut self, me: u32, truth: &Truth, now: u64) -> Option<Claim> {
@@ -429,11 +444,20 @@ mod tests {
 
     #[test]
     fn silence_delays_and_forgets_nothing() {
-        let mut outbox = Outbox::default();
-        outbox.rules.silenced = true;
+        let mut outbox = Outbox { silenced: Millis::NEVER, ..Outbox::default() };
         assert!(!outbox.tell(&FIRING, 1_000));
-        outbox.rules.silenced = false;
-        assert!(outbox.tell(&FIRING, 900_000));
+        outbox.silenced = Millis(600_000);
+        assert!(!outbox.tell(&FIRING, 599_999));
+        assert!(outbox.tell(&FIRING, 600_000));
+    }
+
+    #[test]
+    fn a_silence_that_begins_between_claim_and_send_holds_the_message_back() {
+        let mut outbox = Outbox::default();
+        let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+        outbox.silenced = Millis(60_000);
+        assert!(!outbox.may_send(&claim, &FIRING, 1_001));
+        assert!(outbox.tell(&FIRING, 60_000));
     }
 
     #[test]

@@ -17,7 +17,8 @@ use crate::gate::Gate;
 use crate::observation::Observation;
 use crate::outbox::Settled;
 use crate::pools::Watched;
-use crate::state::table::{Caller, Changed, Delivery, Places, Table};
+use crate::state::notices::{MAX_SILENCES, Silence};
+use crate::state::table::{Caller, Delivery, Places, Subject, Table};
 use crate::units::Millis;
 use crate::wording;
 
@@ -26,6 +27,9 @@ const BATCH: usize = 128;
 
 /// The observer's sleep between batches under traffic.
 const POLL: Millis = Millis(10);
+
+/// Orders that may wait.
+const ORDERS: usize = 16;
 
 /// Lines about lost observations come at most this often.
 const LOST_EVERY: Millis = Millis::from_secs(1);
@@ -42,6 +46,17 @@ pub struct Config {
     pub receivers: Vec<Receiver>,
     /// Rises with every configuration that nginx loads; orders the rules of old and new workers.
     pub generation: u64,
+}
+
+/// What an operator asks for at run time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Hold messages back for a while.
+    Silence(Box<Silence>),
+    /// Hold them back no longer: the silence of this number is over.
+    EndSilence(u64),
+    /// Send a test message to every receiver.
+    Test,
 }
 
 /// The shared table and its bell, rung when there is something to deliver or the clock must be looked at anew.
@@ -97,6 +112,8 @@ pub struct Worker<S, C> {
     pub log: Box<dyn Fn(Line) + Send + Sync>,
     /// Wakes the observer.
     pub gate: Gate,
+    /// What was asked for and not done yet.
+    orders: (channel::Sender<Order>, channel::Receiver<Order>),
     /// Observations that found no room since the last line about them.
     lost: AtomicU64,
     /// Where this configuration is in the table.
@@ -119,8 +136,8 @@ impl<S: Store, C: Clock> Worker<S, C> {
     ) -> Self {
         let (gate, places) = (Gate::default(), OnceCell::new());
         let (observed, delivered) = (AtomicBool::new(false), AtomicBool::new(false));
-        let lost = AtomicU64::new(0);
-        Self { config, store, clock, process, host, log, gate, lost, places, observed, delivered }
+        let (orders, lost) = (channel::bounded(ORDERS), AtomicU64::new(0));
+        Self { config, store, clock, process, host, log, gate, orders, lost, places, observed, delivered }
     }
 
     /// The observer's loop. Returns after [`Worker::stop_observing`], with the channel empty and every loss told.
@@ -148,9 +165,17 @@ impl<S: Store, C: Clock> Worker<S, C> {
                     self.gate.sleep(left.map_or(POLL, |left| left.min(POLL)));
                 }
             } else {
-                self.gate.park(left, || !observations.is_empty() || self.observed.load(Ordering::Acquire));
+                let has_work = || !observations.is_empty() || !self.orders.1.is_empty();
+                self.gate.park(left, || has_work() || self.observed.load(Ordering::Acquire));
             }
         }
+    }
+
+    /// Has the observer do something, soon. Never waits, so the event loop may call it. `false`: too many orders wait.
+    pub fn order(&self, order: Order) -> bool {
+        let taken = self.orders.0.try_send(order).is_ok();
+        self.gate.knock();
+        taken
     }
 
     /// Notes an observation that found the channel full. Never waits, so the event loop may call it.
@@ -163,11 +188,21 @@ impl<S: Store, C: Clock> Worker<S, C> {
         let places = self.places();
         let batch: Vec<Observation> = observations.try_iter().take(BATCH).collect();
         let caller = self.caller();
-        let (reports, deadline) = self.store.with(|table| {
-            let changes = table.fold(&self.config.upstreams, places, &batch, caller.now);
-            (reports(table, &changes, &caller), table.deadline())
+        let (reports, refused, deadline) = self.store.with(|table| {
+            let mut changes = table.fold(&self.config.upstreams, places, &batch, caller.now);
+            let mut refused = Vec::new();
+            for order in self.orders.1.try_iter() {
+                match carry_out(&order, table, caller.now) {
+                    Some(subject) => changes.push(subject),
+                    None => refused.push(order),
+                }
+            }
+            (reports(table, &changes, &caller), refused, table.deadline())
         });
         self.announce(&reports);
+        for order in refused {
+            (self.log)(Line { level: Level::Error, text: order.is_refused() });
+        }
         (batch.len(), deadline)
     }
 
@@ -238,7 +273,13 @@ impl<S: Store, C: Clock> Worker<S, C> {
                 | Kind::Flapping
                 | Kind::ErrorRateFiring
                 | Kind::ErrorRateNoData => Level::Warn,
-                Kind::Recovery | Kind::PlannedSwitch | Kind::ErrorRateResolved | Kind::NoLongerWatched => Level::Notice,
+                Kind::Recovery
+                | Kind::PlannedSwitch
+                | Kind::ErrorRateResolved
+                | Kind::NoLongerWatched
+                | Kind::SilenceBegan
+                | Kind::SilenceEnded
+                | Kind::Test => Level::Notice,
             };
             (self.log)(Line { level, text: wording::log_line(report) });
         }
@@ -249,11 +290,12 @@ impl<S: Store, C: Clock> Worker<S, C> {
 
     fn places(&self) -> &Places {
         self.places.get_or_init(|| {
-            let config = &self.config;
+            let Config { upstreams, receivers, generation } = &self.config;
             let caller = self.caller();
+            let mut changes = Vec::new();
             let (places, reports) = self.store.with(|table| {
-                let (places, ended) = table.adopt(&config.upstreams, &config.receivers, config.generation, caller.now);
-                (places, reports(table, &ended, &caller))
+                let places = table.adopt(upstreams, receivers, *generation, caller.now, &mut changes);
+                (places, reports(table, &changes, &caller))
             });
             self.announce(&reports);
             self.store.ring();
@@ -272,8 +314,30 @@ impl<S: Store, C: Clock> Worker<S, C> {
     }
 }
 
-fn reports(table: &Table<'_>, changes: &[Changed], caller: &Caller<'_>) -> Vec<Report> {
-    changes.iter().filter_map(|&changed| table.report(changed, caller)).collect()
+impl Order {
+    /// It was asked for when it could not be done any more.
+    fn is_refused(&self) -> String {
+        match self {
+            Self::Silence(silence) => {
+                format!("silence {} did not begin, there are {MAX_SILENCES} already", silence.id)
+            }
+            Self::EndSilence(id) => format!("silence {id} is over already"),
+            Self::Test => "no test message was sent".to_owned(),
+        }
+    }
+}
+
+/// What that changed; `None`: it cannot be done.
+fn carry_out(order: &Order, table: &mut Table<'_>, now: Millis) -> Option<Subject> {
+    match order {
+        Order::Silence(silence) => table.begin_silence(**silence, now),
+        Order::EndSilence(id) => table.end_silence(*id, now),
+        Order::Test => Some(table.test(now)),
+    }
+}
+
+fn reports(table: &Table<'_>, changes: &[Subject], caller: &Caller<'_>) -> Vec<Report> {
+    changes.iter().filter_map(|&subject| table.report(subject, caller)).collect()
 }
 
 /// One line per change of a receiver's health and per message that will never be heard, none per attempt.

@@ -13,6 +13,9 @@ const NAME: usize = 40;
 /// Bytes of an address.
 const ADDRESS: usize = 64;
 
+/// Bytes of an operator's comment.
+const COMMENT: usize = 160;
+
 /// News that waited longer than this says so.
 const LATE: Millis = Millis::from_secs(15 * 60);
 
@@ -44,6 +47,9 @@ pub fn headline(report: &Report) -> String {
             format!("No traffic on \"{upstream}\" any more: nobody knows whether the error rate is back to normal")
         }
         Kind::NoLongerWatched => format!("\"{upstream}\" is no longer watched, an incident of it was open"),
+        Kind::SilenceBegan => format!("Silence on {}: messages are held back", silenced(report)),
+        Kind::SilenceEnded => format!("Silence on {} is over", silenced(report)),
+        Kind::Test => "Test message: Poolwatch reaches this channel".to_owned(),
     }
 }
 
@@ -64,6 +70,11 @@ pub fn impact(report: &Report) -> String {
             format!("{degraded}Clients saw no error {last}: hidden from clients by retries.")
         }
         (Kind::Flapping, _) => "Single changes are not told until this is over.".to_owned(),
+        (Kind::SilenceBegan, _) => "Watching goes on, and what still is true at the end is told then.".to_owned(),
+        (Kind::SilenceEnded, _) => {
+            report.lasted.map_or_else(String::new, |lasted| format!("It lasted {}.", duration(lasted)))
+        }
+        (Kind::Test, _) => "Nothing has happened. Somebody asked for it.".to_owned(),
         (_, 0) if requests == 0 => String::new(),
         (_, 0) => format!("Clients saw no error {last}."),
         (_, _) => format!("Clients saw {} {last}.", counted(errors, "error")),
@@ -88,7 +99,11 @@ pub fn log_line(report: &Report) -> String {
         }
         Kind::ErrorRateResolved => vec![format!("back to normal{}", after(report))],
         Kind::NoLongerWatched => vec![format!("no longer watched{}", after(report))],
+        Kind::SilenceBegan => vec![format!("began, {}", silence_ends(report))],
+        Kind::SilenceEnded => vec![format!("is over{}", after(report))],
+        Kind::Test => vec!["asked for".to_owned()],
     };
+    facts.extend(comment(report).map(|comment| format!("\"{comment}\"")));
     facts.extend(reasons(&report.reasons));
     if report.upstream_rate.requests > 0 {
         facts.push(format!("upstream errors {}", out_of(report.upstream_rate)));
@@ -108,8 +123,37 @@ pub fn subject(report: &Report) -> String {
         Kind::Flapping => "flapping",
         Kind::ErrorRateFiring | Kind::ErrorRateResolved | Kind::ErrorRateNoData => "error rate",
         Kind::NoLongerWatched => "incident",
+        Kind::SilenceBegan | Kind::SilenceEnded => "silence",
+        Kind::Test => return "test message".to_owned(),
     };
-    format!("{what} of upstream \"{}\"", clean(&report.upstream, ADDRESS))
+    match report.upstream.as_slice() {
+        [] => format!("{what} of {}", several(report)),
+        upstream => format!("{what} of upstream \"{}\"", clean(upstream, ADDRESS)),
+    }
+}
+
+/// When a silence ends: `until 2026-11-24T10:57:31Z`.
+pub fn silence_ends(report: &Report) -> String {
+    match report.silence.as_ref().and_then(|silence| silence.ends_unix) {
+        Some(ends) => format!("until {}", rfc3339(ends)),
+        None => "until the configuration says otherwise".to_owned(),
+    }
+}
+
+/// The operator's words on a silence, if there are any.
+fn comment(report: &Report) -> Option<String> {
+    let comment = &report.silence.as_ref()?.comment;
+    (!comment.is_empty()).then(|| clean(comment, COMMENT))
+}
+
+fn silenced(report: &Report) -> String {
+    if report.upstream.is_empty() { several(report).to_owned() } else { format!("\"{}\"", name(&report.upstream)) }
+}
+
+/// The upstreams of a silence that names none.
+fn several(report: &Report) -> &'static str {
+    let is_configured = report.silence.as_ref().is_some_and(|silence| silence.ends_unix.is_none());
+    if is_configured { "the upstreams with poolwatch_silence" } else { "all upstreams" }
 }
 
 fn serving(report: &Report) -> String {
@@ -282,6 +326,7 @@ mod tests {
             threshold: Some(Threshold { ratio: Ratio::from_millionths(20_000), window: 200, period: Millis::ZERO }),
             rate_of: RateOf::Upstream,
             samples: vec![],
+            silence: None,
             host: String::new(),
             runbook: String::new(),
             suppressed: Suppressed::default(),

@@ -116,11 +116,14 @@ subtest('silence holds back, and forgets nothing', sub {
     $host->stop('blue');
     $host->get_until(sub { $host->error_log =~ /\[warn\].*failover of upstream/ }, 'the failover in error.log', 10);
     $host->get_many(50);
-    is(scalar $host->captured('count=0'), 0, 'nothing is sent');
+    my @titles = $host->titles(1, 10);
+    is(scalar @titles, 1, 'nothing is sent but that there is silence');
+    like($titles[0], qr/Silence.*held back/, 'which silence does not swallow (D17)');
     $conf->('off');
     $host->reload;
-    my ($message) = $host->messages(1, 10);
-    like($message->{body}{text}, qr/Failover/, 'what still is true is told when the silence ends (D16)');
+    @titles = $host->titles(3, 20);
+    like($titles[1], qr/Silence.*is over/, 'its end is told');
+    like($titles[2], qr/Failover/, 'and what still is true (D16)');
     $host->finish;
 });
 

@@ -194,11 +194,11 @@ impl World {
     /// One step of a courier: claim, or send, or settle.
     fn step(&mut self, worker: usize, receiver: usize) {
         let now = Millis(self.now);
-        let state = self.receivers[receiver];
         let terms = Terms {
-            truth: &self.truth,
-            rules: &self.rules,
-            receiver: &state,
+            truth: self.truth,
+            cooldown: self.rules.cooldown,
+            silenced: if self.rules.silenced { Millis::NEVER } else { Millis::ZERO },
+            receiver: self.receivers[receiver],
             clock: &self.processes,
             me: self.pids[worker],
         };
@@ -383,11 +383,11 @@ fn invariant_9_news_in_a_quiet_channel_goes_at_once() {
 #[test]
 fn invariant_10_one_valid_claim_at_a_time() {
     let processes = Processes { alive: RefCell::new(vec![1, 2]) };
-    let (truth, rules, mut receiver) =
-        (Truth { generation: 1, state: 1, ..Truth::default() }, Rules::default(), ReceiverState::default());
+    let (truth, mut receiver) = (Truth { generation: 1, state: 1, ..Truth::default() }, ReceiverState::default());
     let mut debt = Debt::default();
     let before = receiver;
-    let terms = |me| Terms { truth: &truth, rules: &rules, receiver: &before, clock: &processes, me };
+    let (cooldown, silenced) = (Millis::from_secs(300), Millis::ZERO);
+    let terms = |me| Terms { truth, cooldown, silenced, receiver: before, clock: &processes, me };
     let first = debt.claim(&terms(1), Millis(1000)).expect("due");
     assert!(debt.claim(&terms(2), Millis(1000) + LEASE - Millis(1)).is_none());
     let second = debt.claim(&terms(2), Millis(1000) + LEASE).expect("the lease is over");

@@ -85,6 +85,9 @@ fn icon(report: &Report) -> &'static str {
         (Severity::Warning, _) => "⚠️",
         (Severity::Info, Kind::PlannedSwitch) => "🔁",
         (Severity::Info, Kind::NoLongerWatched) => "⏹️",
+        (Severity::Info, Kind::SilenceBegan) => "🔕",
+        (Severity::Info, Kind::SilenceEnded) => "🔔",
+        (Severity::Info, Kind::Test) => "👋",
         (Severity::Info, _) => "✅",
     }
 }
@@ -109,6 +112,7 @@ fn fields(report: &Report) -> Vec<String> {
         Kind::Failover | Kind::Recovery | Kind::PlannedSwitch | Kind::Mixed => {
             (Some("Served before"), Some("Serves now"))
         }
+        Kind::SilenceBegan | Kind::SilenceEnded | Kind::Test => (None, None),
     };
     let mut fields = Vec::new();
     let mut say = |label: &str, fact: String| fields.push(format!("*{label}*\n{fact}"));
@@ -119,6 +123,14 @@ fn fields(report: &Report) -> Vec<String> {
         say(label, pool(facts));
     }
     say("Since", since(report));
+    if let Some(silence) = &report.silence {
+        if report.kind == Kind::SilenceBegan {
+            say("Ends", silence.ends_unix.map_or_else(|| wording::silence_ends(report), date));
+        }
+        if !silence.comment.is_empty() {
+            say("Why", code(&silence.comment, LINE));
+        }
+    }
     let reasons = wording::reasons(&report.reasons);
     if !reasons.is_empty() {
         say("Reason", reasons.join("\n"));

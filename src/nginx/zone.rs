@@ -13,6 +13,7 @@ use nginx_sys::{ngx_slab_alloc, ngx_slab_pool_t};
 
 use crate::outbox::{MAX_RECEIVERS, ReceiverState};
 use crate::pipeline::Store;
+use crate::state::notices::Notices;
 use crate::state::slot::Slot;
 use crate::state::table::Table;
 use crate::state::twin::Twin;
@@ -22,7 +23,7 @@ use crate::units::Millis;
 const MAGIC: u64 = u64::from_be_bytes(*b"poolwch\0");
 
 /// Rises with every change of what is kept in the zone.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 
 /// The zone's slab pool hands out whole pages of this size, each with a descriptor of its own.
 const PAGE: usize = 4096;
@@ -47,6 +48,7 @@ struct Head {
     rings: AtomicU32,
     lock: UnsafeCell<libc::pthread_mutex_t>,
     receivers: Twin<[ReceiverState; MAX_RECEIVERS]>,
+    notices: Twin<Notices>,
 }
 
 /// A mapped zone. It stays mapped, at this address, for as long as the process lives.
@@ -93,6 +95,7 @@ impl Zone {
             rings: AtomicU32::new(0),
             lock: UnsafeCell::new(robust_mutex()?),
             receivers: Twin::new([ReceiverState::default(); MAX_RECEIVERS]),
+            notices: Twin::new(Notices::default()),
         };
         // SAFETY: the block is ours, large enough and aligned.
         unsafe { head.as_ptr().write(value) };
@@ -155,12 +158,16 @@ impl Zone {
         }
         let _unlock = Unlock(self.lock());
         // SAFETY: the lock is held, and all plain data of the zone is used under it alone.
-        let head = unsafe { &raw mut (*self.head.as_ptr()).receivers };
+        let receivers = unsafe { &raw mut (*self.head.as_ptr()).receivers };
         // SAFETY: as above.
-        let receivers = unsafe { &mut *head };
+        let receivers = unsafe { &mut *receivers };
+        // SAFETY: as above.
+        let notices = unsafe { &raw mut (*self.head.as_ptr()).notices };
+        // SAFETY: as above.
+        let notices = unsafe { &mut *notices };
         // SAFETY: as above; the slots were initialised with the zone.
         let slots = unsafe { std::slice::from_raw_parts_mut(self.first_slot(), self.capacity()) };
-        Some(f(&mut Table { receivers, slots }))
+        Some(f(&mut Table { receivers, notices, slots }))
     }
 
     fn first_slot(&self) -> *mut Slot {

@@ -1,6 +1,6 @@
 //! Everything about one watched upstream, in one fixed place of the table.
 
-use crate::alert::{Kind, PoolFacts, Rate, Reasons, Report, Sample, Severity, Suppressed, Threshold};
+use crate::alert::{Kind, PoolFacts, Rate, Reasons, Report, Sample, Severity, Threshold};
 use crate::detect::error_rate::{ErrorRate, Level};
 use crate::detect::failover::{Change, Evidence, Failover, Serving};
 use crate::detect::flapping::Flapping;
@@ -267,6 +267,15 @@ impl Slot {
         self.detection.live().failover.serving()
     }
 
+    /// What messages about a key are recognised by.
+    pub(crate) fn id(&self, key: Key) -> String {
+        let about = match key {
+            Key::Serving => "serving",
+            Key::ErrorRate => "error-rate",
+        };
+        format!("{}/{about}", String::from_utf8_lossy(self.name.as_bytes()))
+    }
+
     /// Everything to be told about a key's current state, and what the claim, if any, says about the past.
     pub(crate) fn report(&self, key: Key, claim: Option<&Claim>, now: Millis, wall: u64, host: &str) -> Report {
         let (setup, detection, incident) = (self.setup.live(), self.detection.live(), self.incident(key));
@@ -276,30 +285,15 @@ impl Slot {
             Key::Serving => (self.pool_facts(incident.from), self.pool_facts(serving)),
             Key::ErrorRate => (None, self.pool_facts(serving)),
         };
-        let suppressed = claim.map_or_else(Suppressed::default, |claim| Suppressed {
-            changes: claim.covered,
-            delayed: if claim.covered > 0 || since > REASONS_KEPT { since } else { Millis::ZERO },
-        });
         let rate = setup.rules.error_rate.as_ref();
         let by_period = rate.filter(|rate| rate.window == 0).and_then(|_| detection.period.counts(now));
         let counts = by_period.unwrap_or_else(|| detection.window.counts());
-        Report {
-            kind: incident.kind,
-            severity: detection.severity(&setup.rules, incident.kind),
-            upstream: self.name.as_bytes().to_vec(),
-            id: format!(
-                "{}/{}/{}",
-                String::from_utf8_lossy(self.name.as_bytes()),
-                match key {
-                    Key::Serving => "serving",
-                    Key::ErrorRate => "error-rate",
-                },
-                incident.truth.generation
-            ),
+        let severity = detection.severity(&setup.rules, incident.kind);
+        let report = Report {
+            id: format!("{}/{}", self.id(key), incident.truth.generation),
             from,
             to,
             since_unix: wall.saturating_sub(since.0),
-            now_unix: wall,
             lasted: incident.truth.over.then_some(incident.since - incident.began),
             reasons: detection.reasons,
             upstream_rate: Rate { errors: counts.upstream_errors, requests: counts.requests },
@@ -309,9 +303,12 @@ impl Slot {
             as_expected: is_as_expected(serving, setup.expected),
             changes: detection.flapping.changes(now),
             samples: self.examples.live().list.iter().flatten().filter(|_| !incident.truth.over).map(sample).collect(),
-            host: host.to_owned(),
             runbook: String::from_utf8_lossy(setup.rules.runbook.as_bytes()).into_owned(),
-            suppressed,
+            ..Report::about(incident.kind, severity, self.name.as_bytes(), wall, host)
+        };
+        match claim {
+            Some(claim) => report.covering(claim.covered, since),
+            None => report,
         }
     }
 
@@ -489,7 +486,13 @@ impl Detection {
             rate.threshold.is_exceeded_by(self.window.client_errors.into(), self.window.size.into())
         });
         match kind {
-            Kind::Recovery | Kind::PlannedSwitch | Kind::ErrorRateResolved | Kind::NoLongerWatched => Severity::Info,
+            Kind::Recovery
+            | Kind::PlannedSwitch
+            | Kind::ErrorRateResolved
+            | Kind::NoLongerWatched
+            | Kind::SilenceBegan
+            | Kind::SilenceEnded
+            | Kind::Test => Severity::Info,
             Kind::Down => Severity::Critical,
             Kind::ErrorRateFiring if rules.error_rate.is_some_and(|rate| rate.of == RateOf::Client) => {
                 Severity::Critical

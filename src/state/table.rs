@@ -7,8 +7,9 @@ use crate::alert::{Kind, Report};
 use crate::clock::Clock;
 use crate::deliver::{Outcome, Receiver};
 use crate::observation::Observation;
-use crate::outbox::{Claim, Debt, MAX_RECEIVERS, ReceiverState, Settled, Terms};
+use crate::outbox::{Claim, Debt, MAX_RECEIVERS, ReceiverState, Settled, Terms, Truth};
 use crate::pools::Watched;
+use crate::state::notices::{Notice, Notices, Silence};
 use crate::state::slot::{Key, Slot};
 use crate::state::twin::Twin;
 use crate::text::Name;
@@ -18,6 +19,8 @@ use crate::units::Millis;
 pub struct Table<'a> {
     /// The receivers' condition.
     pub receivers: &'a mut Twin<[ReceiverState; MAX_RECEIVERS]>,
+    /// Silences and test messages.
+    pub notices: &'a mut Twin<Notices>,
     /// One place per upstream.
     pub slots: &'a mut [Slot],
 }
@@ -31,22 +34,20 @@ pub struct Places {
     pub receivers: Vec<Option<usize>>,
 }
 
-/// A state that changed.
+/// What there is to tell: the place of its truth and its debts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Changed {
-    /// The upstream's place.
-    pub slot: usize,
-    /// What changed.
-    pub key: Key,
+pub enum Subject {
+    /// An upstream's place, and what about it.
+    Incident(usize, Key),
+    /// A place among the [`Notices`].
+    Notice(usize),
 }
 
 /// A claimed debt and all that is to be told.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// The upstream's place.
-    slot: usize,
     /// What it is about.
-    key: Key,
+    subject: Subject,
     /// The receiver's place.
     receiver: usize,
     /// The lease.
@@ -71,26 +72,33 @@ pub struct Caller<'a> {
 }
 
 impl Table<'_> {
-    /// Takes over a configuration. Its first worker changes rules and places, all others only find them. Returns as well what
-    /// ended with it: open incidents of upstreams that it does not name.
+    /// Takes over a configuration. Its first worker changes rules and places, all others only find them.
+    /// What that changes goes to `changes`.
     pub fn adopt(
         &mut self,
         watched: &[Watched],
         receivers: &[Receiver],
         generation: u64,
         now: Millis,
-    ) -> (Places, Vec<Changed>) {
+        changes: &mut Vec<Subject>,
+    ) -> Places {
         // Receivers first: a new upstream's debts start with every receiver in place.
         let names: Vec<Name> = receivers.iter().map(|receiver| receiver.name).collect();
         let receivers = names.iter().map(|name| self.adopt_receiver(name, &names, generation)).collect();
         let names: Vec<Name> = watched.iter().map(|watched| watched.name).collect();
-        let ended = self.leave(&names, generation, now);
+        self.leave(&names, generation, now, changes);
+        let newest = self.slots.iter().map(|slot| slot.adopted).max().unwrap_or_default();
         let upstreams = watched.iter().map(|watched| self.adopt_upstream(watched, &names, generation, now)).collect();
-        (Places { upstreams, receivers }, ended)
+        if generation > newest {
+            let silenced = watched.iter().any(|watched| watched.rules.silenced);
+            let notice = self.notices.edit(|notices| notices.configure(silenced, now));
+            changes.extend(notice.map(Subject::Notice));
+        }
+        Places { upstreams, receivers }
     }
 
     /// Folds a batch of observations of one configuration, and moves the detectors on.
-    pub fn fold(&mut self, watched: &[Watched], places: &Places, batch: &[Observation], now: Millis) -> Vec<Changed> {
+    pub fn fold(&mut self, watched: &[Watched], places: &Places, batch: &[Observation], now: Millis) -> Vec<Subject> {
         let mut changes = Vec::new();
         let mut keys = Vec::new();
         for (index, (watched, place)) in watched.iter().zip(&places.upstreams).enumerate() {
@@ -102,55 +110,70 @@ impl Table<'_> {
             };
             if batch.iter().any(|seen| mine(&seen)) {
                 slot.fold(watched, batch.iter().filter(mine), now, &mut keys);
-                changes.extend(keys.drain(..).map(|key| Changed { slot: place, key }));
+                changes.extend(keys.drain(..).map(|key| Subject::Incident(place, key)));
             }
         }
         changes.extend(self.tick(now));
         changes
     }
 
-    /// Moves all detectors on without requests.
-    pub fn tick(&mut self, now: Millis) -> Vec<Changed> {
+    /// Moves all detectors on without requests, and ends silences whose time is over.
+    pub fn tick(&mut self, now: Millis) -> Vec<Subject> {
         let mut changes = Vec::new();
         let mut keys = Vec::new();
         for (place, slot) in self.slots.iter_mut().enumerate() {
             slot.tick(now, &mut keys);
-            changes.extend(keys.drain(..).map(|key| Changed { slot: place, key }));
+            changes.extend(keys.drain(..).map(|key| Subject::Incident(place, key)));
+        }
+        while self.notices.live().deadline().is_some_and(|due| due <= now) {
+            changes.extend(self.notices.edit(|notices| notices.tick(now)).map(Subject::Notice));
         }
         changes
     }
 
     /// When [`Table::tick`] may have something to do.
     pub fn deadline(&self) -> Option<Millis> {
-        self.slots.iter().filter_map(Slot::deadline).min()
+        self.slots.iter().filter_map(Slot::deadline).chain(self.notices.live().deadline()).min()
+    }
+
+    /// Begins a silence; `None`: there is no place for another.
+    pub fn begin_silence(&mut self, silence: Silence, now: Millis) -> Option<Subject> {
+        self.notices.edit(|notices| notices.begin(silence, now)).map(Subject::Notice)
+    }
+
+    /// Ends a silence before its time; `None`: it is over already.
+    pub fn end_silence(&mut self, id: u64, now: Millis) -> Option<Subject> {
+        self.notices.edit(|notices| notices.end(id, now)).map(Subject::Notice)
+    }
+
+    /// Has a test message sent to every receiver.
+    pub fn test(&mut self, now: Millis) -> Subject {
+        Subject::Notice(self.notices.edit(|notices| notices.test(now)))
     }
 
     /// The facts of a change, for error.log.
-    pub fn report(&self, changed: Changed, caller: &Caller<'_>) -> Option<Report> {
-        let slot = self.slots.get(changed.slot)?;
-        Some(slot.report(changed.key, None, caller.now, caller.wall, caller.host))
+    pub fn report(&self, subject: Subject, caller: &Caller<'_>) -> Option<Report> {
+        self.claimed_report(subject, None, caller)
     }
 
     /// Claims one debt to a receiver that may be sent now.
     pub fn claim(&mut self, receiver: usize, send_resolved: bool, caller: &Caller<'_>) -> Option<Delivery> {
-        let state = *self.receivers.live().get(receiver)?;
-        for (place, slot) in self.slots.iter_mut().enumerate() {
-            for key in Key::ALL {
-                let Some(debt) = slot.debt(key, receiver).filter(|debt| debt.is_due(slot.truth(key))) else { continue };
-                let (truth, rules) = (*slot.truth(key), slot.setup.live().rules);
-                if !send_resolved && slot.is_resolution(key) {
-                    slot.edit_debt(key, receiver, |debt| debt.waive(&truth));
-                    continue;
-                }
-                let terms =
-                    Terms { truth: &truth, rules: &rules, receiver: &state, clock: caller.clock, me: caller.me };
-                if debt.due_at(&terms).is_none_or(|due| due > caller.now) {
-                    continue;
-                }
-                if let Some(claim) = slot.edit_debt(key, receiver, |debt| debt.claim(&terms, caller.now)).flatten() {
-                    let report = slot.report(key, Some(&claim), caller.now, caller.wall, caller.host);
-                    return Some(Delivery { slot: place, key, receiver, claim, report });
-                }
+        for subject in self.subjects() {
+            let Some((truth, debt)) = self.owed(subject, receiver).filter(|(truth, debt)| debt.is_due(truth)) else {
+                continue;
+            };
+            if !send_resolved && self.is_resolution(subject) {
+                self.edit_debt(subject, receiver, |debt| debt.waive(&truth));
+                continue;
+            }
+            let Some(terms) = self.terms(subject, receiver, truth, caller) else { continue };
+            if debt.due_at(&terms).is_none_or(|due| due > caller.now) {
+                continue;
+            }
+            let claim = self.edit_debt(subject, receiver, |debt| debt.claim(&terms, caller.now)).flatten();
+            if let Some(claim) = claim {
+                let report = self.claimed_report(subject, Some(&claim), caller)?;
+                return Some(Delivery { subject, receiver, claim, report });
             }
         }
         None
@@ -158,42 +181,36 @@ impl Table<'_> {
 
     /// When [`Table::claim`] may next find something, if nothing changes.
     pub fn next_delivery(&self, receiver: usize, caller: &Caller<'_>) -> Option<Millis> {
-        let state = self.receivers.live().get(receiver)?;
-        let due = |slot: &Slot, key| {
-            let (truth, rules) = (slot.truth(key), &slot.setup.live().rules);
-            slot.debt(key, receiver)?.due_at(&Terms {
-                truth,
-                rules,
-                receiver: state,
-                clock: caller.clock,
-                me: caller.me,
-            })
+        let due = |subject| {
+            let (truth, debt) = self.owed(subject, receiver)?;
+            debt.due_at(&self.terms(subject, receiver, truth, caller)?)
         };
-        self.slots.iter().flat_map(|slot| Key::ALL.into_iter().filter_map(move |key| due(slot, key))).min()
+        self.subjects().filter_map(due).min()
     }
 
     /// The last look before the first byte; see [`Debt::may_send`].
     pub fn may_send(&mut self, delivery: &Delivery, caller: &Caller<'_>) -> bool {
-        let Some(mut state) = self.receivers.live().get(delivery.receiver).copied() else { return false };
-        let Some(slot) = self.slot_of(delivery) else { return false };
-        let (truth, rules) = (*slot.truth(delivery.key), slot.setup.live().rules);
-        let before = state;
-        let terms = Terms { truth: &truth, rules: &rules, receiver: &before, clock: caller.clock, me: caller.me };
-        let may_send = slot.edit_debt(delivery.key, delivery.receiver, |debt| {
-            debt.may_send(&delivery.claim, &terms, &mut state, caller.now)
-        });
-        self.put_receiver(delivery.receiver, state);
+        if !self.is_there(delivery) {
+            return false;
+        }
+        let Delivery { subject, receiver, claim, .. } = delivery;
+        let Some((truth, _)) = self.owed(*subject, *receiver) else { return false };
+        let Some(terms) = self.terms(*subject, *receiver, truth, caller) else { return false };
+        let mut state = terms.receiver;
+        let may_send = self.edit_debt(*subject, *receiver, |debt| debt.may_send(claim, &terms, &mut state, caller.now));
+        self.put_receiver(*receiver, state);
         may_send.unwrap_or(false)
     }
 
     /// Books what came of an exchange, and says what is worth a line.
     pub fn settle(&mut self, delivery: &Delivery, outcome: &Outcome, now: Millis, random: u64) -> Settled {
-        let Some(mut state) = self.receivers.live().get(delivery.receiver).copied() else { return Settled::default() };
-        let Some(slot) = self.slot_of(delivery) else { return Settled::default() };
-        let settled = slot.edit_debt(delivery.key, delivery.receiver, |debt| {
-            debt.settle(&delivery.claim, outcome, &mut state, now, random)
-        });
-        self.put_receiver(delivery.receiver, state);
+        let Delivery { subject, receiver, claim, .. } = delivery;
+        let Some(mut state) = self.receivers.live().get(*receiver).copied() else { return Settled::default() };
+        if !self.is_there(delivery) {
+            return Settled::default();
+        }
+        let settled = self.edit_debt(*subject, *receiver, |debt| debt.settle(claim, outcome, &mut state, now, random));
+        self.put_receiver(*receiver, state);
         settled.unwrap_or_default()
     }
 
@@ -202,11 +219,78 @@ impl Table<'_> {
         for slot in self.slots.iter_mut() {
             slot.debts.edit(|debts| debts.iter_mut().flatten().for_each(|debt| debt.release(owner)));
         }
+        self.notices.edit(|notices| {
+            notices.list.iter_mut().flat_map(|notice| &mut notice.debts).for_each(|debt| debt.release(owner));
+        });
     }
 
-    /// The upstream that a delivery is about, unless a newer configuration gave its place away.
-    fn slot_of(&mut self, delivery: &Delivery) -> Option<&mut Slot> {
-        self.slots.get_mut(delivery.slot).filter(|slot| slot.name.as_bytes() == delivery.report.upstream)
+    /// Everything that can be told, in the order in which it is when several are due at once.
+    fn subjects(&self) -> impl Iterator<Item = Subject> + use<> {
+        let notices = (0..self.notices.live().list.len()).map(Subject::Notice);
+        notices.chain((0..self.slots.len()).flat_map(|slot| Key::ALL.map(|key| Subject::Incident(slot, key))))
+    }
+
+    fn owed(&self, subject: Subject, receiver: usize) -> Option<(Truth, &Debt)> {
+        match subject {
+            Subject::Incident(slot, key) => {
+                let slot = self.slots.get(slot)?;
+                Some((*slot.truth(key), slot.debts.live().get(key as usize)?.get(receiver)?))
+            }
+            Subject::Notice(place) => {
+                let notice = self.notices.live().list.get(place)?;
+                Some((notice.truth, notice.debts.get(receiver)?))
+            }
+        }
+    }
+
+    fn edit_debt<R>(&mut self, subject: Subject, receiver: usize, change: impl FnOnce(&mut Debt) -> R) -> Option<R> {
+        match subject {
+            Subject::Incident(slot, key) => {
+                let slot = self.slots.get_mut(slot)?;
+                slot.debts.edit(|debts| Some(change(debts.get_mut(key as usize)?.get_mut(receiver)?)))
+            }
+            Subject::Notice(place) => {
+                self.notices.edit(|notices| Some(change(notices.list.get_mut(place)?.debts.get_mut(receiver)?)))
+            }
+        }
+    }
+
+    /// What delays a message about this subject. Notices wait for nothing but the receiver.
+    fn terms<'a>(&self, subject: Subject, receiver: usize, truth: Truth, caller: &Caller<'a>) -> Option<Terms<'a>> {
+        let (cooldown, silenced) = match subject {
+            Subject::Notice(_) => (Millis::ZERO, Millis::ZERO),
+            Subject::Incident(slot, _) => {
+                let slot = self.slots.get(slot)?;
+                let rules = &slot.setup.live().rules;
+                let silenced = self.notices.live().silenced_until(&slot.name);
+                (rules.cooldown, if rules.silenced { Millis::NEVER } else { silenced })
+            }
+        };
+        let receiver = *self.receivers.live().get(receiver)?;
+        Some(Terms { truth, cooldown, silenced, receiver, clock: caller.clock, me: caller.me })
+    }
+
+    fn is_resolution(&self, subject: Subject) -> bool {
+        let Subject::Incident(slot, key) = subject else { return false };
+        let kind = self.slots.get(slot).map(|slot| slot.kind(key));
+        matches!(kind, Some(Kind::Recovery | Kind::ErrorRateResolved | Kind::NoLongerWatched))
+    }
+
+    fn claimed_report(&self, subject: Subject, claim: Option<&Claim>, caller: &Caller<'_>) -> Option<Report> {
+        let Caller { now, wall, host, .. } = *caller;
+        match subject {
+            Subject::Incident(slot, key) => Some(self.slots.get(slot)?.report(key, claim, now, wall, host)),
+            Subject::Notice(place) => Some(self.notices.live().list.get(place)?.report(claim, now, wall, host)),
+        }
+    }
+
+    /// Is what a delivery is about still in its place? A newer configuration, or a new silence, may have taken it.
+    fn is_there(&self, delivery: &Delivery) -> bool {
+        let id = match delivery.subject {
+            Subject::Incident(slot, key) => self.slots.get(slot).map(|slot| slot.id(key)),
+            Subject::Notice(place) => self.notices.live().list.get(place).map(Notice::id),
+        };
+        id.is_some_and(|id| delivery.report.id.strip_prefix(&id).is_some_and(|rest| rest.starts_with('/')))
     }
 
     fn put_receiver(&mut self, place: usize, state: ReceiverState) {
@@ -233,10 +317,9 @@ impl Table<'_> {
             .iter()
             .position(|receiver| receiver.name.is_empty())
             .or_else(|| receivers.iter().position(|receiver| !names.contains(&receiver.name)))?;
-        for slot in self.slots.iter_mut() {
-            for key in Key::ALL {
-                let truth = *slot.truth(key);
-                slot.edit_debt(key, place, |debt| *debt = Debt::begin(&truth));
+        for subject in self.subjects() {
+            if let Some((truth, _)) = self.owed(subject, place) {
+                self.edit_debt(subject, place, |debt| *debt = Debt::begin(&truth));
             }
         }
         self.put_receiver(place, ReceiverState { name: *name, adopted: generation, ..ReceiverState::default() });
@@ -244,23 +327,22 @@ impl Table<'_> {
     }
 
     /// Upstreams that only older configurations name are watched no more.
-    fn leave(&mut self, names: &[Name], generation: u64, now: Millis) -> Vec<Changed> {
-        let (mut ended, mut keys) = (Vec::new(), Vec::new());
+    fn leave(&mut self, names: &[Name], generation: u64, now: Millis, changes: &mut Vec<Subject>) {
+        let mut keys = Vec::new();
         let stays = |slot: &Slot| slot.name.is_empty() || slot.left != 0 || names.contains(&slot.name);
         for (place, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| !stays(slot)) {
             if slot.adopted < generation {
                 slot.leave(generation, now, &mut keys);
-                ended.extend(keys.drain(..).map(|key| Changed { slot: place, key }));
+                changes.extend(keys.drain(..).map(|key| Subject::Incident(place, key)));
             }
         }
-        ended
     }
 
     fn adopt_upstream(&mut self, watched: &Watched, names: &[Name], generation: u64, now: Millis) -> Option<usize> {
         let place = self.slots.iter().position(|slot| slot.name == watched.name).or_else(|| {
             // What left and owes nothing more is as good as free; what still owes goes last.
             let free = self.slots.iter().position(|slot| slot.name.is_empty());
-            let free = free.or_else(|| self.slots.iter().position(|slot| slot.left != 0 && !self.owes(slot)));
+            let free = free.or_else(|| (0..self.slots.len()).find(|&place| self.has_left(place) && !self.owes(place)));
             let place = free.or_else(|| self.slots.iter().position(|slot| !names.contains(&slot.name)))?;
             self.slots.get_mut(place)?.reset(watched.name);
             Some(place)
@@ -275,25 +357,18 @@ impl Table<'_> {
         Some(place)
     }
 
+    fn has_left(&self, slot: usize) -> bool {
+        self.slots.get(slot).is_some_and(|slot| slot.left != 0)
+    }
+
     /// Is there anything that a receiver of the present should still hear of this upstream?
-    fn owes(&self, slot: &Slot) -> bool {
+    fn owes(&self, slot: usize) -> bool {
+        let left = self.slots.get(slot).map_or(0, |slot| slot.left);
         let receivers = self.receivers.live().iter().enumerate();
-        let mut present = receivers.filter(|(_, receiver)| !receiver.name.is_empty() && receiver.adopted >= slot.left);
-        let owes = |place, key| slot.debt(key, place).is_some_and(|debt| debt.is_due(slot.truth(key)));
-        present.any(|(place, _)| Key::ALL.into_iter().any(|key| owes(place, key)))
-    }
-}
-
-impl Slot {
-    fn debt(&self, key: Key, receiver: usize) -> Option<&Debt> {
-        self.debts.live().get(key as usize)?.get(receiver)
-    }
-
-    fn edit_debt<R>(&mut self, key: Key, receiver: usize, change: impl FnOnce(&mut Debt) -> R) -> Option<R> {
-        self.debts.edit(|debts| Some(change(debts.get_mut(key as usize)?.get_mut(receiver)?)))
-    }
-
-    fn is_resolution(&self, key: Key) -> bool {
-        matches!(self.kind(key), Kind::Recovery | Kind::ErrorRateResolved | Kind::NoLongerWatched)
+        let mut present = receivers.filter(|(_, receiver)| !receiver.name.is_empty() && receiver.adopted >= left);
+        let owes = |receiver, key| {
+            self.owed(Subject::Incident(slot, key), receiver).is_some_and(|(truth, debt)| debt.is_due(&truth))
+        };
+        present.any(|(receiver, _)| Key::ALL.into_iter().any(|key| owes(receiver, key)))
     }
 }

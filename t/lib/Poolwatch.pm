@@ -320,9 +320,14 @@ sub is_listening {
     return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{ports}{PORT}, Timeout => 1);
 }
 
+# Below the ports that the kernel gives to clients: one of those could be taken before nginx binds it.
 sub free_port {
-    my $socket = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1', ReuseAddr => 1) or die "no port: $!";
-    return $socket->sockport;
+    for (1 .. 100) {
+        my %address = (LocalAddr => '127.0.0.1', LocalPort => 10_000 + int rand 20_000);
+        my $socket = IO::Socket::INET->new(Listen => 1, ReuseAddr => 1, %address) or next;
+        return $socket->sockport;
+    }
+    die "no free port: $!";
 }
 
 # Ends everything, and looks at what nginx had to say.

@@ -1,7 +1,7 @@
 //! Reports whose every foreign byte is an attacker's.
 
 use ngx_http_poolwatch_module::alert::{
-    Kind, PoolFacts, Rate, Reasons, Report, Sample, Severity, Suppressed, Threshold,
+    Kind, PoolFacts, Rate, Reasons, Report, Sample, Severity, SilenceFacts, Suppressed, Threshold,
 };
 use ngx_http_poolwatch_module::deliver::slack;
 use ngx_http_poolwatch_module::rules::RateOf;
@@ -80,6 +80,9 @@ fn kind() -> impl Strategy<Value = (Kind, Severity, RateOf)> {
         Kind::Mixed,
         Kind::Flapping,
         Kind::NoLongerWatched,
+        Kind::SilenceBegan,
+        Kind::SilenceEnded,
+        Kind::Test,
     ];
     let severities = [Severity::Info, Severity::Warning, Severity::Critical];
     let rates = [RateOf::Upstream, RateOf::Client];
@@ -97,9 +100,17 @@ fn numbers() -> impl Strategy<Value = ([u32; 9], [u64; 5])> {
 
 fn report() -> impl Strategy<Value = Report> {
     let runbook = prop_oneof![text(), text().prop_map(|rest| format!("https://{rest}"))];
-    let texts = (foreign(), text(), text(), runbook);
+    let texts = (foreign(), text(), text(), runbook, foreign());
     (kind(), texts, pool(), pool(), vec(sample(), 0..5), numbers(), any::<bool>()).prop_map(
-        |((kind, severity, rate_of), (upstream, id, host, runbook), from, to, samples, (small, large), known)| {
+        |(
+            (kind, severity, rate_of),
+            (upstream, id, host, runbook, comment),
+            from,
+            to,
+            samples,
+            (small, large),
+            known,
+        )| {
             let [refused, timed_out, server_errors, no_live_upstreams, errors, requests, others, millionths, window] =
                 small;
             let [since_unix, now_unix, lasted, changes, delayed] = large;
@@ -125,6 +136,7 @@ fn report() -> impl Strategy<Value = Report> {
                 }),
                 rate_of,
                 samples,
+                silence: known.then(|| SilenceFacts { ends_unix: (window > 0).then_some(delayed), comment }),
                 host,
                 runbook,
                 suppressed: Suppressed { changes, delayed: Millis(delayed) },

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 use ngx_http_poolwatch_module::alert::{
-    Kind, PoolFacts, Rate, Reasons, Report, Sample, Severity, Suppressed, Threshold,
+    Kind, PoolFacts, Rate, Reasons, Report, Sample, Severity, SilenceFacts, Suppressed, Threshold,
 };
 use ngx_http_poolwatch_module::deliver::slack;
 use ngx_http_poolwatch_module::rules::RateOf;
@@ -69,9 +69,19 @@ fn failover() -> Report {
         changes: 0,
         rate_of: RateOf::Upstream,
         samples: vec![masked(), masked()],
+        silence: None,
         host: "web1.example.org".to_owned(),
         runbook: "https://git.example.org/ops/runbook.md#failover".to_owned(),
         suppressed: Suppressed::default(),
+    }
+}
+
+fn silence(kind: Kind) -> Report {
+    Report {
+        id: format!("silence/3/{}", if kind == Kind::SilenceBegan { 1 } else { 2 }),
+        lasted: (kind == Kind::SilenceEnded).then_some(Millis::from_secs(1800)),
+        silence: Some(SilenceFacts { ends_unix: Some(BEGAN + 1_800_000), comment: b"deploy of v1.5".to_vec() }),
+        ..Report::about(kind, Severity::Info, b"app", BEGAN, "web1.example.org")
     }
 }
 
@@ -168,6 +178,24 @@ fn cases() -> Vec<(&'static str, Report)> {
                 from: None,
                 samples: vec![],
                 ..failover()
+            },
+        ),
+        ("silence_began", silence(Kind::SilenceBegan)),
+        ("silence_ended", silence(Kind::SilenceEnded)),
+        (
+            "silenced_by_the_configuration",
+            Report {
+                upstream: vec![],
+                id: "silence/configuration/1".to_owned(),
+                silence: Some(SilenceFacts::default()),
+                ..silence(Kind::SilenceBegan)
+            },
+        ),
+        (
+            "test",
+            Report {
+                id: "test/1".to_owned(),
+                ..Report::about(Kind::Test, Severity::Info, b"", BEGAN, "web1.example.org")
             },
         ),
         ("mixed", Report { kind: Kind::Mixed, to: None, id: "app/serving/8".to_owned(), ..failover() }),

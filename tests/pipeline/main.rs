@@ -9,9 +9,10 @@ use ngx_http_poolwatch_module::deliver::{Endpoint, Post, PostError, Receiver, Re
 use ngx_http_poolwatch_module::detect::failover::Serving;
 use ngx_http_poolwatch_module::observation::{Attempt, Observation, Verdict};
 use ngx_http_poolwatch_module::outbox::{MAX_RECEIVERS, ReceiverState};
-use ngx_http_poolwatch_module::pipeline::{Config, Level, Line, Store, Worker};
+use ngx_http_poolwatch_module::pipeline::{Config, Level, Line, Order, Store, Worker};
 use ngx_http_poolwatch_module::pools::{ConfiguredPeer, Role, Watched};
 use ngx_http_poolwatch_module::rules::{ErrorRateRules, Rules};
+use ngx_http_poolwatch_module::state::notices::{Notices, Silence};
 use ngx_http_poolwatch_module::state::slot::Slot;
 use ngx_http_poolwatch_module::state::table::Table;
 use ngx_http_poolwatch_module::state::twin::Twin;
@@ -25,6 +26,7 @@ const GREEN: u16 = 1;
 /// What the zone holds.
 struct Contents {
     receivers: Twin<[ReceiverState; MAX_RECEIVERS]>,
+    notices: Twin<Notices>,
     slots: Vec<Slot>,
 }
 
@@ -35,8 +37,8 @@ struct Shared(Arc<Mutex<Contents>>);
 impl Store for Shared {
     fn with<R>(&self, f: impl FnOnce(&mut Table<'_>) -> R) -> R {
         let mut shared = self.0.lock().expect("no test panics under the lock");
-        let Contents { receivers, slots } = &mut *shared;
-        f(&mut Table { receivers, slots })
+        let Contents { receivers, notices, slots } = &mut *shared;
+        f(&mut Table { receivers, notices, slots })
     }
 
     fn rings(&self) -> u32 {
@@ -100,10 +102,11 @@ impl Host {
     fn new(workers: u32, rules: &Rules) -> Self {
         let slots = (0..4).map(|_| Slot::empty()).collect();
         let receivers = Twin::new([ReceiverState::default(); MAX_RECEIVERS]);
+        let notices = Twin::new(Notices::default());
         let time = Time::default();
         time.0.store(1_000_000, Ordering::Relaxed);
         let slack = Slack { bodies: Arc::default(), status: Arc::new(AtomicU64::new(200)) };
-        let shared = Shared(Arc::new(Mutex::new(Contents { receivers, slots })));
+        let shared = Shared(Arc::new(Mutex::new(Contents { receivers, notices, slots })));
         let mut host = Self { shared, time, slack, workers: Vec::new(), log: Arc::default(), generation: 0 };
         host.load(workers, rules);
         host
@@ -148,6 +151,16 @@ impl Host {
 
     fn send(&mut self, worker: usize, seen: Observation) {
         self.workers[worker].1.send(seen).expect("the channel is open");
+    }
+
+    /// Something that an operator asks the first worker for.
+    fn order(&self, order: Order) {
+        assert!(self.workers[0].0.order(order), "too many orders wait");
+    }
+
+    /// Lines of error.log with these words.
+    fn lines_with(&self, words: &str) -> usize {
+        self.log.lock().expect("no panic").iter().filter(|line| line.text.contains(words)).count()
     }
 
     fn served_by(&mut self, peer: u16) {
@@ -308,12 +321,103 @@ fn silence_only_delays() {
     host.run(100);
     host.served_by(GREEN);
     host.run(60_000);
-    assert_told(&host, &[]);
-    let lines = host.log.lock().expect("no panic").len();
-    assert_eq!(lines, 1, "the failover is in error.log all the same");
+    assert_told(&host, &[&["silence", "held back"]]);
+    assert_eq!(host.lines_with("failover"), 1, "the failover is in error.log all the same");
     host.load(1, &Rules { silenced: false, ..silenced });
+    host.run(3000);
+    assert_told(&host, &[&["silence", "held back"], &["silence", "over"], &["failover", "blue", "green"]]);
+}
+
+fn silence(host: &Host, id: u64, upstream: &str, seconds: u64) -> Order {
+    let until = host.time.now() + Millis::from_secs(seconds);
+    Order::Silence(Box::new(Silence {
+        id,
+        upstream: Name::new(upstream.as_bytes()),
+        until,
+        comment: Text::new(b"deploy"),
+    }))
+}
+
+#[test]
+fn a_silence_ends_by_itself_without_a_request_and_the_truth_is_told_then() {
+    let mut host = Host::new(2, &Rules { error_rate: None, ..Rules::default() });
+    host.served_by(BLUE);
+    host.run(100);
+    host.order(silence(&host, 1, "app", 1800));
+    host.run(100);
+    assert_told(&host, &[&["silence", "app", "held back"]]);
+    host.served_by(GREEN);
+    host.run(1_799_000);
+    assert_told(&host, &[&["silence"]]);
+    host.run(3000);
+    assert_told(&host, &[&["silence"], &["silence", "app", "over"], &["failover", "blue", "green"]]);
+}
+
+#[test]
+fn what_came_and_went_during_a_silence_is_one_message() {
+    let mut host = Host::new(1, &Rules { error_rate: None, ..Rules::default() });
+    host.served_by(BLUE);
+    host.run(100);
+    host.order(silence(&host, 1, "", 600));
+    host.served_by(GREEN);
+    host.run(2000);
+    for _ in 0..100 {
+        host.served_by(BLUE);
+        host.run(200);
+    }
+    host.order(Order::EndSilence(1));
+    host.run(3000);
+    assert_told(&host, &[&["silence", "all upstreams"], &["silence", "over"], &["serving traffic again"]]);
+    let last = host.slack.bodies.lock().expect("no panic").last().map(Value::to_string).unwrap_or_default();
+    assert!(last.contains("1 more change"), "{last}");
+}
+
+#[test]
+fn a_silence_of_one_upstream_is_none_of_another() {
+    let mut host = Host::new(1, &Rules { error_rate: None, ..Rules::default() });
+    host.order(silence(&host, 1, "api", 600));
+    host.served_by(BLUE);
+    host.run(100);
+    host.served_by(GREEN);
+    host.run(3000);
+    assert_told(&host, &[&["silence", "api"], &["failover"]]);
+}
+
+#[test]
+fn a_silence_outlives_a_reload() {
+    let rules = Rules { error_rate: None, ..Rules::default() };
+    let mut host = Host::new(1, &rules);
+    host.served_by(BLUE);
+    host.order(silence(&host, 1, "app", 600));
+    host.run(100);
+    host.load(2, &rules);
+    host.served_by(GREEN);
+    host.run(590_000);
+    assert_told(&host, &[&["silence"]]);
+    host.run(20_000);
+    assert_told(&host, &[&["silence"], &["silence", "over"], &["failover"]]);
+}
+
+#[test]
+fn a_test_message_goes_out_whatever_is_silenced() {
+    let mut host = Host::new(1, &Rules { silenced: true, ..Rules::default() });
     host.run(1000);
-    assert_told(&host, &[&["failover", "blue", "green"]]);
+    host.order(Order::Test);
+    host.run(2000);
+    assert_told(&host, &[&["silence", "poolwatch_silence"], &["test message"]]);
+    host.order(Order::Test);
+    host.run(2000);
+    assert_eq!(host.titles().len(), 3);
+}
+
+#[test]
+fn a_silence_too_many_is_refused_and_the_log_says_so() {
+    let mut host = Host::new(1, &Rules::default());
+    for id in 1..=9 {
+        host.order(silence(&host, id, "app", 60));
+    }
+    host.run(100);
+    assert_eq!(host.lines_with("silence 9 did not begin"), 1);
 }
 
 #[test]

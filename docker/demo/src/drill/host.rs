@@ -215,9 +215,11 @@ fn server(name: &str, environment: &[(&str, &str)]) -> Result<(Process, u16), St
     port.map(|port| (process, port)).ok_or_else(|| format!("{name} did not start"))
 }
 
+/// Below the ports that the kernel gives to clients: one of those could be taken before nginx binds it.
 fn free_port() -> Result<u16, String> {
-    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    address.map(|address| address.port()).map_err(|error| error.to_string())
+    let first = std::process::id() as u16 % 20_000;
+    let mut ports = (first..20_000).chain(0..first).map(|port| 10_000 + port);
+    ports.find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).ok_or_else(|| "no free port".to_owned())
 }
 
 fn configuration(settings: &Settings, module: &Path, port: u16, blue: u16, green: u16) -> String {

@@ -1,0 +1,249 @@
+//! What is told beside incidents: silences, at both ends, and test messages.
+//!
+//! A silence holds back messages about its upstream and ends by itself. That it began and that it ended is told whatever is
+//! silenced, so each has debts of its own, by the same protocol as any incident.
+
+use crate::alert::{Kind, Report, Severity, SilenceFacts};
+use crate::outbox::{Claim, Debt, MAX_RECEIVERS, Truth};
+use crate::text::{Name, Text};
+use crate::units::Millis;
+
+/// Silences at a time.
+pub const MAX_SILENCES: usize = 8;
+
+/// The longest silence.
+pub const LONGEST_SILENCE: Millis = Millis::from_secs(24 * 60 * 60);
+
+/// The place of test messages, and of `poolwatch_silence`; silences follow.
+const TEST: usize = 0;
+const CONFIGURED: usize = 1;
+const PLACES: usize = 2 + MAX_SILENCES;
+
+/// A silence as it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Silence {
+    /// Unique while the zone lives.
+    pub id: u64,
+    /// The upstream's name; empty: all of them.
+    pub upstream: Name,
+    /// When it ends by itself; [`Millis::NEVER`]: when the configuration says so.
+    pub until: Millis,
+    /// Why, in the operator's words. Raw bytes.
+    pub comment: Text<120>,
+}
+
+/// Something to tell, and who has heard it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Notice {
+    pub(crate) truth: Truth,
+    pub(crate) debts: [Debt; MAX_RECEIVERS],
+    kind: Kind,
+    silence: Silence,
+    began: Millis,
+    since: Millis,
+}
+
+/// All of them: fixed-size plain data.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Notices {
+    pub(crate) list: [Notice; PLACES],
+}
+
+impl Default for Notices {
+    #[expect(clippy::large_stack_arrays, reason = "written into the table once, when that is made")]
+    fn default() -> Self {
+        Self { list: [Notice::FREE; PLACES] }
+    }
+}
+
+impl Notices {
+    /// Begins a silence. Returns its place; `None`: there are [`MAX_SILENCES`] already.
+    pub(crate) fn begin(&mut self, silence: Silence, now: Millis) -> Option<usize> {
+        let silences = || self.list.iter().enumerate().skip(CONFIGURED + 1);
+        let free = silences().find(|(_, notice)| notice.truth.generation == 0);
+        // Of those that are over, the one that had the most time to be told.
+        let over = || silences().filter(|(_, notice)| notice.truth.over).min_by_key(|(_, notice)| notice.since);
+        let (place, _) = free.or_else(over)?;
+        *self.list.get_mut(place)? = Notice::FREE;
+        self.change(place, Kind::SilenceBegan, silence, now);
+        Some(place)
+    }
+
+    /// Ends a silence before its time. Returns its place; `None`: there is no such silence.
+    pub(crate) fn end(&mut self, id: u64, now: Millis) -> Option<usize> {
+        let place = self.list.iter().position(|notice| notice.is_silence() && notice.silence.id == id)?;
+        let silence = self.list.get(place)?.silence;
+        self.change(place, Kind::SilenceEnded, silence, now);
+        Some(place)
+    }
+
+    /// Takes over whether `poolwatch_silence` is on for any upstream. Returns its place if that is new.
+    pub(crate) fn configure(&mut self, silenced: bool, now: Millis) -> Option<usize> {
+        if self.list.get(CONFIGURED)?.is_silence() == silenced {
+            return None;
+        }
+        let kind = if silenced { Kind::SilenceBegan } else { Kind::SilenceEnded };
+        self.change(CONFIGURED, kind, Silence { until: Millis::NEVER, ..Silence::NONE }, now);
+        Some(CONFIGURED)
+    }
+
+    /// Has a test message sent to every receiver. Returns its place.
+    pub(crate) fn test(&mut self, now: Millis) -> usize {
+        self.change(TEST, Kind::Test, Silence::NONE, now);
+        TEST
+    }
+
+    /// Ends a silence whose time is over. Returns its place.
+    pub(crate) fn tick(&mut self, now: Millis) -> Option<usize> {
+        let silence = self.silences().find(|silence| silence.until <= now)?.id;
+        self.end(silence, now)
+    }
+
+    /// When the next silence ends by itself.
+    pub(crate) fn deadline(&self) -> Option<Millis> {
+        self.silences().map(|silence| silence.until).min()
+    }
+
+    /// Until when messages about this upstream are silenced; zero: they are not.
+    pub(crate) fn silenced_until(&self, upstream: &Name) -> Millis {
+        let holds = |silence: &&Silence| silence.upstream.is_empty() || silence.upstream == *upstream;
+        self.silences().filter(holds).map(|silence| silence.until).max().unwrap_or_default()
+    }
+
+    /// The silences that hold.
+    pub fn silences(&self) -> impl Iterator<Item = &Silence> {
+        let holding = self.list.iter().skip(CONFIGURED + 1).filter(|notice| notice.is_silence());
+        holding.map(|notice| &notice.silence)
+    }
+
+    fn change(&mut self, place: usize, kind: Kind, silence: Silence, now: Millis) {
+        let Some(notice) = self.list.get_mut(place) else { return };
+        let Truth { generation, state, .. } = notice.truth;
+        let over = kind == Kind::SilenceEnded;
+        notice.truth = Truth { generation: generation + 1, state: kind as u8, from: state, over };
+        notice.began = if over { notice.began } else { now };
+        (notice.kind, notice.silence, notice.since) = (kind, silence, now);
+    }
+}
+
+impl Silence {
+    const NONE: Self = Self { id: 0, upstream: Name::EMPTY, until: Millis::ZERO, comment: Text::EMPTY };
+}
+
+impl Notice {
+    const FREE: Self = Self {
+        truth: Truth { generation: 0, state: 0, from: 0, over: true },
+        debts: [Debt::NONE; MAX_RECEIVERS],
+        kind: Kind::SilenceEnded,
+        silence: Silence::NONE,
+        began: Millis::ZERO,
+        since: Millis::ZERO,
+    };
+
+    fn is_silence(&self) -> bool {
+        self.kind == Kind::SilenceBegan
+    }
+
+    /// What its messages are recognised by.
+    pub(crate) fn id(&self) -> String {
+        match (self.kind, self.silence.id) {
+            (Kind::Test, _) => "test".to_owned(),
+            (_, 0) => "silence/configuration".to_owned(),
+            (_, id) => format!("silence/{id}"),
+        }
+    }
+
+    /// Everything to be told, and what the claim, if any, says about the past.
+    pub(crate) fn report(&self, claim: Option<&Claim>, now: Millis, wall: u64, host: &str) -> Report {
+        let Self { truth, silence, .. } = self;
+        let ends = (silence.until != Millis::NEVER).then(|| wall + (silence.until - now).0);
+        let report = Report {
+            id: format!("{}/{}", self.id(), truth.generation),
+            since_unix: wall.saturating_sub((now - self.since).0),
+            lasted: truth.over.then_some(self.since - self.began),
+            silence: (self.kind != Kind::Test)
+                .then(|| SilenceFacts { ends_unix: ends, comment: silence.comment.as_bytes().to_vec() }),
+            ..Report::about(self.kind, Severity::Info, silence.upstream.as_bytes(), wall, host)
+        };
+        match claim {
+            Some(claim) => report.covering(claim.covered, now - self.since),
+            None => report,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Millis = Millis(50_000);
+
+    fn silence(id: u64, upstream: &str, seconds: u64) -> Silence {
+        let upstream = Name::new(upstream.as_bytes());
+        Silence { id, upstream, until: NOW + Millis::from_secs(seconds), comment: Text::EMPTY }
+    }
+
+    #[test]
+    fn a_silence_holds_for_its_upstream_until_its_time_is_over() {
+        let mut notices = Notices::default();
+        notices.begin(silence(1, "app", 60), NOW);
+        let until = |notices: &Notices, name: &str| notices.silenced_until(&Name::new(name.as_bytes()));
+        assert_eq!(until(&notices, "app"), NOW + Millis::from_secs(60));
+        assert_eq!(until(&notices, "api"), Millis::ZERO);
+        assert_eq!(notices.tick(NOW + Millis(59_999)), None);
+        assert!(notices.tick(NOW + Millis(60_000)).is_some());
+        assert_eq!(until(&notices, "app"), Millis::ZERO);
+        assert_eq!(notices.deadline(), None);
+    }
+
+    #[test]
+    fn the_longest_of_several_silences_counts_and_one_may_be_over_all() {
+        let mut notices = Notices::default();
+        notices.begin(silence(1, "app", 60), NOW);
+        notices.begin(silence(2, "", 30), NOW);
+        let until = |notices: &Notices, name: &str| notices.silenced_until(&Name::new(name.as_bytes()));
+        assert_eq!(until(&notices, "app"), NOW + Millis::from_secs(60));
+        assert_eq!(until(&notices, "api"), NOW + Millis::from_secs(30));
+        assert!(notices.end(1, NOW).is_some());
+        assert_eq!(until(&notices, "app"), NOW + Millis::from_secs(30));
+        assert_eq!(notices.end(1, NOW), None, "it is over already");
+    }
+
+    #[test]
+    fn places_of_silences_that_are_over_are_used_again_and_others_are_not() {
+        let mut notices = Notices::default();
+        for id in 1..=MAX_SILENCES as u64 {
+            assert!(notices.begin(silence(id, "app", 60), NOW).is_some());
+        }
+        assert_eq!(notices.begin(silence(99, "app", 60), NOW), None);
+        let freed = notices.end(3, NOW);
+        assert_eq!(notices.begin(silence(99, "app", 60), NOW), freed);
+        assert_eq!(notices.silences().filter(|silence| silence.id == 99).count(), 1);
+    }
+
+    #[test]
+    fn the_configured_silence_is_told_when_it_begins_and_when_it_ends() {
+        let mut notices = Notices::default();
+        assert_eq!(notices.configure(false, NOW), None);
+        assert!(notices.configure(true, NOW).is_some());
+        assert_eq!(notices.configure(true, NOW), None);
+        assert_eq!(notices.deadline(), None, "it does not end by itself");
+        assert!(notices.configure(false, NOW).is_some());
+    }
+
+    #[test]
+    fn a_report_says_until_when_and_why() {
+        let mut notices = Notices::default();
+        let asked = Silence { comment: Text::new(b"deploy"), ..silence(7, "app", 60) };
+        let place = notices.begin(asked, NOW).expect("a free place");
+        let began = notices.list[place].report(None, NOW + Millis(1000), 1_000_000, "web1");
+        assert_eq!((began.kind, began.id.as_str()), (Kind::SilenceBegan, "silence/7/1"));
+        assert_eq!(began.silence, Some(SilenceFacts { ends_unix: Some(1_059_000), comment: b"deploy".to_vec() }));
+        notices.tick(NOW + Millis(60_000));
+        let ended = notices.list[place].report(None, NOW + Millis(60_000), 1_059_000, "web1");
+        assert_eq!((ended.kind, ended.lasted), (Kind::SilenceEnded, Some(Millis(60_000))));
+    }
+}
