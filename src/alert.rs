@@ -41,6 +41,21 @@ pub enum Kind {
     Test,
 }
 
+impl Kind {
+    /// What an upstream's state is told as.
+    pub const INCIDENTS: [Self; 9] = [
+        Self::Failover,
+        Self::Recovery,
+        Self::PlannedSwitch,
+        Self::Down,
+        Self::Mixed,
+        Self::Flapping,
+        Self::ErrorRateFiring,
+        Self::ErrorRateResolved,
+        Self::ErrorRateNoData,
+    ];
+}
+
 /// How loud.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {

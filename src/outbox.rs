@@ -7,6 +7,7 @@
 use crate::clock::Clock;
 use crate::deliver::Outcome;
 use crate::deliver::backoff;
+use crate::deliver::tally::Tally;
 use crate::text::Name;
 use crate::units::Millis;
 
@@ -97,6 +98,8 @@ pub struct ReceiverState {
     pub vague: u32,
     /// Its health.
     pub health: Health,
+    /// What became of its messages.
+    pub tally: Tally,
 }
 
 /// A receiver's health; each change is one line in error.log.

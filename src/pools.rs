@@ -151,6 +151,23 @@ impl Directory {
         self.peer_at(&configured.address).map(|peer| peer.pool)
     }
 
+    /// Where the directory has the peer of an attempt. Mostly the configuration that saw it is the directory's own.
+    pub fn place_of_peer(&self, watched: &Watched, attempt: &Attempt) -> Option<usize> {
+        let index = usize::from(attempt.peer);
+        let address = watched.peers.get(index)?.address.as_slice();
+        if self.address_at(index) == Some(address) { Some(index) } else { self.place_of(address) }
+    }
+
+    /// The pool of the peer at a place.
+    pub fn pool_at(&self, place: usize) -> Option<PoolId> {
+        self.peers().nth(place).map(|peer| peer.pool)
+    }
+
+    /// The address of the peer at a place.
+    pub fn address_at(&self, place: usize) -> Option<&[u8]> {
+        self.peers().nth(place).map(|peer| peer.address.as_bytes())
+    }
+
     /// The pool that answered this request; `None`: no attempt was ok, or an unknown address named no known pool.
     pub fn answered_by(&self, watched: &Watched, seen: &Observation) -> Option<PoolId> {
         let by_address = self.pool_of(watched, seen.answer()?);
@@ -254,7 +271,8 @@ impl Directory {
         self.pools().nth(usize::from(id)).is_some_and(|pool| pool.unnamed)
     }
 
-    fn place_of(&self, address: &[u8]) -> Option<usize> {
+    /// Where the directory has a peer.
+    pub fn place_of(&self, address: &[u8]) -> Option<usize> {
         self.peers().position(|peer| peer.address.as_bytes() == address)
     }
 

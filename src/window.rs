@@ -9,13 +9,13 @@ use crate::units::Millis;
 /// The largest window in requests.
 pub const MAX_REQUESTS: u32 = 100_000;
 
-/// Entries of the ring: the largest window plus room for any batch, a power of two.
-pub const ENTRIES: usize = 1 << 17;
+/// Entries of the ring: the largest window plus room for any batch.
+pub const ENTRIES: usize = MAX_REQUESTS as usize + 256;
 
 /// Words of the ring, 32 entries each.
 pub const WORDS: usize = ENTRIES / 32;
 
-/// The bits themselves, 32 KiB.
+/// The bits themselves, 24.5 KiB.
 pub type Ring = [u64; WORDS];
 
 const UPSTREAM_BIT: u64 = 0b01;
@@ -100,7 +100,8 @@ const BUCKETS: usize = 60;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 struct Bucket {
-    epoch: u64,
+    /// Which stretch of time this is: start ÷ width. The shortest width makes 22 years of it.
+    epoch: u32,
     counts: Counts,
 }
 
@@ -131,8 +132,8 @@ impl Period {
 
     /// Counts a request whose last attempt started at `start`. One that is older than the period is dropped.
     pub fn push(&mut self, entry: Entry, start: Millis) {
-        let Some(epoch) = start.0.checked_div(self.width.0) else { return };
-        let bucket = &mut self.buckets[(epoch % BUCKETS as u64) as usize];
+        let Some(epoch) = self.epoch(start) else { return };
+        let bucket = &mut self.buckets[epoch as usize % BUCKETS];
         if bucket.epoch < epoch {
             *bucket = Bucket { epoch, ..Bucket::default() };
         }
@@ -145,15 +146,19 @@ impl Period {
 
     /// The counts of the period that ends now, to the width of a bucket; `None`: no period is asked for.
     pub fn counts(&self, now: Millis) -> Option<Counts> {
-        let last = now.0.checked_div(self.width.0)?;
+        let last = self.epoch(now)?;
         let mut all = Counts::default();
-        for bucket in self.buckets.iter().filter(|bucket| bucket.epoch + BUCKETS as u64 > last && bucket.epoch <= last)
+        for bucket in self.buckets.iter().filter(|bucket| bucket.epoch + BUCKETS as u32 > last && bucket.epoch <= last)
         {
             all.requests = all.requests.saturating_add(bucket.counts.requests);
             all.upstream_errors = all.upstream_errors.saturating_add(bucket.counts.upstream_errors);
             all.client_errors = all.client_errors.saturating_add(bucket.counts.client_errors);
         }
         Some(all)
+    }
+
+    fn epoch(&self, instant: Millis) -> Option<u32> {
+        instant.0.checked_div(self.width.0).map(|epoch| epoch as u32)
     }
 }
 
@@ -238,7 +243,7 @@ mod tests {
             committed.push(&mut ring, Entry { upstream_error: index % 2 == 0, client_error: false });
         }
         let mut lost = committed;
-        for _ in 0..10_000 {
+        for _ in 0..ENTRIES - MAX_REQUESTS as usize {
             lost.push(&mut ring, Entry { upstream_error: true, client_error: true });
         }
         committed.resize(&ring, 1000);

@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod http;
 mod resolve;
 pub mod slack;
+pub mod tally;
 
 use std::fmt;
 

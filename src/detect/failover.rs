@@ -80,6 +80,16 @@ impl Serving {
             Self::Down => MAX_POOLS + 2,
         }
     }
+
+    /// The state of a [`Serving::index`]; beyond all of them nothing is known.
+    pub fn from_index(index: usize) -> Self {
+        match index {
+            0..MAX_POOLS => Self::Pool(index as PoolId),
+            _ if index == Self::Mixed.index() => Self::Mixed,
+            _ if index == Self::Down.index() => Self::Down,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 /// What one finished request says about who serves.

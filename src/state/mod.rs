@@ -1,5 +1,8 @@
 //! What all workers share: fixed-size plain data with ordinary safe logic on it. Tests keep it in a box, nginx in a zone.
 
+pub mod counters;
+pub mod history;
+pub mod journal;
 pub mod notices;
 pub mod slot;
 pub mod table;

@@ -8,6 +8,8 @@ use crate::observation::{Example, Observation, Verdict};
 use crate::outbox::{Claim, Debt, MAX_RECEIVERS, Truth};
 use crate::pools::{Directory, Expected, MAX_POOLS, PoolId, Watched};
 use crate::rules::{RateOf, Rules};
+use crate::state::counters::{Counters, Releases, Series};
+use crate::state::history::{History, Record};
 use crate::state::twin::Twin;
 use crate::text::{Name, Text};
 use crate::units::Millis;
@@ -122,7 +124,21 @@ pub struct Slot {
     detection: Twin<Detection>,
     examples: Twin<Examples>,
     pub(crate) debts: Twin<[[Debt; MAX_RECEIVERS]; 2]>,
+    pub(crate) counters: Counters,
+    pub(crate) releases: Twin<Releases>,
+    pub(crate) history: History,
+    pub(crate) series: Series,
     ring: Ring,
+}
+
+// A slot is what an operator pays for an upstream.
+const _: () = assert!(size_of::<Slot>() <= 64 * 1024, "an upstream takes more than 64 KiB of zone");
+
+/// What came of a batch or a tick, to be told and to be remembered once it is committed.
+#[derive(Default)]
+struct News {
+    keys: Vec<Key>,
+    records: Vec<Record>,
 }
 
 impl Slot {
@@ -137,6 +153,10 @@ impl Slot {
             detection: Twin::new(Detection::default()),
             examples: Twin::new(Examples::default()),
             debts: Twin::new([[Debt::default(); MAX_RECEIVERS]; 2]),
+            counters: Counters::default(),
+            releases: Twin::default(),
+            history: History::empty(),
+            series: Series::empty(),
             ring: [0; WORDS],
         }
     }
@@ -145,10 +165,12 @@ impl Slot {
     pub(crate) fn reset(&mut self, name: Name) {
         self.name = Name::EMPTY;
         (self.adopted, self.left) = (0, 0);
-        self.setup = Twin::new(Setup::default());
-        self.detection = Twin::new(Detection::default());
-        self.examples = Twin::new(Examples::default());
-        self.debts = Twin::new([[Debt::default(); MAX_RECEIVERS]; 2]);
+        // Edited, not made anew: their commits rise, so that a reader on the way notices.
+        self.setup.edit(|setup| *setup = Setup::default());
+        self.detection.edit(|detection| *detection = Detection::default());
+        self.examples.edit(|examples| *examples = Examples::default());
+        self.debts.edit(|debts| *debts = [[Debt::default(); MAX_RECEIVERS]; 2]);
+        self.forget_counts();
         self.name = name;
     }
 
@@ -173,20 +195,30 @@ impl Slot {
         });
         self.examples.edit(|examples| *examples = Examples::default());
         self.setup.edit(|setup| *setup = Setup::default());
+        // Pools get new places now.
+        self.forget_counts();
         (self.adopted, self.left) = (0, 0);
+    }
+
+    fn forget_counts(&mut self) {
+        self.counters = Counters::default();
+        self.releases.edit(|releases| *releases = Releases::default());
+        self.history.clear();
+        self.series.clear();
     }
 
     /// Takes over a configuration. The state stays; a changed expected pool begins a planned switch.
     pub(crate) fn adopt(&mut self, watched: &Watched, generation: u64, now: Millis) {
         let first = self.adopted == 0;
-        let before = self.setup.live().expected;
+        let before = *self.setup.live();
         let expected = self.setup.edit(|setup| {
             setup.rules = watched.rules;
             setup.directory.adopt(watched);
             setup.expected = setup.directory.expected(&setup.rules);
             setup.expected
         });
-        let Self { detection, ring, .. } = self;
+        let Self { setup, detection, counters, ring, .. } = self;
+        counters.follow(&before.directory, &setup.live().directory);
         detection.edit(|detection| {
             detection.failover.set_rules(&watched.rules);
             if let Some(rules) = watched.rules.error_rate {
@@ -195,7 +227,7 @@ impl Slot {
                 }
                 detection.period.set_span(rules.period);
             }
-            if !first && expected != before {
+            if !first && expected != before.expected {
                 detection.switching = detection.failover.serving() != Serving::Unknown;
                 detection.failover.expect_anew(now);
             }
@@ -211,14 +243,21 @@ impl Slot {
         now: Millis,
         changed: &mut Vec<Key>,
     ) {
-        let Self { setup, detection, examples, ring, .. } = self;
+        let Self { setup, detection, examples, counters, releases, series, ring, .. } = self;
+        let mut news = News::default();
         detection.edit(|detection| {
-            for seen in batch.filter(|seen| !seen.aborted) {
-                if setup.live().directory.is_news(watched, seen) {
+            for seen in batch {
+                if !seen.aborted && setup.live().directory.is_news(watched, seen) {
                     setup.edit(|setup| {
                         setup.directory.learn(watched, seen);
                         setup.expected = setup.directory.expected(&setup.rules);
                     });
+                }
+                if let Some(over) = counters.note(&setup.live().directory, watched, releases, seen, now) {
+                    series.push(over);
+                }
+                if seen.aborted {
+                    continue;
                 }
                 if let Some(example) = &seen.example {
                     examples.edit(|examples| {
@@ -226,17 +265,20 @@ impl Slot {
                         examples.list[0] = Some(**example);
                     });
                 }
-                detection.fold(setup.live(), watched, ring, seen, now, changed);
+                detection.fold(setup.live(), watched, ring, seen, now, &mut news);
             }
-            detection.tick(setup.live(), now, changed);
+            detection.tick(setup.live(), now, &mut news);
         });
+        self.note(news, changed);
     }
 
     /// Moves the detectors on without a request.
     pub(crate) fn tick(&mut self, now: Millis, changed: &mut Vec<Key>) {
         if self.deadline().is_some_and(|due| due <= now) {
             let Self { setup, detection, .. } = self;
-            detection.edit(|detection| detection.tick(setup.live(), now, changed));
+            let mut news = News::default();
+            detection.edit(|detection| detection.tick(setup.live(), now, &mut news));
+            self.note(news, changed);
         }
     }
 
@@ -312,6 +354,19 @@ impl Slot {
         }
     }
 
+    /// Remembers what is committed now.
+    fn note(&mut self, news: News, changed: &mut Vec<Key>) {
+        for record in news.records {
+            let (from, to) = (record.from(), record.to());
+            if from != to && from != Serving::Unknown {
+                let count = &mut self.counters.changes[from.index()][to.index()];
+                *count = count.saturating_add(1);
+            }
+            self.history.push(record);
+        }
+        changed.extend(news.keys);
+    }
+
     fn incident(&self, key: Key) -> &Incident {
         let [serving, rate] = &self.detection.live().incidents;
         match key {
@@ -340,7 +395,7 @@ impl Detection {
         ring: &mut Ring,
         seen: &Observation,
         now: Millis,
-        changed: &mut Vec<Key>,
+        news: &mut News,
     ) {
         let directory = &setup.directory;
         let failed = seen.has_failure();
@@ -372,39 +427,42 @@ impl Detection {
             exhausted: seen.unusable_peers == every_peer && last.verdict == Verdict::NoLiveUpstreams,
         };
         if let Some(change) = self.failover.fold(&evidence, setup.expected) {
-            self.note_serving(setup, change, now, changed);
+            self.note_serving(setup, change, now, news);
         }
     }
 
-    fn tick(&mut self, setup: &Setup, now: Millis, changed: &mut Vec<Key>) {
+    fn tick(&mut self, setup: &Setup, now: Millis, news: &mut News) {
         let watched = setup.rules.failover.is_some();
         if let Some(change) = watched.then(|| self.failover.tick(&setup.rules, setup.expected, now)).flatten() {
-            self.note_serving(setup, change, now, changed);
+            self.note_serving(setup, change, now, news);
         }
         if self.flapping.ends(now) {
             let (serving, since) = (self.failover.serving(), self.failover.since());
-            self.tell_serving(setup, self.kind_of(setup, serving), serving, since, changed);
+            self.tell_serving(setup, self.kind_of(setup, serving), serving, since, news);
         }
         let rules = setup.rules.error_rate.as_ref();
         let level = rules.and_then(|rules| self.error_rate.tick(rules, &self.window, &self.period, now));
         if let Some(level) = level {
-            self.note_level(level, changed);
+            self.note_level(setup, level, news);
         }
     }
 
-    fn note_serving(&mut self, setup: &Setup, change: Change, now: Millis, changed: &mut Vec<Key>) {
+    fn note_serving(&mut self, setup: &Setup, change: Change, now: Millis, news: &mut News) {
         let kind = self.kind_of(setup, change.to);
         let [incident, _] = &mut self.incidents;
         if change.from == Serving::Unknown && kind == Kind::Recovery && incident.truth.over {
             // The first answer of the expected pool is how things should be: no news, and no change.
             incident.truth.state = change.to.index() as u8;
+            news.records.push(Record::untold(change));
             return;
         }
         self.switching = false;
         if self.flapping.note(now) {
-            self.tell_serving(setup, Kind::Flapping, change.from, now, changed);
+            self.tell_serving(setup, Kind::Flapping, change.from, now, news);
         } else if !self.flapping.is_on() {
-            self.tell_serving(setup, kind, change.from, change.since, changed);
+            self.tell_serving(setup, kind, change.from, change.since, news);
+        } else {
+            news.records.push(Record::untold(change));
         }
     }
 
@@ -420,9 +478,11 @@ impl Detection {
     }
 
     /// Makes it the truth that the receivers are owed.
-    fn tell_serving(&mut self, setup: &Setup, kind: Kind, from: Serving, since: Millis, changed: &mut Vec<Key>) {
+    fn tell_serving(&mut self, setup: &Setup, kind: Kind, from: Serving, since: Millis, news: &mut News) {
         let state = if kind == Kind::Flapping { FLAPPING } else { self.failover.serving().index() as u8 };
         let over = matches!(kind, Kind::Recovery | Kind::PlannedSwitch);
+        let severity = self.severity(&setup.rules, kind);
+        let serving = self.failover.serving();
         let [incident, _] = &mut self.incidents;
         let truth = Truth { generation: incident.truth.generation + 1, state, from: incident.truth.state, over };
         *incident = Incident {
@@ -432,33 +492,36 @@ impl Detection {
             since,
             began: if incident.truth.over { since } else { incident.began },
         };
+        let lasted = over.then(|| since - incident.began);
+        news.records.push(Record::told(kind, severity, truth.generation, (from, serving), since, lasted));
         if over {
             self.reasons_since = Millis::ZERO;
         }
-        changed.push(Key::Serving);
+        news.keys.push(Key::Serving);
     }
 
-    fn note_level(&mut self, level: Level, changed: &mut Vec<Key>) {
+    fn note_level(&mut self, setup: &Setup, level: Level, news: &mut News) {
         let since = self.error_rate.since();
+        let kind = match level {
+            Level::Ok => Kind::ErrorRateResolved,
+            Level::Firing => Kind::ErrorRateFiring,
+            Level::NoData => Kind::ErrorRateNoData,
+        };
+        let severity = self.severity(&setup.rules, kind);
+        let serving = self.failover.serving();
         let [_, incident] = &mut self.incidents;
         let over = level == Level::Ok;
+        let generation = incident.truth.generation + 1;
         *incident = Incident {
-            truth: Truth {
-                generation: incident.truth.generation + 1,
-                state: level as u8,
-                from: incident.truth.state,
-                over,
-            },
-            kind: match level {
-                Level::Ok => Kind::ErrorRateResolved,
-                Level::Firing => Kind::ErrorRateFiring,
-                Level::NoData => Kind::ErrorRateNoData,
-            },
+            truth: Truth { generation, state: level as u8, from: incident.truth.state, over },
+            kind,
             from: Serving::Unknown,
             since,
             began: if incident.truth.over { since } else { incident.began },
         };
-        changed.push(Key::ErrorRate);
+        let lasted = over.then(|| since - incident.began);
+        news.records.push(Record::told(kind, severity, generation, (serving, serving), since, lasted));
+        news.keys.push(Key::ErrorRate);
     }
 
     fn count_reasons(&mut self, setup: &Setup, seen: &Observation) {

@@ -9,6 +9,7 @@ use crate::deliver::{Outcome, Receiver};
 use crate::observation::Observation;
 use crate::outbox::{Claim, Debt, MAX_RECEIVERS, ReceiverState, Settled, Terms, Truth};
 use crate::pools::Watched;
+use crate::state::history::Heard;
 use crate::state::notices::{Notice, Notices, Silence};
 use crate::state::slot::{Key, Slot};
 use crate::state::twin::Twin;
@@ -164,6 +165,7 @@ impl Table<'_> {
             };
             if !send_resolved && self.is_resolution(subject) {
                 self.edit_debt(subject, receiver, |debt| debt.waive(&truth));
+                self.note_heard(subject, &truth, receiver, Heard::Waived);
                 continue;
             }
             let Some(terms) = self.terms(subject, receiver, truth, caller) else { continue };
@@ -198,7 +200,7 @@ impl Table<'_> {
         let Some(terms) = self.terms(*subject, *receiver, truth, caller) else { return false };
         let mut state = terms.receiver;
         let may_send = self.edit_debt(*subject, *receiver, |debt| debt.may_send(claim, &terms, &mut state, caller.now));
-        self.put_receiver(*receiver, state);
+        self.put_receiver(*receiver, &state);
         may_send.unwrap_or(false)
     }
 
@@ -209,9 +211,16 @@ impl Table<'_> {
         if !self.is_there(delivery) {
             return Settled::default();
         }
+        state.tally.note(outcome, now);
         let settled = self.edit_debt(*subject, *receiver, |debt| debt.settle(claim, outcome, &mut state, now, random));
-        self.put_receiver(*receiver, state);
-        settled.unwrap_or_default()
+        let settled = settled.unwrap_or_default();
+        match outcome {
+            Outcome::Accepted => self.note_heard(*subject, &claim.truth, *receiver, Heard::Accepted),
+            _ if settled.refused => self.note_heard(*subject, &claim.truth, *receiver, Heard::Refused),
+            _ => {}
+        }
+        self.put_receiver(*receiver, &state);
+        settled
     }
 
     /// Gives back every lease of an exiting process.
@@ -293,10 +302,18 @@ impl Table<'_> {
         id.is_some_and(|id| delivery.report.id.strip_prefix(&id).is_some_and(|rest| rest.starts_with('/')))
     }
 
-    fn put_receiver(&mut self, place: usize, state: ReceiverState) {
+    /// For the history; of notices there is none.
+    fn note_heard(&mut self, subject: Subject, truth: &Truth, receiver: usize, heard: Heard) {
+        let Subject::Incident(slot, key) = subject else { return };
+        if let Some(slot) = self.slots.get_mut(slot) {
+            slot.history.note(key, truth.generation, receiver, heard);
+        }
+    }
+
+    fn put_receiver(&mut self, place: usize, state: &ReceiverState) {
         self.receivers.edit(|receivers| {
             if let Some(receiver) = receivers.get_mut(place) {
-                *receiver = state;
+                *receiver = *state;
             }
         });
     }
@@ -309,7 +326,7 @@ impl Table<'_> {
                 // A reload is the operator's hand: a receiver that fails or is broken is tried again.
                 state.adopted = generation;
                 state.rests = Millis::ZERO;
-                self.put_receiver(place, state);
+                self.put_receiver(place, &state);
             }
             return Some(place);
         }
@@ -322,7 +339,8 @@ impl Table<'_> {
                 self.edit_debt(subject, place, |debt| *debt = Debt::begin(&truth));
             }
         }
-        self.put_receiver(place, ReceiverState { name: *name, adopted: generation, ..ReceiverState::default() });
+        self.slots.iter_mut().for_each(|slot| slot.history.welcome(place));
+        self.put_receiver(place, &ReceiverState { name: *name, adopted: generation, ..ReceiverState::default() });
         Some(place)
     }
 

@@ -3,7 +3,7 @@
 //! A writer, who holds the zone's lock, changes the spare copy and then raises the counter, a single store. Killed before it,
 //! only the spare is spoiled, and the next writer overwrites that.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// A value with a spare.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ impl<T: Copy> Twin<T> {
         let commits = self.commits.load(Ordering::Acquire);
         let [even, odd] = &mut self.copies;
         let (live, spare) = if commits & 1 == 0 { (even, odd) } else { (odd, even) };
+        // Whoever still reads the spare without the lock must see the last commit before the first of these changes.
+        fence(Ordering::Release);
         *spare = *live;
         let result = change(spare);
         self.commits.store(commits.wrapping_add(1), Ordering::Release);

@@ -1,0 +1,523 @@
+//! What was counted since the zone was made: requests and attempts by their endings, response times, peers, releases, and the
+//! last hour in steps.
+//!
+//! Counters are words that only rise and have no twin: it would double their room and add a copy of them to each batch. A
+//! worker that is killed within a batch may so have counted a part of it, and no word of it is ever half-written.
+
+use crate::detect::failover::Serving;
+use crate::observation::{Attempt, Observation, Verdict};
+use crate::pools::{Directory, MAX_PEERS, MAX_POOLS, PoolId, Watched};
+use crate::state::journal::Journal;
+use crate::state::twin::Twin;
+use crate::text::Text;
+use crate::units::Millis;
+
+/// Upper bounds of the response times' buckets in milliseconds; a last bucket has what took longer.
+pub const BOUNDS: [u32; 11] = [5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000];
+
+/// Buckets of response times.
+pub const BUCKETS: usize = BOUNDS.len() + 1;
+
+/// Releases that are counted one by one; of more, the one that was not seen for longest goes.
+pub const MAX_RELEASES: usize = 16;
+
+/// A step of the series, and how many of them are kept beside the one that is going on.
+pub const STEP: Millis = Millis::from_secs(60);
+/// See [`STEP`].
+pub const STEPS: usize = 60;
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Ending {
+    /// The first choice answered.
+    Served,
+    /// An attempt failed, and the client saw no error.
+    MaskedFailover,
+    /// The client got a 5xx.
+    ClientError,
+    /// nginx had no server left to ask.
+    NoLiveUpstreams,
+    /// The client went away.
+    Aborted,
+}
+
+impl Ending {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 5] =
+        [Self::Served, Self::MaskedFailover, Self::ClientError, Self::NoLiveUpstreams, Self::Aborted];
+
+    /// Of a finished request.
+    pub fn of(seen: &Observation) -> Self {
+        let last = seen.attempts().last().map(|attempt| attempt.verdict);
+        match (seen.aborted, last) {
+            (true, _) => Self::Aborted,
+            (_, Some(Verdict::NoLiveUpstreams)) => Self::NoLiveUpstreams,
+            _ if seen.status >= 500 => Self::ClientError,
+            _ if seen.has_failure() => Self::MaskedFailover,
+            _ => Self::Served,
+        }
+    }
+
+    /// As the API and the metrics call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::MaskedFailover => "masked_failover",
+            Self::ClientError => "client_error",
+            Self::NoLiveUpstreams => "no_live_upstreams",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+/// Endings of an attempt that are counted, with their names; an unfinished one proves nothing, and without a live upstream there
+/// was none.
+pub const RESULTS: [(Verdict, &str); 4] = [
+    (Verdict::Ok, "ok"),
+    (Verdict::ServerError, "server_error"),
+    (Verdict::Refused, "refused"),
+    (Verdict::TimedOut, "timed_out"),
+];
+
+/// Response times in buckets, not cumulative.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Histogram {
+    /// See [`BOUNDS`].
+    pub buckets: [u64; BUCKETS],
+    /// All of them together, in milliseconds.
+    pub sum: u64,
+}
+
+impl Histogram {
+    fn count(&mut self, time: u32) {
+        self.buckets[bucket(time)] += 1;
+        self.sum += u64::from(time);
+    }
+
+    /// How many.
+    pub fn total(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+}
+
+fn bucket(time: u32) -> usize {
+    BOUNDS.iter().position(|&bound| time <= bound).unwrap_or(BOUNDS.len())
+}
+
+/// The time in milliseconds below which `share` of the times lie, interpolated within its bucket as Prometheus does; beyond the
+/// last bound it stands still. `None`: there are no times.
+pub fn percentile(buckets: &[u64; BUCKETS], share: f64) -> Option<f64> {
+    let total: u64 = buckets.iter().sum();
+    let rank = share * total as f64;
+    let mut below = 0.0;
+    let mut lower = 0.0;
+    for (&count, &bound) in buckets.iter().zip(&BOUNDS) {
+        let (count, bound) = (count as f64, f64::from(bound));
+        if count > 0.0 && below + count >= rank {
+            return Some(lower + (bound - lower) * (rank - below) / count);
+        }
+        (below, lower) = (below + count, bound);
+    }
+    (total > 0).then_some(lower)
+}
+
+/// One pool's counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct PoolCounts {
+    /// Requests by [`Ending`]: the pool of the last attempt.
+    pub requests: [u64; Ending::ALL.len()],
+    /// Attempts by [`RESULTS`].
+    pub attempts: [u64; RESULTS.len()],
+    /// Until the response header, of attempts that got one.
+    pub response: Histogram,
+}
+
+/// One peer's counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct PeerCounts {
+    /// Finished attempts.
+    pub attempts: u32,
+    /// Those that failed.
+    pub failures: u32,
+    /// When the last one was seen to end, in seconds since boot.
+    pub at: u32,
+    /// nginx's status for it.
+    pub status: u16,
+    /// Its place among [`RESULTS`].
+    pub result: u8,
+}
+
+/// One release's counts; its name is kept in [`Releases`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ReleaseCounts {
+    /// Requests whose last response named it.
+    pub requests: u64,
+    /// Those that it answered with a 5xx.
+    pub errors: u64,
+    /// The last one.
+    pub seen: Millis,
+    /// See [`Histogram::sum`].
+    pub sum: u64,
+    /// See [`Histogram::buckets`].
+    pub buckets: [u32; BUCKETS],
+}
+
+/// A release of a pool; an empty name: a free place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Release {
+    /// As its header named it, cut.
+    pub name: Text<44>,
+    /// The pool that sent it.
+    pub pool: PoolId,
+}
+
+/// The releases that are counted.
+pub type Releases = [Release; MAX_RELEASES];
+
+/// One step of the series that is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Sample {
+    /// Which one: its instant ÷ [`STEP`].
+    pub step: u32,
+    /// Requests that were not aborted.
+    pub requests: u32,
+    /// Those with a failed attempt.
+    pub upstream_errors: u32,
+    /// Those with a client error.
+    pub client_errors: u32,
+    /// The median of the answers' response times in milliseconds; [`Sample::NO_TIME`]: there was none.
+    pub p50: u16,
+    /// The 95th percentile, likewise.
+    pub p95: u16,
+}
+
+impl Sample {
+    /// In the place of a time.
+    pub const NO_TIME: u16 = u16::MAX;
+}
+
+/// The steps that are over.
+pub type Series = Journal<Sample, { STEPS + 1 }>;
+
+/// The step that is going on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+struct Current {
+    step: u32,
+    requests: u32,
+    upstream_errors: u32,
+    client_errors: u32,
+    buckets: [u32; BUCKETS],
+}
+
+/// One upstream's counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counters {
+    /// By pool; the last place: of no pool that is known.
+    pub pools: [PoolCounts; MAX_POOLS + 1],
+    /// By place in the directory.
+    pub peers: [PeerCounts; MAX_PEERS],
+    /// By place among the [`Releases`].
+    pub releases: [ReleaseCounts; MAX_RELEASES],
+    /// How often one state followed another, by [`Serving::index`].
+    pub changes: [[u32; Serving::COUNT]; Serving::COUNT],
+    current: Current,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            pools: [PoolCounts::default(); MAX_POOLS + 1],
+            peers: [PeerCounts::default(); MAX_PEERS],
+            releases: [ReleaseCounts::default(); MAX_RELEASES],
+            changes: [[0; Serving::COUNT]; Serving::COUNT],
+            current: Current::default(),
+        }
+    }
+}
+
+impl Counters {
+    /// Counts a request and its attempts. Returns the step that is over with it, if one is.
+    pub(crate) fn note(
+        &mut self,
+        directory: &Directory,
+        watched: &Watched,
+        releases: &mut Twin<Releases>,
+        seen: &Observation,
+        now: Millis,
+    ) -> Option<Sample> {
+        let answered = directory.answered_by(watched, seen);
+        let mut last = None;
+        for attempt in seen.attempts() {
+            let place = directory.place_of_peer(watched, attempt);
+            last = answered.filter(|_| attempt.verdict == Verdict::Ok).or_else(|| directory.pool_at(place?));
+            self.note_attempt(attempt, place, last, now);
+        }
+        let ending = Ending::of(seen);
+        let last = last.filter(|_| ending != Ending::NoLiveUpstreams);
+        self.pools[pool_place(last)].requests[ending as usize] += 1;
+        if ending == Ending::Aborted {
+            return None;
+        }
+        let time = seen.attempts().last().and_then(response_time);
+        if let (Some(pool), Some(time), false) = (last, time, seen.release.is_empty()) {
+            self.note_release(releases, pool, seen, time, now);
+        }
+        let over = self.current.begin(now);
+        self.current.note(ending, seen.has_failure(), seen.answer().and(time));
+        over
+    }
+
+    /// Peers are counted by their places in the directory: moves the counts to where a new configuration has them.
+    pub(crate) fn follow(&mut self, before: &Directory, after: &Directory) {
+        let counts = self.peers;
+        let mut moved = [PeerCounts::default(); MAX_PEERS];
+        for (place, moved) in moved.iter_mut().enumerate() {
+            let known = after.address_at(place).and_then(|address| before.place_of(address));
+            *moved = known.and_then(|known| counts.get(known)).copied().unwrap_or_default();
+        }
+        self.peers = moved;
+    }
+
+    /// The step at `now`, as far as it has come, or the last one that had requests.
+    pub fn current(&self) -> Sample {
+        self.current.sample()
+    }
+
+    fn note_attempt(&mut self, attempt: &Attempt, place: Option<usize>, pool: Option<PoolId>, now: Millis) {
+        let Some(result) = RESULTS.iter().position(|(verdict, _)| *verdict == attempt.verdict) else { return };
+        let counts = &mut self.pools[pool_place(pool)];
+        counts.attempts[result] += 1;
+        if let Some(time) = response_time(attempt) {
+            counts.response.count(time);
+        }
+        if let Some(peer) = place.and_then(|place| self.peers.get_mut(place)) {
+            *peer = PeerCounts {
+                attempts: peer.attempts.saturating_add(1),
+                failures: peer.failures.saturating_add(u32::from(attempt.verdict.is_failure())),
+                at: now.as_secs() as u32,
+                status: attempt.status,
+                result: result as u8,
+            };
+        }
+    }
+
+    fn note_release(
+        &mut self,
+        releases: &mut Twin<Releases>,
+        pool: PoolId,
+        seen: &Observation,
+        time: u32,
+        now: Millis,
+    ) {
+        let release = Release { name: Text::new(seen.release.as_bytes()), pool };
+        let known = releases.live().iter().position(|known| *known == release);
+        let place = known.unwrap_or_else(|| {
+            // A free place was never seen.
+            let place = (0..MAX_RELEASES).min_by_key(|&place| self.releases[place].seen).unwrap_or_default();
+            releases.edit(|releases| releases[place] = release);
+            self.releases[place] = ReleaseCounts::default();
+            place
+        });
+        let counts = &mut self.releases[place];
+        counts.requests += 1;
+        counts.errors += u64::from(seen.attempts().last().is_some_and(|last| last.verdict == Verdict::ServerError));
+        counts.seen = now.max(Millis(1));
+        counts.sum += u64::from(time);
+        let bucket = &mut counts.buckets[bucket(time)];
+        *bucket = bucket.saturating_add(1);
+    }
+}
+
+impl Current {
+    /// Begins a new step if it is time, and returns the one that is over.
+    fn begin(&mut self, now: Millis) -> Option<Sample> {
+        let step = (now.0 / STEP.0) as u32;
+        if step == self.step {
+            return None;
+        }
+        let over = (self.requests > 0).then(|| self.sample());
+        *self = Self { step, ..Self::default() };
+        over
+    }
+
+    fn note(&mut self, ending: Ending, has_failure: bool, time: Option<u32>) {
+        self.requests = self.requests.saturating_add(1);
+        let is_error = matches!(ending, Ending::ClientError | Ending::NoLiveUpstreams);
+        self.client_errors = self.client_errors.saturating_add(u32::from(is_error));
+        self.upstream_errors = self.upstream_errors.saturating_add(u32::from(has_failure));
+        if let Some(time) = time {
+            self.buckets[bucket(time)] += 1;
+        }
+    }
+
+    fn sample(&self) -> Sample {
+        let buckets = self.buckets.map(u64::from);
+        let time = |share| percentile(&buckets, share).map_or(Sample::NO_TIME, whole);
+        let Self { step, requests, upstream_errors, client_errors, .. } = *self;
+        Sample { step, requests, upstream_errors, client_errors, p50: time(0.5), p95: time(0.95) }
+    }
+}
+
+/// In whole milliseconds; [`percentile`] gives none that does not fit.
+#[expect(clippy::cast_sign_loss, reason = "times are not negative")]
+fn whole(time: f64) -> u16 {
+    time as u16
+}
+
+/// Until the header of a response, if one came.
+fn response_time(attempt: &Attempt) -> Option<u32> {
+    matches!(attempt.verdict, Verdict::Ok | Verdict::ServerError).then_some(attempt.to_header)
+}
+
+fn pool_place(pool: Option<PoolId>) -> usize {
+    pool.map_or(MAX_POOLS, |pool| usize::from(pool).min(MAX_POOLS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pools::{ConfiguredPeer, Role};
+    use crate::rules::Rules;
+    use crate::text::Name;
+
+    const BLUE: u16 = 0;
+    const GREEN: u16 = 1;
+
+    struct Upstream {
+        counters: Counters,
+        releases: Twin<Releases>,
+        series: Series,
+        directory: Directory,
+        watched: Watched,
+        now: Millis,
+    }
+
+    impl Upstream {
+        fn new() -> Self {
+            let peer = |address: &str, role, pool| ConfiguredPeer { address: address.into(), role, pool: Some(pool) };
+            let watched = Watched {
+                name: Name::new(b"app"),
+                rules: Rules::default(),
+                pools: vec![Name::new(b"blue"), Name::new(b"green")],
+                peers: vec![peer("10.0.0.1:80", Role::Primary, 0), peer("10.0.0.2:80", Role::Backup, 1)],
+            };
+            let mut directory = Directory::default();
+            directory.adopt(&watched);
+            let counters = Counters::default();
+            let now = STEP.times(1000);
+            Self { counters, releases: Twin::default(), series: Series::empty(), directory, watched, now }
+        }
+
+        fn see(&mut self, attempts: &[(u16, Verdict)], status: u16, release: &str) {
+            let mut seen = Observation { status, release: Text::new(release.as_bytes()), ..Observation::default() };
+            for &(peer, verdict) in attempts {
+                let to_header =
+                    if response_time(&Attempt { verdict, ..Attempt::default() }).is_some() { 7 } else { u32::MAX };
+                seen.push(Attempt { peer, verdict, status, start: self.now, to_header });
+            }
+            seen.aborted = status == 499;
+            let Self { counters, releases, series, directory, watched, now } = self;
+            if let Some(over) = counters.note(directory, watched, releases, &seen, *now) {
+                series.push(over);
+            }
+        }
+
+        fn requests(&self, pool: usize) -> [u64; 5] {
+            self.counters.pools[pool].requests
+        }
+    }
+
+    #[test]
+    fn each_request_ends_once_and_in_the_pool_of_its_last_attempt() {
+        let mut upstream = Upstream::new();
+        upstream.see(&[(BLUE, Verdict::Ok)], 200, "");
+        upstream.see(&[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200, "");
+        upstream.see(&[(BLUE, Verdict::TimedOut), (GREEN, Verdict::ServerError)], 500, "");
+        upstream.see(&[(BLUE, Verdict::Refused), (GREEN, Verdict::Refused)], 502, "");
+        upstream.see(&[(Attempt::UNKNOWN_PEER, Verdict::NoLiveUpstreams)], 502, "");
+        upstream.see(&[(BLUE, Verdict::Unfinished)], 499, "");
+        assert_eq!(upstream.requests(0), [1, 0, 0, 0, 1]);
+        assert_eq!(upstream.requests(1), [0, 1, 2, 0, 0]);
+        assert_eq!(upstream.requests(MAX_POOLS), [0, 0, 0, 1, 0]);
+        assert_eq!(upstream.counters.pools[0].attempts, [1, 0, 2, 1]);
+        assert_eq!(upstream.counters.pools[1].attempts, [1, 1, 1, 0]);
+        assert_eq!(upstream.counters.pools[1].response.total(), 2);
+        let green = upstream.counters.peers[1];
+        assert_eq!((green.attempts, green.failures, green.result, green.status), (3, 2, 2, 502));
+    }
+
+    #[test]
+    fn of_too_many_releases_the_one_unseen_for_longest_goes() {
+        let mut upstream = Upstream::new();
+        for release in 0..MAX_RELEASES {
+            upstream.now = upstream.now + Millis(1);
+            upstream.see(&[(BLUE, Verdict::Ok)], 200, &format!("v{release}"));
+        }
+        upstream.now = upstream.now + Millis(1);
+        upstream.see(&[(BLUE, Verdict::Ok)], 200, "v0");
+        upstream.see(&[(GREEN, Verdict::ServerError)], 500, "new");
+        let names: Vec<_> = upstream.releases.live().iter().map(|release| release.name.as_bytes()).collect();
+        assert!(!names.contains(&b"v1".as_slice()));
+        assert!(names.contains(&b"v0".as_slice()));
+        let place = names.iter().position(|name| *name == b"new").expect("the newest release");
+        assert_eq!((upstream.counters.releases[place].requests, upstream.counters.releases[place].errors), (1, 1));
+        assert_eq!(upstream.releases.live()[place].pool, 1);
+    }
+
+    #[test]
+    fn a_release_is_counted_for_each_pool_that_has_it() {
+        let mut upstream = Upstream::new();
+        upstream.see(&[(BLUE, Verdict::Ok)], 200, "v1");
+        upstream.see(&[(GREEN, Verdict::Ok)], 200, "v1");
+        assert_eq!(upstream.releases.live().iter().filter(|release| !release.name.is_empty()).count(), 2);
+    }
+
+    #[test]
+    fn a_step_is_kept_when_the_next_begins() {
+        let mut upstream = Upstream::new();
+        upstream.see(&[(BLUE, Verdict::Ok)], 200, "");
+        upstream.see(&[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200, "");
+        upstream.see(&[(BLUE, Verdict::Unfinished)], 499, "");
+        assert_eq!(upstream.series.newest().count(), 0);
+        upstream.now = upstream.now + STEP.times(3);
+        upstream.see(&[(Attempt::UNKNOWN_PEER, Verdict::NoLiveUpstreams)], 502, "");
+        let over: Vec<_> = upstream.series.newest().copied().collect();
+        let expected = Sample { step: 1000, requests: 2, upstream_errors: 1, client_errors: 0, p50: 7, p95: 9 };
+        assert_eq!(over, [expected]);
+        let Sample { step, requests, client_errors, p50, .. } = upstream.counters.current();
+        assert_eq!((step, requests, client_errors, p50), (1003, 1, 1, Sample::NO_TIME));
+    }
+
+    #[test]
+    fn a_peer_keeps_its_counts_when_a_reload_moves_it() {
+        let mut upstream = Upstream::new();
+        upstream.see(&[(GREEN, Verdict::Ok)], 200, "");
+        let before = upstream.directory;
+        upstream.watched.peers.remove(0);
+        upstream.directory.adopt(&upstream.watched);
+        upstream.counters.follow(&before, &upstream.directory);
+        assert_eq!(upstream.counters.peers[0].attempts, 1);
+        assert_eq!(upstream.counters.peers[1], PeerCounts::default());
+    }
+
+    #[test]
+    fn percentiles_are_interpolated_and_stand_still_at_the_last_bound() {
+        let mut histogram = Histogram::default();
+        assert_eq!(percentile(&histogram.buckets, 0.5), None);
+        (0..100).for_each(|_| histogram.count(80));
+        assert_eq!(percentile(&histogram.buckets, 0.5), Some(75.0));
+        assert_eq!(percentile(&histogram.buckets, 1.0), Some(100.0));
+        (0..900).for_each(|_| histogram.count(60_000));
+        assert_eq!(percentile(&histogram.buckets, 0.99), Some(10_000.0));
+        assert_eq!((histogram.total(), histogram.sum), (1000, 100 * 80 + 900 * 60_000));
+    }
+}

@@ -1,0 +1,104 @@
+//! The last entries of something, written in place: half the room of a twin, for what only ever grows at one end.
+//!
+//! An entry counts once the number of entries says so, a single store. A writer that is killed before it spoils only the place
+//! of the oldest entry, and that one is never shown.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// The last `N` - 1 entries.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Journal<T, const N: usize> {
+    /// Entries ever written; the next one's place.
+    written: AtomicU64,
+    entries: [T; N],
+}
+
+impl<T: Copy + Default, const N: usize> Journal<T, N> {
+    /// Nothing yet.
+    pub fn empty() -> Self {
+        Self { written: AtomicU64::new(0), entries: [T::default(); N] }
+    }
+
+    /// Adds an entry; the oldest goes.
+    pub fn push(&mut self, entry: T) {
+        let written = self.written.load(Ordering::Relaxed);
+        self.entries[place::<N>(written)] = entry;
+        self.written.store(written + 1, Ordering::Release);
+        // What comes next must not be seen before the number.
+        fence(Ordering::Release);
+    }
+
+    /// Forgets all entries. The number goes on, so that a reader on the way notices.
+    pub fn clear(&mut self) {
+        (0..N).for_each(|_| self.push(T::default()));
+    }
+
+    /// How many entries were ever written.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// The entries, newest first.
+    pub fn newest(&self) -> impl Iterator<Item = &T> {
+        let written = self.written();
+        let oldest = written.saturating_sub(N as u64 - 1);
+        (oldest..written).rev().map(|number| &self.entries[place::<N>(number)])
+    }
+
+    /// The entries, to be completed where they stand.
+    pub fn entries_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries.iter_mut()
+    }
+}
+
+impl<T: Copy + Default, const N: usize> Clone for Journal<T, N> {
+    fn clone(&self) -> Self {
+        Self { written: AtomicU64::new(self.written()), entries: self.entries }
+    }
+}
+
+const fn place<const N: usize>(number: u64) -> usize {
+    (number % N as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn newest(journal: &Journal<u32, 4>) -> Vec<u32> {
+        journal.newest().copied().collect()
+    }
+
+    #[test]
+    fn the_last_entries_are_kept_newest_first() {
+        let mut journal = Journal::<u32, 4>::empty();
+        assert_eq!(newest(&journal), [0; 0]);
+        journal.push(1);
+        assert_eq!(newest(&journal), [1]);
+        (2..=9).for_each(|entry| journal.push(entry));
+        assert_eq!(newest(&journal), [9, 8, 7]);
+        assert_eq!(newest(&journal.clone()), [9, 8, 7]);
+    }
+
+    #[test]
+    fn an_entry_half_written_is_not_there_and_spoils_none() {
+        let mut journal = Journal::<u32, 4>::empty();
+        (1..=9).for_each(|entry| journal.push(entry));
+        // Killed before the number was raised.
+        journal.entries[place::<4>(9)] = 666;
+        assert_eq!(newest(&journal), [9, 8, 7]);
+        journal.push(10);
+        assert_eq!(newest(&journal), [10, 9, 8]);
+    }
+
+    #[test]
+    fn what_was_cleared_is_gone_and_the_number_goes_on() {
+        let mut journal = Journal::<u32, 4>::empty();
+        journal.push(5);
+        let written = journal.written();
+        journal.clear();
+        assert!(journal.written() > written);
+        assert_eq!(newest(&journal), [0, 0, 0]);
+    }
+}
