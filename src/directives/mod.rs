@@ -204,7 +204,8 @@ pub static DIRECTIVES: [Directive; 12] = [
         default: Some("off"),
         contexts: BOTH,
         arguments: Arguments::One,
-        text: "Keeps watching, but sends nothing: for maintenance. When it is off again, what is still true is told.",
+        text: "Keeps watching, but holds alerts back: for maintenance. That it is on is told, and when it is off again, that it is over and \
+               what is still true.",
         read: Read::Block(Block::silence),
     },
     Directive {
