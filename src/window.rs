@@ -130,9 +130,10 @@ impl Period {
         }
     }
 
-    /// Counts a request whose last attempt started at `start`. One that is older than the period is dropped.
-    pub fn push(&mut self, entry: Entry, start: Millis) {
-        let Some(epoch) = self.epoch(start) else { return };
+    /// Counts a request that ended at `end`: one that hung for longer than the period is an error of now. One that ended before
+    /// the period is dropped.
+    pub fn push(&mut self, entry: Entry, end: Millis) {
+        let Some(epoch) = self.epoch(end) else { return };
         let bucket = &mut self.buckets[epoch as usize % BUCKETS];
         if bucket.epoch < epoch {
             *bucket = Bucket { epoch, ..Bucket::default() };

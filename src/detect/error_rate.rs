@@ -93,17 +93,34 @@ impl ErrorRate {
     }
 }
 
+/// Do clients see more errors than the threshold allows, whichever rate is watched?
+pub fn do_clients_suffer(rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> bool {
+    is_breached(&ErrorRateRules { of: RateOf::Client, ..*rules }, window, period, now)
+}
+
+/// The counts to show: of the window or the period, whichever is asked for; of both, the one that is above the threshold.
+pub fn shown(rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> Counts {
+    let by_time = period.counts(now).filter(|counts| {
+        rules.window == 0 || (!is_exceeded_by_count(rules, window) && is_exceeded_by_time(rules, counts))
+    });
+    by_time.unwrap_or_else(|| window.counts())
+}
+
 /// Above the threshold, by any window that is asked for.
 fn is_breached(rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> bool {
+    is_exceeded_by_count(rules, window) || period.counts(now).is_some_and(|counts| is_exceeded_by_time(rules, &counts))
+}
+
+fn is_exceeded_by_count(rules: &ErrorRateRules, window: &Window) -> bool {
     let errors = errors_of(rules, &window.counts());
-    let by_count = rules.window > 0 && rules.threshold.is_exceeded_by(errors.into(), window.size.into());
-    let by_time = period.counts(now).is_some_and(|counts| {
-        let errors = errors_of(rules, &counts);
-        counts.requests >= PERIOD_REQUESTS
-            && errors >= PERIOD_ERRORS
-            && rules.threshold.is_exceeded_by(errors.into(), counts.requests.into())
-    });
-    by_count || by_time
+    rules.window > 0 && rules.threshold.is_exceeded_by(errors.into(), window.size.into())
+}
+
+fn is_exceeded_by_time(rules: &ErrorRateRules, counts: &Counts) -> bool {
+    let errors = errors_of(rules, counts);
+    counts.requests >= PERIOD_REQUESTS
+        && errors >= PERIOD_ERRORS
+        && rules.threshold.is_exceeded_by(errors.into(), counts.requests.into())
 }
 
 /// Below the resolve ratio, by every window that is asked for.
@@ -121,9 +138,12 @@ fn errors_of(rules: &ErrorRateRules, counts: &Counts) -> u32 {
     }
 }
 
-/// So many new requests must stay low before it is over: a whole window.
+/// So many new requests must stay low before it is over: a whole window, or what a period needs to say anything. Without
+/// requests nothing is over.
 fn counted(rules: &ErrorRateRules, window: &Window) -> u32 {
-    if rules.window == 0 { 0 } else { window.size }
+    let by_count = if rules.window == 0 { 0 } else { window.size };
+    let by_time = if rules.period == Millis::ZERO { 0 } else { PERIOD_REQUESTS };
+    by_count.max(by_time)
 }
 
 /// So long must it stay low: a whole period.

@@ -1,7 +1,7 @@
 //! Everything about one watched upstream, in one fixed place of the table.
 
 use crate::alert::{Kind, PoolFacts, Rate, Reasons, Report, Sample, Severity, Threshold};
-use crate::detect::error_rate::{ErrorRate, Level};
+use crate::detect::error_rate::{self, ErrorRate, Level};
 use crate::detect::failover::{Change, Evidence, Failover, Serving};
 use crate::detect::flapping::Flapping;
 use crate::observation::{Example, Observation, Verdict};
@@ -328,9 +328,9 @@ impl Slot {
             Key::ErrorRate => (None, self.pool_facts(serving)),
         };
         let rate = setup.rules.error_rate.as_ref();
-        let by_period = rate.filter(|rate| rate.window == 0).and_then(|_| detection.period.counts(now));
-        let counts = by_period.unwrap_or_else(|| detection.window.counts());
-        let severity = detection.severity(&setup.rules, incident.kind);
+        let (window, period) = (&detection.window, &detection.period);
+        let counts = rate.map_or_else(|| window.counts(), |rate| error_rate::shown(rate, window, period, now));
+        let severity = detection.severity(&setup.rules, incident.kind, now);
         let report = Report {
             id: format!("{}/{}", self.id(key), incident.truth.generation),
             from,
@@ -404,7 +404,7 @@ impl Detection {
         }
         let entry = Entry { upstream_error: failed, client_error: seen.status >= 500 };
         self.window.push(ring, entry);
-        self.period.push(entry, seen.attempts().last().map_or(Millis::ZERO, |last| last.start));
+        self.period.push(entry, now);
         self.error_rate.note_traffic(now);
         let answered = directory.answered_by(watched, seen);
         let release = answered.and_then(|pool| self.releases.get_mut(usize::from(pool)));
@@ -544,10 +544,9 @@ impl Detection {
     }
 
     /// Clients that see errors make it critical, clients that are spared a warning.
-    fn severity(&self, rules: &Rules, kind: Kind) -> Severity {
-        let clients_suffer = rules.error_rate.is_some_and(|rate| {
-            rate.threshold.is_exceeded_by(self.window.client_errors.into(), self.window.size.into())
-        });
+    fn severity(&self, rules: &Rules, kind: Kind, now: Millis) -> Severity {
+        let rate = rules.error_rate.unwrap_or_default();
+        let clients_suffer = error_rate::do_clients_suffer(&rate, &self.window, &self.period, now);
         match kind {
             Kind::Recovery
             | Kind::PlannedSwitch

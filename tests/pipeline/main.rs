@@ -1,5 +1,7 @@
 //! The whole pipeline over a table in a box: workers that share it, a clock that stands still until told, a list for a network.
 
+mod traffic;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
