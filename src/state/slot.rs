@@ -137,6 +137,7 @@ const _: () = assert!(size_of::<Slot>() <= 64 * 1024, "an upstream takes more th
 /// What came of a batch or a tick, to be told and to be remembered once it is committed.
 #[derive(Default)]
 struct News {
+    now: Millis,
     keys: Vec<Key>,
     records: Vec<Record>,
 }
@@ -244,7 +245,7 @@ impl Slot {
         changed: &mut Vec<Key>,
     ) {
         let Self { setup, detection, examples, counters, releases, series, ring, .. } = self;
-        let mut news = News::default();
+        let mut news = News { now, ..News::default() };
         detection.edit(|detection| {
             for seen in batch {
                 if !seen.aborted && setup.live().directory.is_news(watched, seen) {
@@ -276,7 +277,7 @@ impl Slot {
     pub(crate) fn tick(&mut self, now: Millis, changed: &mut Vec<Key>) {
         if self.deadline().is_some_and(|due| due <= now) {
             let Self { setup, detection, .. } = self;
-            let mut news = News::default();
+            let mut news = News { now, ..News::default() };
             detection.edit(|detection| detection.tick(setup.live(), now, &mut news));
             self.note(news, changed);
         }
@@ -481,7 +482,7 @@ impl Detection {
     fn tell_serving(&mut self, setup: &Setup, kind: Kind, from: Serving, since: Millis, news: &mut News) {
         let state = if kind == Kind::Flapping { FLAPPING } else { self.failover.serving().index() as u8 };
         let over = matches!(kind, Kind::Recovery | Kind::PlannedSwitch);
-        let severity = self.severity(&setup.rules, kind);
+        let severity = self.severity(&setup.rules, kind, news.now);
         let serving = self.failover.serving();
         let [incident, _] = &mut self.incidents;
         let truth = Truth { generation: incident.truth.generation + 1, state, from: incident.truth.state, over };
@@ -507,7 +508,7 @@ impl Detection {
             Level::Firing => Kind::ErrorRateFiring,
             Level::NoData => Kind::ErrorRateNoData,
         };
-        let severity = self.severity(&setup.rules, kind);
+        let severity = self.severity(&setup.rules, kind, news.now);
         let serving = self.failover.serving();
         let [_, incident] = &mut self.incidents;
         let over = level == Level::Ok;
