@@ -24,6 +24,8 @@ pub mod outbox;
 pub mod state;
 // What the configuration says of all this.
 pub mod directives;
+// What is known, for whoever asks.
+pub mod status;
 // The two loops.
 pub mod gate;
 pub mod pipeline;
