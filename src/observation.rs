@@ -1,6 +1,10 @@
-//! One finished request as the log phase saw it: owned, fixed size, nothing to look up later.
+//! One finished request as the log phase saw it: owned, one cache line, nothing to look up later.
 //!
 //! A request that an internal redirect sent through two upstreams makes two observations, one per upstream.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use crate::text::{Name, Text};
 use crate::units::Millis;
@@ -74,6 +78,15 @@ pub struct Example {
     pub upstream_response_time: Text<64>,
 }
 
+/// What the headers of an answer named. Made anew when a peer names something else, and shared by all its answers until then.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The pool; empty: none.
+    pub pool: Name,
+    /// The release; empty: none.
+    pub release: Text<64>,
+}
+
 /// One finished request at one upstream.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
@@ -81,19 +94,15 @@ pub struct Observation {
     pub upstream: u16,
     /// The client's final status; 0: none was sent.
     pub status: u16,
-    /// The number of valid entries in `attempts`, 1 to [`MAX_ATTEMPTS`].
-    pub attempt_count: u8,
     /// The client went away before the end (499), or nginx cut it off: no evidence about the upstream.
     pub aborted: bool,
-    /// The attempts in their order.
-    pub attempts: [Attempt; MAX_ATTEMPTS],
+    /// The attempts in their order, 1 to [`MAX_ATTEMPTS`]. A request that went well has one, and its place is here.
+    pub attempts: SmallVec<[Attempt; 1]>,
     /// Peers that nginx itself will not ask for now, one bit per configured peer below 64, read from a peer table which all
     /// workers share. Zero: none, or no such table.
     pub unusable_peers: u64,
-    /// The pool header of the last attempt's response; empty: none.
-    pub pool: Name,
-    /// The release header of the last attempt's response; empty: none.
-    pub release: Text<64>,
+    /// What the last attempt's response named; `None`: nothing.
+    pub names: Option<Arc<Names>>,
     /// Present for some failed requests.
     pub example: Option<Box<Example>>,
 }
@@ -101,14 +110,23 @@ pub struct Observation {
 impl Observation {
     /// The attempts in their order.
     pub fn attempts(&self) -> &[Attempt] {
-        &self.attempts[..usize::from(self.attempt_count).min(MAX_ATTEMPTS)]
+        &self.attempts
     }
 
     /// Adds an attempt. When all places are taken the newest replaces the last.
     pub fn push(&mut self, attempt: Attempt) {
-        let place = usize::from(self.attempt_count).min(MAX_ATTEMPTS - 1);
-        self.attempts[place] = attempt;
-        self.attempt_count = (place + 1) as u8;
+        self.attempts.truncate(MAX_ATTEMPTS - 1);
+        self.attempts.push(attempt);
+    }
+
+    /// The pool header of the last attempt's response; empty: none.
+    pub fn pool(&self) -> &Name {
+        self.names.as_ref().map_or(&Name::EMPTY, |names| &names.pool)
+    }
+
+    /// The release header of the last attempt's response; empty: none.
+    pub fn release(&self) -> &Text<64> {
+        self.names.as_ref().map_or(&Text::EMPTY, |names| &names.release)
     }
 
     /// Did any attempt fail, whatever the client saw?
@@ -125,6 +143,11 @@ impl Observation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_fits_in_a_cache_line() {
+        assert!(size_of::<Observation>() <= 64);
+    }
 
     #[test]
     fn of_too_many_attempts_the_first_and_the_last_are_kept() {

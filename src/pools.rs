@@ -51,6 +51,14 @@ pub struct Watched {
     pub peers: Vec<ConfiguredPeer>,
 }
 
+impl Watched {
+    /// The index of a configured peer by the name that nginx uses for it.
+    pub fn peer_index(&self, name: &[u8]) -> Option<u16> {
+        let index = self.peers.iter().position(|peer| peer.address == name)?;
+        u16::try_from(index).ok()
+    }
+}
+
 /// A pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -171,18 +179,18 @@ impl Directory {
     /// The pool that answered this request; `None`: no attempt was ok, or an unknown address named no known pool.
     pub fn answered_by(&self, watched: &Watched, seen: &Observation) -> Option<PoolId> {
         let by_address = self.pool_of(watched, seen.answer()?);
-        by_address.or_else(|| self.find(&seen.pool).filter(|_| !seen.pool.is_empty()))
+        by_address.or_else(|| self.find(seen.pool()).filter(|_| !seen.pool().is_empty()))
     }
 
     /// Would [`Directory::learn`] change anything? Cheap, for every request.
     pub fn is_news(&self, watched: &Watched, seen: &Observation) -> bool {
-        if self.configured || seen.pool.is_empty() {
+        if self.configured || seen.pool().is_empty() {
             return false;
         }
         let Some(answer) = seen.answer() else { return false };
         match watched.peers.get(usize::from(answer.peer)).and_then(|peer| self.peer_at(&peer.address)) {
-            Some(peer) => !peer.certain || self.name(peer.pool) != seen.pool.as_bytes(),
-            None => self.find(&seen.pool).is_none(),
+            Some(peer) => !peer.certain || self.name(peer.pool) != seen.pool().as_bytes(),
+            None => self.find(seen.pool()).is_none(),
         }
     }
 
@@ -192,7 +200,7 @@ impl Directory {
         let address = watched.peers.get(usize::from(answer.peer)).map(|peer| peer.address.as_slice());
         let place = address.and_then(|address| self.place_of(address));
         let known = place.and_then(|place| self.peers.get(place)).copied();
-        let Some(pool) = self.named_by_header(&seen.pool, known) else { return };
+        let Some(pool) = self.named_by_header(seen.pool(), known) else { return };
         if let Some(peer) = place.and_then(|place| self.peers.get_mut(place)) {
             (peer.pool, peer.certain) = (pool, true);
         }
@@ -292,7 +300,7 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observation::Verdict;
+    use crate::observation::{Names, Verdict};
 
     const BLUE: &str = "127.0.0.1:3001";
     const GREEN: &str = "127.0.0.1:3002";
@@ -317,7 +325,8 @@ mod tests {
 
     /// A peer's answer, with this pool header.
     fn answer(peer: u16, header: &[u8]) -> Observation {
-        let mut seen = Observation { pool: Name::new(header), ..Observation::default() };
+        let names = Names { pool: Name::new(header), ..Names::default() };
+        let mut seen = Observation { names: Some(names.into()), ..Observation::default() };
         seen.push(Attempt { peer, verdict: Verdict::Ok, ..Attempt::default() });
         seen
     }

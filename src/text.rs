@@ -29,6 +29,11 @@ impl<const N: usize> Text<N> {
         text
     }
 
+    /// The part of `bytes` that there is room for.
+    pub fn kept(bytes: &[u8]) -> &[u8] {
+        &bytes[..bytes.len().min(N)]
+    }
+
     /// Appends as much of `bytes` as there is room for.
     pub fn push(&mut self, bytes: &[u8]) {
         let used = self.as_bytes().len();
@@ -57,6 +62,20 @@ impl<const N: usize> Default for Text<N> {
 impl<const N: usize> fmt::Debug for Text<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.as_bytes().escape_ascii())
+    }
+}
+
+/// Are these the same? As `==`, without a call for what is as short as most names are.
+#[inline]
+pub fn is_same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    // From 4 to 16 bytes the first and the last half, which may overlap, are all of it.
+    match one.len() {
+        8..=16 => one.first_chunk::<8>() == other.first_chunk() && one.last_chunk::<8>() == other.last_chunk(),
+        4..8 => one.first_chunk::<4>() == other.first_chunk() && one.last_chunk::<4>() == other.last_chunk(),
+        _ => one == other,
     }
 }
 
@@ -246,6 +265,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_same_is_what_is_equal(one in "[ab]{0,20}", other in "[ab]{0,20}") {
+            prop_assert_eq!(is_same(one.as_bytes(), other.as_bytes()), one == other);
+            prop_assert!(is_same(one.as_bytes(), one.clone().as_bytes()));
+        }
+
+        #[test]
+        fn a_changed_byte_is_seen_wherever_it_stands(text in "[a-z]{1,20}", place in any::<prop::sample::Index>()) {
+            let mut changed = text.clone().into_bytes();
+            changed[place.index(text.len())] ^= 1;
+            prop_assert!(!is_same(text.as_bytes(), &changed));
+        }
+
         #[test]
         fn any_bytes_become_safe_text_within_the_budget(bytes in any::<Vec<u8>>(), budget in 0_usize..200) {
             for text in [clean(&bytes, budget), escaped(&bytes, budget), escaped_code(&bytes, budget)] {

@@ -9,12 +9,14 @@ use std::cell::Cell;
 use std::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_PROCESS_SIGNALLER, ngx_conf_t, ngx_hash_key, ngx_http_upstream_srv_conf_t, ngx_process, ngx_shared_memory_add,
-    ngx_str_t, ngx_uint_t,
+    NGX_PROCESS_SIGNALLER, ngx_conf_t, ngx_http_upstream_srv_conf_t, ngx_process, ngx_shared_memory_add, ngx_str_t,
+    ngx_uint_t,
 };
 
 use crate::deliver::Receiver;
 use crate::directives::lines::{Block, Http, Place, Remark};
+use crate::nginx::headers::Headers;
+use crate::nginx::known::Known;
 use crate::nginx::zone::{self, Zone};
 use crate::nginx::{log, zone_init};
 use crate::pools::Watched;
@@ -56,20 +58,12 @@ pub(crate) struct SrvConf {
 pub(crate) struct Upstream {
     /// What the pipeline knows of it.
     pub(crate) watched: Watched,
-    /// `poolwatch_pool_header`
-    pub(crate) pool_header: Header,
-    /// `poolwatch_release_header`
-    pub(crate) release_header: Header,
+    /// What the event loop remembers of it.
+    pub(crate) known: Known,
+    /// Which response headers are read.
+    pub(crate) headers: Headers,
     /// nginx's own configuration of it.
     pub(crate) uscf: *const ngx_http_upstream_srv_conf_t,
-}
-
-/// A header's name, ready to be compared.
-pub(crate) struct Header {
-    /// In lower case.
-    pub(crate) lowcase: Vec<u8>,
-    /// nginx's hash of it.
-    pub(crate) hash: ngx_uint_t,
 }
 
 impl MainConf {
@@ -137,9 +131,11 @@ impl MainConf {
             first.get_or_insert_with(|| place.clone());
             let watched = srv_conf.said.judge(http, &blocks::read(uscf), &mut |warning| log::warn_at(cf, &warning))?;
             let (pool_header, release_header) = srv_conf.said.headers(http);
-            let (pool_header, release_header) = (Header::new(pool_header), Header::new(release_header));
+            // Where the configuration names the pools no header does.
+            let pool_header = Some(pool_header).filter(|_| watched.pools.is_empty());
+            let (known, headers) = (Known::new(&watched), Headers::new(pool_header, release_header));
             srv_conf.watched = u16::try_from(self.upstreams.len()).ok();
-            self.upstreams.push(Upstream { watched, pool_header, release_header, uscf });
+            self.upstreams.push(Upstream { watched, known, headers, uscf });
         }
         Ok(first)
     }
@@ -188,21 +184,7 @@ impl MainConf {
 }
 
 impl Upstream {
-    /// The index of a configured peer by the name that nginx uses for it.
-    pub(crate) fn peer_index(&self, name: &[u8]) -> Option<u16> {
-        let place = self.watched.peers.iter().position(|peer| peer.address == name)?;
-        u16::try_from(place).ok()
-    }
-
     fn answers_to(&self, name: &[u8]) -> bool {
-        self.watched.name.as_bytes() == name || self.peer_index(name).is_some()
-    }
-}
-
-impl Header {
-    fn new(lowcase: &str) -> Self {
-        // SAFETY: reads the bytes.
-        let hash = unsafe { ngx_hash_key(lowcase.as_ptr().cast_mut(), lowcase.len()) };
-        Self { lowcase: lowcase.as_bytes().to_owned(), hash }
+        self.watched.name.as_bytes() == name || self.watched.peer_index(name).is_some()
     }
 }

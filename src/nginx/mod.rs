@@ -7,6 +7,8 @@ mod bits;
 mod clock;
 mod commands;
 mod conf;
+mod headers;
+mod known;
 mod lines;
 mod log;
 mod peers;

@@ -30,7 +30,7 @@ pub(crate) fn unusable(upstream: &Upstream, running: &Running) -> u64 {
         // SAFETY: a list of peers; workers change numbers in it but not the list.
         let mut next = unsafe { table.peer.as_ref() };
         while let Some(peer) = next {
-            let index = upstream.peer_index(peer.name.as_bytes()).filter(|_| is_refused(peer, now));
+            let index = upstream.watched.peer_index(peer.name.as_bytes()).filter(|_| is_refused(peer, now));
             if let Some(index @ 0..64) = index {
                 unusable |= 1 << index;
             }

@@ -1,17 +1,18 @@
 //! The log phase: one pass over what nginx knows of a finished request, into an [`Observation`].
 //!
-//! It runs on the event loop for every request, so it takes no lock, and allocates for failed requests only.
+//! It runs on the event loop for every request, so it takes no lock, and allocates for failed requests only. The usual request has
+//! a short way of its own.
 
 use std::ptr::NonNull;
 use std::slice;
 
 use nginx_sys::{
     NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_MODIFIED,
-    ngx_http_request_t, ngx_http_upstream_headers_in_t, ngx_http_upstream_state_t, ngx_msec_t, ngx_str_t,
-    ngx_table_elt_t,
+    ngx_http_request_t, ngx_http_upstream_headers_in_t, ngx_http_upstream_state_t, ngx_http_upstream_t, ngx_msec_t,
+    ngx_str_t,
 };
 
-use crate::nginx::conf::{Header, MainConf, Upstream};
+use crate::nginx::conf::{MainConf, Upstream};
 use crate::nginx::peers;
 use crate::nginx::process::{self, Running};
 use crate::observation::{Attempt, Example, Observation, Verdict};
@@ -25,38 +26,77 @@ const NEVER: ngx_msec_t = ngx_msec_t::MAX;
 pub(crate) fn observe(request: &ngx_http_request_t, conf: &MainConf) {
     let Some(running) = process::running() else { return };
     let Some(states) = states(request) else { return };
+    // SAFETY: nginx keeps the upstream of a request that was sent to one until the request is freed.
+    let Some(current) = (unsafe { request.upstream.as_ref() }) else { return };
+    match usual(request, conf, states, current) {
+        Some(seen) => running.send(seen),
+        None => observe_groups(request, conf, running, states, current),
+    }
+}
+
+/// The usual request: one attempt, and a response of a watched upstream below 500. `None`: it was another one.
+fn usual(
+    request: &ngx_http_request_t,
+    conf: &MainConf,
+    states: &[ngx_http_upstream_state_t],
+    current: &ngx_http_upstream_t,
+) -> Option<Observation> {
+    let [state] = states else { return None };
+    let (upstream_index, upstream) = conf.upstream_of(current.upstream)?;
+    let client_status = client_status(request);
+    if !has_response(state, &current.headers_in) || u32::from(client_status) == NGX_HTTP_CLIENT_CLOSED_REQUEST {
+        return None;
+    }
+    let attempt = attempt(state, upstream, Millis(current.start_time as u64));
+    if attempt.verdict != Verdict::Ok {
+        return None;
+    }
+    let [pool, release] = upstream.headers.values(&current.headers_in.headers);
+    Some(Observation {
+        upstream: upstream_index,
+        status: client_status,
+        aborted: false,
+        names: upstream.known.names(attempt.peer, pool, release),
+        attempts: [attempt].into(),
+        unusable_peers: 0,
+        example: None,
+    })
+}
+
+/// All the others. Backwards, since the start of a later group of attempts is the end of the one before: an internal
+/// redirect's upstream.
+#[cold]
+fn observe_groups(
+    request: &ngx_http_request_t,
+    conf: &MainConf,
+    running: &Running,
+    states: &[ngx_http_upstream_state_t],
+    current: &ngx_http_upstream_t,
+) {
     let mut end = None;
-    // Backwards, since the start of a later group is the end of the one before: an internal redirect's upstream.
     for group in states.rsplit(|state| state.peer.is_null()) {
         if !group.is_empty() {
-            end = Some(observe_group(request, conf, running, group, end));
+            end = Some(observe_group(request, conf, running, group, (current, end)));
         }
     }
 }
 
-/// One upstream's attempts. `end`: when the next upstream took over; `None` for the last one, whose `r->upstream` is still there.
+/// One upstream's attempts. `end`: when the next upstream took over; `None` for the last one, which `r->upstream` still is.
 /// Returns when the first attempt started.
 fn observe_group(
     request: &ngx_http_request_t,
     conf: &MainConf,
     running: &Running,
     group: &[ngx_http_upstream_state_t],
-    end: Option<Millis>,
+    (current, end): (&ngx_http_upstream_t, Option<Millis>),
 ) -> Millis {
-    // SAFETY: nginx keeps the upstream of a request that was sent to one until the request is freed.
-    let current = unsafe { request.upstream.as_ref() };
-    let last_start = match (end, current, group.last()) {
-        (None, Some(current), _) => Millis(current.start_time as u64),
-        (Some(end), _, Some(last)) => end - Millis(last.response_time as u64),
-        _ => return end.unwrap_or_default(),
-    };
+    let Some((last, earlier)) = group.split_last() else { return end.unwrap_or_default() };
+    let last_start = end.map_or(Millis(current.start_time as u64), |end| end - Millis(last.response_time as u64));
     // nginx notes the next start and the last response time in the same instant, so the starts follow from the times.
-    let before_last: u64 =
-        group.split_last().map_or(0, |(_, earlier)| earlier.iter().map(|state| state.response_time as u64).sum());
-    let first_start = last_start - Millis(before_last);
-    let found = match (end, current) {
-        (None, Some(current)) => conf.upstream_of(current.upstream),
-        _ => conf.upstream_with_peer(group.first().map_or(&[], peer_name)),
+    let first_start = last_start - Millis(earlier.iter().map(|state| state.response_time as u64).sum());
+    let found = match end {
+        None => conf.upstream_of(current.upstream),
+        Some(_) => conf.upstream_with_peer(group.first().map_or(&[], peer_name)),
     };
     let Some((index, upstream)) = found else { return first_start };
 
@@ -66,8 +106,8 @@ fn observe_group(
         seen.push(attempt(state, upstream, start));
         start = start + Millis(state.response_time as u64);
     }
-    if let (None, Some(current)) = (end, current) {
-        read_headers(&mut seen, &current.headers_in, group.last(), upstream);
+    if end.is_none() {
+        read_response(&mut seen, &current.headers_in, last, upstream);
     }
     seen.aborted = u32::from(seen.status) == NGX_HTTP_CLIENT_CLOSED_REQUEST
         || seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Unfinished);
@@ -82,22 +122,26 @@ fn observe_group(
     first_start
 }
 
+#[inline]
 fn attempt(state: &ngx_http_upstream_state_t, upstream: &Upstream, start: Millis) -> Attempt {
-    let name = peer_name(state);
+    // SAFETY: null only for the separators, which are no attempts; else a name that outlives the request.
+    let name = unsafe { state.peer.as_ref() };
     Attempt {
-        peer: upstream.peer_index(name).unwrap_or(Attempt::UNKNOWN_PEER),
-        verdict: verdict(state, name == upstream.watched.name.as_bytes()),
+        peer: name.map_or(Attempt::UNKNOWN_PEER, |name| upstream.known.peer_index(&upstream.watched, name)),
+        verdict: verdict(state, upstream),
         status: state.status as u16,
         start,
         to_header: u32::try_from(state.header_time).unwrap_or(u32::MAX),
     }
 }
 
-fn verdict(state: &ngx_http_upstream_state_t, names_the_upstream: bool) -> Verdict {
+fn verdict(state: &ngx_http_upstream_state_t, upstream: &Upstream) -> Verdict {
     match (state.status as u32, state.header_time) {
         (0, _) => Verdict::Unfinished,
         // nginx found no peer to ask and put the upstream's own name there.
-        (_, NEVER) if names_the_upstream && state.connect_time == NEVER => Verdict::NoLiveUpstreams,
+        (_, NEVER) if state.connect_time == NEVER && peer_name(state) == upstream.watched.name.as_bytes() => {
+            Verdict::NoLiveUpstreams
+        }
         (NGX_HTTP_GATEWAY_TIME_OUT, NEVER) => Verdict::TimedOut,
         (_, NEVER) => Verdict::Refused,
         (NGX_HTTP_INTERNAL_SERVER_ERROR.., _) => Verdict::ServerError,
@@ -105,53 +149,28 @@ fn verdict(state: &ngx_http_upstream_state_t, names_the_upstream: bool) -> Verdi
     }
 }
 
-/// The pool and the release that the last attempt's own response named.
+/// Are the headers that nginx holds those of this attempt's own response?
 ///
 /// nginx keeps headers longer than they are true: of an earlier attempt when the last one got none, and of a cached response
 /// that a 304 confirmed. A response without a status line is garbage.
-fn read_headers(
-    seen: &mut Observation,
-    headers_in: &ngx_http_upstream_headers_in_t,
-    last_state: Option<&ngx_http_upstream_state_t>,
-    upstream: &Upstream,
-) {
-    if last_state.is_none_or(|state| state.header_time == NEVER || state.status as u32 == NGX_HTTP_NOT_MODIFIED) {
-        return;
-    }
-    if headers_in.status_n == 0 {
-        let last = usize::from(seen.attempt_count).saturating_sub(1);
-        if let Some(last) = seen.attempts.get_mut(last).filter(|last| last.verdict == Verdict::Ok) {
-            last.verdict = Verdict::Refused;
-        }
-        return;
-    }
-    let mut part = Some(&headers_in.headers.part);
-    while let Some(current) = part {
-        let headers = match NonNull::new(current.elts.cast::<ngx_table_elt_t>()) {
-            // SAFETY: a list part holds `nelts` elements of the list's type.
-            Some(headers) => unsafe { slice::from_raw_parts(headers.as_ptr(), current.nelts) },
-            None => &[],
-        };
-        for header in headers {
-            if is_named(header, &upstream.pool_header) && seen.pool.is_empty() {
-                seen.pool = Text::new(header.value.as_bytes());
-            } else if is_named(header, &upstream.release_header) && seen.release.is_empty() {
-                seen.release = Text::new(header.value.as_bytes());
-            }
-        }
-        // SAFETY: the parts of a list are linked, the last one by null.
-        part = unsafe { current.next.as_ref() };
-    }
+fn has_response(state: &ngx_http_upstream_state_t, headers_in: &ngx_http_upstream_headers_in_t) -> bool {
+    state.header_time != NEVER && state.status as u32 != NGX_HTTP_NOT_MODIFIED && headers_in.status_n != 0
 }
 
-/// By hash, and for the one that matches by the name that nginx has in lower case already.
-fn is_named(header: &ngx_table_elt_t, name: &Header) -> bool {
-    if header.hash != name.hash || header.key.len != name.lowcase.len() || header.lowcase_key.is_null() {
-        return false;
+/// What the last attempt's own response named, and whether it was one at all.
+fn read_response(
+    seen: &mut Observation,
+    headers_in: &ngx_http_upstream_headers_in_t,
+    state: &ngx_http_upstream_state_t,
+    upstream: &Upstream,
+) {
+    let Some(last) = seen.attempts.last_mut() else { return };
+    if has_response(state, headers_in) {
+        let [pool, release] = upstream.headers.values(&headers_in.headers);
+        seen.names = upstream.known.names(last.peer, pool, release);
+    } else if last.verdict == Verdict::Ok && state.status as u32 != NGX_HTTP_NOT_MODIFIED {
+        last.verdict = Verdict::Refused;
     }
-    // SAFETY: every protocol module of nginx keeps the key in lower case there, as long as the key itself.
-    let lowcase = unsafe { slice::from_raw_parts(header.lowcase_key, header.key.len) };
-    lowcase == name.lowcase
 }
 
 fn example(

@@ -268,7 +268,7 @@ impl Counters {
             return None;
         }
         let time = seen.attempts().last().and_then(response_time);
-        if let (Some(pool), Some(time), false) = (last, time, seen.release.is_empty()) {
+        if let (Some(pool), Some(time), false) = (last, time, seen.release().is_empty()) {
             self.note_release(releases, pool, seen, time, now);
         }
         let over = self.current.begin(now);
@@ -318,7 +318,7 @@ impl Counters {
         time: u32,
         now: Millis,
     ) {
-        let release = Release { name: Text::new(seen.release.as_bytes()), pool };
+        let release = Release { name: Text::new(seen.release().as_bytes()), pool };
         let known = releases.live().iter().position(|known| *known == release);
         let place = known.unwrap_or_else(|| {
             // A free place was never seen.
@@ -385,6 +385,7 @@ fn pool_place(pool: Option<PoolId>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observation::Names;
     use crate::pools::{ConfiguredPeer, Role};
     use crate::rules::Rules;
     use crate::text::Name;
@@ -418,7 +419,8 @@ mod tests {
         }
 
         fn see(&mut self, attempts: &[(u16, Verdict)], status: u16, release: &str) {
-            let mut seen = Observation { status, release: Text::new(release.as_bytes()), ..Observation::default() };
+            let names = Names { release: Text::new(release.as_bytes()), ..Names::default() };
+            let mut seen = Observation { status, names: Some(names.into()), ..Observation::default() };
             for &(peer, verdict) in attempts {
                 let to_header =
                     if response_time(&Attempt { verdict, ..Attempt::default() }).is_some() { 7 } else { u32::MAX };

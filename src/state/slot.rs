@@ -409,8 +409,8 @@ impl Detection {
         self.error_rate.note_traffic(now);
         let answered = directory.answered_by(watched, seen);
         let release = answered.and_then(|pool| self.releases.get_mut(usize::from(pool)));
-        if let Some(release) = release.filter(|_| !seen.release.is_empty()) {
-            *release = seen.release;
+        if let Some(release) = release.filter(|_| !seen.release().is_empty()) {
+            *release = *seen.release();
         }
         let Some(last) = seen.attempts().last().filter(|last| last.verdict != Verdict::Unfinished) else { return };
         if setup.rules.failover.is_none() || (answered.is_none() && last.verdict == Verdict::Ok) {

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver as Channel, Sender, bounded, unbounded};
 use ngx_http_poolwatch_module::clock::Clock;
 use ngx_http_poolwatch_module::deliver::{Endpoint, Post, PostError, Receiver, ReceiverKind, Reply};
 use ngx_http_poolwatch_module::detect::failover::Serving;
-use ngx_http_poolwatch_module::observation::{Attempt, Observation, Verdict};
+use ngx_http_poolwatch_module::observation::{Attempt, Names, Observation, Verdict};
 use ngx_http_poolwatch_module::outbox::{MAX_RECEIVERS, ReceiverState};
 use ngx_http_poolwatch_module::pipeline::{Config, Level, Line, Order, Store, Worker};
 use ngx_http_poolwatch_module::pools::{ConfiguredPeer, Role, Watched};
@@ -147,7 +147,7 @@ impl Host {
             Some(&(peer, Verdict::Ok)) => ["blue", "green", "red"][usize::from(peer)],
             _ => "",
         };
-        (seen.pool, seen.release) = (Name::new(pool.as_bytes()), Text::new(b"v1.2.3"));
+        seen.names = Some(Arc::new(Names { pool: Name::new(pool.as_bytes()), release: Text::new(b"v1.2.3") }));
         self.send(worker, seen);
     }
 
