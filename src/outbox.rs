@@ -291,6 +291,13 @@ impl Debt {
 }
 
 impl ReceiverState {
+    /// Takes over a configuration. A reload is the operator's hand: a receiver that fails or is broken is tried again.
+    pub fn adopt(&mut self, generation: u64) {
+        if self.adopted < generation {
+            (self.adopted, self.rests) = (generation, Millis::ZERO);
+        }
+    }
+
     /// When anybody may send.
     fn opens(&self) -> Millis {
         self.earliest.max(self.rests)

@@ -322,12 +322,8 @@ impl Table<'_> {
         let receivers = *self.receivers.live();
         if let Some(place) = receivers.iter().position(|receiver| receiver.name == *name) {
             let mut state = *receivers.get(place)?;
-            if state.adopted < generation {
-                // A reload is the operator's hand: a receiver that fails or is broken is tried again.
-                state.adopted = generation;
-                state.rests = Millis::ZERO;
-                self.put_receiver(place, &state);
-            }
+            state.adopt(generation);
+            self.put_receiver(place, &state);
             return Some(place);
         }
         let place = receivers

@@ -1,0 +1,101 @@
+//! What must hold when all has come right. The numbers are those of the project's list of invariants; 5, 6, 7 and 10 are looked at
+//! whenever a message leaves.
+
+use std::collections::HashMap;
+
+use crate::world::{Book, INCIDENT, Post, SUBJECTS, World};
+
+impl World {
+    /// `before`: messages when everything should have been told.
+    pub(crate) fn check(&mut self, receiver: usize, before: usize) {
+        let book = self.books[receiver].clone();
+        if book.posts.len() != before {
+            self.violated("2: something was sent although nothing was owed");
+        }
+        for subject in 0..SUBJECTS {
+            let last = self.truths[subject].generation;
+            let posts = book.posts.iter().copied().filter(|post| post.subject == subject && post.accepted);
+            let accepted: Vec<Post> = posts.collect();
+            let checks = [
+                last_is_the_truth(&accepted, last, book.refused[subject]),
+                nothing_is_left_out(&accepted, last, book.refused[subject]),
+                no_older_after_newer(&accepted),
+                duplicates_are_bounded(&accepted, &book, subject),
+                if subject == INCIDENT { no_end_without_a_beginning(&accepted) } else { Ok(()) },
+            ];
+            for violation in checks.into_iter().filter_map(Result::err) {
+                self.violated(&format!("{violation} (receiver {receiver}, subject {subject})"));
+            }
+        }
+    }
+}
+
+fn ensure(holds: bool, violation: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(violation()) }
+}
+
+/// Unless the receiver refused to hear it in any form.
+fn last_is_the_truth(accepted: &[Post], last: u64, refused: u64) -> Result<(), String> {
+    let told = accepted.last().map_or(0, |post| post.truth.generation);
+    ensure(told == last || refused == last, || {
+        format!("1: the last accepted message tells {told}, the truth is {last}")
+    })
+}
+
+fn nothing_is_left_out(accepted: &[Post], last: u64, refused: u64) -> Result<(), String> {
+    let told = |generation: u64| {
+        accepted.iter().any(|post| {
+            let newest = post.truth.generation;
+            (newest.saturating_sub(post.covered)..=newest).contains(&generation)
+        })
+    };
+    // What was refused last may still wait to be counted by a later message.
+    let end = if refused == last { accepted.iter().map(|post| post.truth.generation).max().unwrap_or(0) } else { last };
+    let gap = (1..=end).find(|&generation| !told(generation));
+    ensure(gap.is_none(), || format!("3: generation {gap:?} was neither told nor covered"))
+}
+
+/// But for senders that were overtaken, after which the truth is told once more.
+fn no_older_after_newer(accepted: &[Post]) -> Result<(), String> {
+    let mut newest = 0;
+    for (place, post) in accepted.iter().enumerate() {
+        let generation = post.truth.generation;
+        let is_made_good = || accepted.iter().skip(place).any(|later| later.truth.generation >= newest);
+        ensure(generation >= newest || (post.overtaken && is_made_good()), || {
+            format!("4: {generation} was told after {newest}")
+        })?;
+        newest = newest.max(generation);
+    }
+    Ok(())
+}
+
+/// By answers that nobody heard, kills and exits, and senders that were overtaken, with a repair for each of these.
+fn duplicates_are_bounded(accepted: &[Post], book: &Book, subject: usize) -> Result<(), String> {
+    let mut told: HashMap<u64, (usize, usize)> = HashMap::new();
+    for post in accepted {
+        let (times, repairs) = told.entry(post.truth.generation).or_default();
+        *times += 1;
+        *repairs += usize::from(post.repair);
+    }
+    for (generation, (times, repairs)) in &told {
+        let excused = 1 + repairs + book.unsure.get(&(subject, *generation)).copied().unwrap_or(0);
+        ensure(*times <= excused, || format!("8: {generation} was told {times} times, {excused} are excused"))?;
+    }
+    let repairs: usize = told.values().map(|(_, repairs)| repairs).sum();
+    let excused = book.overtaken[subject] + book.unsure_repairs[subject];
+    ensure(repairs <= excused, || format!("8: {repairs} repairs, {excused} are excused"))
+}
+
+fn no_end_without_a_beginning(accepted: &[Post]) -> Result<(), String> {
+    let mut over = true;
+    let mut newest = 0;
+    for post in accepted.iter().filter(|post| !post.overtaken) {
+        if post.truth.generation > newest {
+            ensure(!(post.truth.over && over && post.covered == 0), || {
+                format!("18: the end {} of nothing was told", post.truth.generation)
+            })?;
+            (over, newest) = (post.truth.over, post.truth.generation);
+        }
+    }
+    Ok(())
+}
