@@ -174,6 +174,12 @@ impl Debt {
 
     /// When it may be sent; `None`: nothing is owed, or only a reload can end what holds it back.
     pub fn due_at(&self, terms: &Terms<'_>) -> Option<Millis> {
+        Some(self.ready_at(terms)?.max(terms.receiver.opens()))
+    }
+
+    /// As [`Debt::due_at`] if the receiver would take anything at any time: who is ready first is told first, and a message that
+    /// fails again and again goes behind the others.
+    pub fn ready_at(&self, terms: &Terms<'_>) -> Option<Millis> {
         if !self.is_due(&terms.truth) || terms.silenced == Millis::NEVER {
             return None;
         }
@@ -183,7 +189,7 @@ impl Debt {
         };
         let leased = self.lease.owner != 0 && self.lease.owner != terms.me && terms.clock.is_alive(self.lease.owner);
         let freed = if leased { self.lease.until } else { Millis::ZERO };
-        Some(cooled.max(terms.silenced).max(freed).max(self.next_attempt).max(terms.receiver.opens()))
+        Some(cooled.max(terms.silenced).max(freed).max(self.next_attempt))
     }
 
     /// Takes the lease, if the debt may be sent at `now`.
@@ -304,7 +310,7 @@ impl ReceiverState {
     }
 
     /// Books what an exchange tells of the receiver; whoever had it, it holds for everyone. Is its health another now?
-    fn note(&mut self, outcome: &Outcome, now: Millis, random: u64) -> bool {
+    pub(crate) fn note(&mut self, outcome: &Outcome, now: Millis, random: u64) -> bool {
         let before = self.health;
         self.health = match (outcome, before) {
             (Outcome::Accepted, _) => Health::Up,

@@ -206,7 +206,8 @@ impl<S: Store, C: Clock> Worker<S, C> {
         (batch.len(), deadline)
     }
 
-    /// The courier's loop for one receiver. Returns after [`Worker::stop_delivering`], once nothing more may go at once.
+    /// The courier's loop for one receiver. Returns after [`Worker::stop_delivering`], once nothing more may go at once, and when the
+    /// workers of a newer configuration deliver.
     pub fn deliver(&self, index: usize, post: &impl Post) {
         let Some(receiver) = self.config.receivers.get(index) else { return };
         let Some(place) = self.places().receivers.get(index).copied().flatten() else { return };
@@ -214,16 +215,17 @@ impl<S: Store, C: Clock> Worker<S, C> {
             let rings = self.store.rings();
             let stopping = self.delivered.load(Ordering::Acquire);
             let caller = self.caller();
-            let (reports, delivery, due) = self.store.with(|table| {
+            let (reports, delivery, due, outdated) = self.store.with(|table| {
                 let changes = table.tick(caller.now);
-                let delivery = table.claim(place, receiver.send_resolved, &caller);
+                let outdated = table.is_outdated(self.config.generation);
+                let delivery = if outdated { None } else { table.claim(place, receiver.send_resolved, &caller) };
                 let due = [table.deadline(), table.next_delivery(place, &caller)].into_iter().flatten().min();
-                (reports(table, &changes, &caller), delivery, due)
+                (reports(table, &changes, &caller), delivery, due, outdated)
             });
             self.announce(&reports);
             match delivery {
                 Some(delivery) => self.send(receiver, &delivery, post),
-                None if stopping => return,
+                None if stopping || outdated => return,
                 None => self.store.listen(rings, due.map(|due| due - self.clock.now())),
             }
         }

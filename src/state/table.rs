@@ -49,8 +49,9 @@ pub enum Subject {
 pub struct Delivery {
     /// What it is about.
     subject: Subject,
-    /// The receiver's place.
+    /// The receiver's place, and its name: the place may be given to another.
     receiver: usize,
+    to: Name,
     /// The lease.
     pub claim: Claim,
     /// The facts.
@@ -157,8 +158,19 @@ impl Table<'_> {
         self.claimed_report(subject, None, caller)
     }
 
-    /// Claims one debt to a receiver that may be sent now.
+    /// Has a newer configuration been loaded? Then the workers of this one, on their way out, leave telling to those of the newer,
+    /// who know where to.
+    pub fn is_outdated(&self, generation: u64) -> bool {
+        let receivers = self.receivers.live().iter().map(|receiver| receiver.adopted);
+        receivers
+            .chain(self.slots.iter().flat_map(|slot| [slot.adopted, slot.left]))
+            .any(|adopted| adopted > generation)
+    }
+
+    /// Claims one debt to a receiver that may be sent now: the one that has been ready for longest.
     pub fn claim(&mut self, receiver: usize, send_resolved: bool, caller: &Caller<'_>) -> Option<Delivery> {
+        let to = self.receivers.live().get(receiver)?.name;
+        let mut first: Option<(Millis, Subject, Terms<'_>)> = None;
         for subject in self.subjects() {
             let Some((truth, debt)) = self.owed(subject, receiver).filter(|(truth, debt)| debt.is_due(truth)) else {
                 continue;
@@ -172,13 +184,15 @@ impl Table<'_> {
             if debt.due_at(&terms).is_none_or(|due| due > caller.now) {
                 continue;
             }
-            let claim = self.edit_debt(subject, receiver, |debt| debt.claim(&terms, caller.now)).flatten();
-            if let Some(claim) = claim {
-                let report = self.claimed_report(subject, Some(&claim), caller)?;
-                return Some(Delivery { subject, receiver, claim, report });
+            let Some(ready) = debt.ready_at(&terms) else { continue };
+            if first.is_none_or(|(earliest, ..)| ready < earliest) {
+                first = Some((ready, subject, terms));
             }
         }
-        None
+        let (_, subject, terms) = first?;
+        let claim = self.edit_debt(subject, receiver, |debt| debt.claim(&terms, caller.now)).flatten()?;
+        let report = self.claimed_report(subject, Some(&claim), caller)?;
+        Some(Delivery { subject, receiver, to, claim, report })
     }
 
     /// When [`Table::claim`] may next find something, if nothing changes.
@@ -206,10 +220,13 @@ impl Table<'_> {
 
     /// Books what came of an exchange, and says what is worth a line.
     pub fn settle(&mut self, delivery: &Delivery, outcome: &Outcome, now: Millis, random: u64) -> Settled {
-        let Delivery { subject, receiver, claim, .. } = delivery;
-        let Some(mut state) = self.receivers.live().get(*receiver).copied() else { return Settled::default() };
+        let Delivery { subject, receiver, to, claim, .. } = delivery;
+        let state = self.receivers.live().get(*receiver).copied();
+        let Some(mut state) = state.filter(|state| state.name == *to) else { return Settled::default() };
         if !self.is_there(delivery) {
-            return Settled::default();
+            let health_changed = state.note(outcome, now, random);
+            self.put_receiver(*receiver, &state);
+            return Settled { health_changed, refused: false };
         }
         state.tally.note(outcome, now);
         let settled = self.edit_debt(*subject, *receiver, |debt| debt.settle(claim, outcome, &mut state, now, random));
@@ -293,8 +310,11 @@ impl Table<'_> {
         }
     }
 
-    /// Is what a delivery is about still in its place? A newer configuration, or a new silence, may have taken it.
+    /// Is what a delivery is about, and who it is for, still in its place? A newer configuration, or a new silence, may have taken it.
     fn is_there(&self, delivery: &Delivery) -> bool {
+        if self.receivers.live().get(delivery.receiver).is_none_or(|receiver| receiver.name != delivery.to) {
+            return false;
+        }
         let id = match delivery.subject {
             Subject::Incident(slot, key) => self.slots.get(slot).map(|slot| slot.id(key)),
             Subject::Notice(place) => self.notices.live().list.get(place).map(Notice::id),

@@ -1,8 +1,9 @@
 //! The whole pipeline over a table in a box: workers that share it, a clock that stands still until told, a list for a network.
 
+mod faults;
 mod traffic;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver as Channel, Sender, bounded, unbounded};
@@ -53,7 +54,14 @@ impl Store for Shared {
 }
 
 #[derive(Clone, Default)]
-struct Time(Arc<AtomicU64>);
+struct Time(Arc<AtomicU64>, Arc<AtomicI64>);
+
+impl Time {
+    /// The wall clock is set.
+    fn jump(&self, span: i64) {
+        self.1.fetch_add(span, Ordering::Relaxed);
+    }
+}
 
 impl Clock for Time {
     fn now(&self) -> Millis {
@@ -61,7 +69,7 @@ impl Clock for Time {
     }
 
     fn wall(&self) -> u64 {
-        1_790_000_000_000 + self.now().0
+        (1_790_000_000_000 + self.now().0).saturating_add_signed(self.1.load(Ordering::Relaxed))
     }
 
     fn is_alive(&self, _process: u32) -> bool {
@@ -97,6 +105,7 @@ struct Host {
     slack: Slack,
     workers: Vec<Process>,
     log: Arc<Mutex<Vec<Line>>>,
+    receivers: Vec<Receiver>,
     generation: u64,
 }
 
@@ -109,7 +118,8 @@ impl Host {
         time.0.store(1_000_000, Ordering::Relaxed);
         let slack = Slack { bodies: Arc::default(), status: Arc::new(AtomicU64::new(200)) };
         let shared = Shared(Arc::new(Mutex::new(Contents { receivers, notices, slots })));
-        let mut host = Self { shared, time, slack, workers: Vec::new(), log: Arc::default(), generation: 0 };
+        let (log, receivers) = (Arc::default(), vec![receiver()]);
+        let mut host = Self { shared, time, slack, workers: Vec::new(), log, receivers, generation: 0 };
         host.load(workers, rules);
         host
     }
@@ -124,8 +134,8 @@ impl Host {
         self.generation += 1;
         self.workers = (0..workers)
             .map(|process| {
-                let config =
-                    Config { upstreams: upstreams.to_vec(), receivers: vec![receiver()], generation: self.generation };
+                let (upstreams, receivers) = (upstreams.to_vec(), self.receivers.clone());
+                let config = Config { upstreams, receivers, generation: self.generation };
                 let log = Arc::clone(&self.log);
                 let log = Box::new(move |line| log.lock().expect("no panic").push(line));
                 let process = self.generation as u32 * 100 + process;
@@ -171,12 +181,17 @@ impl Host {
 
     /// Lets time pass, with all loops running.
     fn run(&mut self, millis: u64) {
+        self.run_with(millis, &self.slack);
+    }
+
+    /// The same, with another at the receiver's end.
+    fn run_with(&self, millis: u64, post: &impl Post) {
         let until = self.time.0.load(Ordering::Relaxed) + millis;
         loop {
             for (worker, _, channel) in &self.workers {
                 worker.fold(channel);
                 worker.stop_delivering();
-                worker.deliver(0, &self.slack);
+                worker.deliver(0, post);
             }
             let now = self.time.0.load(Ordering::Relaxed);
             if now >= until {

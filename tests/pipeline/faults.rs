@@ -1,0 +1,220 @@
+//! What receivers, clocks and reloads do to the pipeline while it tells: nothing that anybody would see.
+
+use super::*;
+
+/// At the other end, whatever the function says; it may do things in the meantime.
+struct Answering<F>(F);
+
+impl<F: Fn(&Endpoint, &str) -> Reply> Post for Answering<F> {
+    fn post(&self, endpoint: &Endpoint, body: &str) -> Result<Reply, PostError> {
+        Ok(self.0(endpoint, body))
+    }
+}
+
+fn reply(status: u16, body: &str) -> Reply {
+    Reply { status, body: body.into(), retry_after: None }
+}
+
+fn without_rates() -> Rules {
+    Rules { error_rate: None, ..Rules::default() }
+}
+
+/// Blue has just died, and nobody was told yet.
+fn failed_over(workers: u32) -> Host {
+    let mut host = Host::new(workers, &without_rates());
+    host.served_by(BLUE);
+    host.run(100);
+    host.request(0, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200);
+    host
+}
+
+#[test]
+fn an_hour_without_a_receiver_is_a_few_attempts_one_line_and_then_one_message() {
+    let host = failed_over(4);
+    let tries = AtomicU64::new(0);
+    let down = Answering(|_: &Endpoint, _: &str| {
+        tries.fetch_add(1, Ordering::Relaxed);
+        reply(503, "")
+    });
+    host.run_with(3_600_000, &down);
+    let tries = tries.into_inner();
+    // 60 s at most between two, 45 s on average, and the first ones quicker.
+    assert!((60..=130).contains(&tries), "{tries} attempts");
+    assert_eq!(host.lines_with("will be retried"), 1);
+    host.run_with(61_000, &host.slack);
+    assert_told(&host, &[&["failover", "blue", "green"]]);
+    let message = host.slack.bodies.lock().expect("no panic")[0].to_string();
+    assert!(message.contains("delayed 1 h"), "{message}");
+    assert_eq!(host.lines_with("accepts messages again"), 1);
+    assert_eq!(host.log.lock().expect("no panic").len(), 3);
+}
+
+#[test]
+fn a_message_that_always_fails_does_not_hold_up_the_others() {
+    let upstreams =
+        ["poison", "other"].map(|name| Watched { name: Name::new(name.as_bytes()), ..upstream(&without_rates()) });
+    let mut host = Host::new(1, &without_rates());
+    host.configure(1, &upstreams);
+    for peer in [BLUE, GREEN] {
+        for upstream in [0, 1] {
+            let mut seen = Observation { upstream, status: 200, ..Observation::default() };
+            seen.push(Attempt { peer, verdict: Verdict::Ok, status: 200, start: host.time.now(), to_header: 1 });
+            host.send(0, seen);
+        }
+        host.run_with(100, &Answering(|_: &Endpoint, _: &str| reply(503, "")));
+    }
+    let accepted = Mutex::new(Vec::new());
+    let picky = Answering(|_: &Endpoint, body: &str| {
+        if body.contains("poison") {
+            return reply(500, "rollup_error");
+        }
+        accepted.lock().expect("no panic").push(body.to_owned());
+        reply(200, "ok")
+    });
+    host.run_with(300_000, &picky);
+    let accepted = accepted.into_inner().expect("no panic");
+    assert!(matches!(accepted.as_slice(), [only] if only.contains("other")), "{accepted:#?}");
+}
+
+#[test]
+fn a_reload_does_not_shorten_retry_after() {
+    let mut host = failed_over(2);
+    let limited = Answering(|_: &Endpoint, _: &str| Reply { retry_after: Some("60".into()), ..reply(429, "") });
+    host.run_with(2000, &limited);
+    host.load(2, &without_rates());
+    host.run(50_000);
+    assert_told(&host, &[]);
+    host.run(20_000);
+    assert_told(&host, &[&["failover"]]);
+}
+
+#[test]
+fn a_reload_probes_a_broken_receiver_at_once() {
+    let mut host = failed_over(2);
+    host.run_with(60_000, &Answering(|_: &Endpoint, _: &str| reply(404, "no_service")));
+    assert_eq!(host.lines_with("no_service"), 1);
+    host.run(60_000);
+    assert_told(&host, &[]);
+    host.load(2, &without_rates());
+    host.run(100);
+    assert_told(&host, &[&["failover"]]);
+}
+
+#[test]
+fn workers_on_their_way_out_tell_nothing_more() {
+    let mut host = failed_over(1);
+    let old = host.workers.remove(0);
+    old.0.fold(&old.2);
+    // The new workers find the receiver failing: the failover is still owed, and due a while later.
+    host.time.0.fetch_add(2000, Ordering::Relaxed);
+    host.slack.status.store(503, Ordering::Relaxed);
+    host.load(1, &without_rates());
+    host.slack.status.store(200, Ordering::Relaxed);
+    host.time.0.fetch_add(2000, Ordering::Relaxed);
+    // It returns only because it knows of the newer configuration.
+    old.0.deliver(0, &host.slack);
+    assert_told(&host, &[]);
+    host.run(0);
+    assert_told(&host, &[&["failover"]]);
+}
+
+#[test]
+fn an_answer_for_a_receiver_that_is_gone_settles_nothing_of_its_successor() {
+    let mut host = failed_over(1);
+    // All places are taken, so that the successor needs one of them.
+    let named = |name: &str| Receiver { name: Name::new(name.as_bytes()), ..receiver() };
+    host.receivers = ["slack", "b", "c", "d", "e", "f", "g", "h"].map(named).to_vec();
+    host.load(1, &without_rates());
+    host.request(0, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200);
+    let host = Mutex::new(host);
+    let old = host.lock().expect("no panic").workers.remove(0);
+    old.0.fold(&old.2);
+    let time = host.lock().expect("no panic").time.clone();
+    time.0.fetch_add(2000, Ordering::Relaxed);
+    let replaced = Answering(|_: &Endpoint, _: &str| {
+        let mut host = host.lock().expect("no panic");
+        host.receivers = vec![named("successor")];
+        // It is tried, and fails once.
+        host.slack.status.store(503, Ordering::Relaxed);
+        host.time.0.fetch_add(1000, Ordering::Relaxed);
+        host.load(1, &without_rates());
+        host.slack.status.store(200, Ordering::Relaxed);
+        reply(200, "ok")
+    });
+    old.0.fold(&old.2);
+    old.0.stop_delivering();
+    old.0.deliver(0, &replaced);
+    let mut host = host.into_inner().expect("no panic");
+    host.run(2000);
+    assert_told(&host, &[&["failover"]]);
+}
+
+/// A failover and the way back, in steps of a second; before each step something may be done to the host.
+fn incident(disturb: impl Fn(u64, &mut Host)) -> Vec<(u64, String)> {
+    let mut host = failed_over(2);
+    // An exiting worker would have folded what it saw.
+    host.run(0);
+    let told = Mutex::new(Vec::new());
+    for step in 0..60 {
+        disturb(step, &mut host);
+        for _ in 0..10 {
+            host.served_by(if step < 30 { GREEN } else { BLUE });
+            let time = host.time.clone();
+            let noting = Answering(|_: &Endpoint, body: &str| {
+                let body: Value = serde_json::from_str(body).expect("valid JSON");
+                let title = body["text"].as_str().expect("a text").to_owned();
+                told.lock().expect("no panic").push((time.now().0, title));
+                reply(200, "ok")
+            });
+            host.run_with(100, &noting);
+        }
+    }
+    told.into_inner().expect("no panic")
+}
+
+/// 25: a reload of the same configuration, whenever it comes, changes neither what is told nor when.
+#[test]
+fn invariant_25_a_reload_is_invisible() {
+    let undisturbed = incident(|_, _| {});
+    assert_eq!(undisturbed.len(), 2, "{undisturbed:#?}");
+    let reloaded = |at, forgets: bool| {
+        incident(|step, host| {
+            if step == at {
+                if forgets {
+                    host.shared.0.lock().expect("no panic").slots.fill_with(Slot::empty);
+                }
+                host.load(2, &without_rates());
+            }
+        })
+    };
+    for at in 0..60 {
+        assert_eq!(reloaded(at, false), undisturbed, "reloaded before second {at}");
+    }
+    assert_ne!(reloaded(20, true), undisturbed);
+}
+
+/// 24: jumps of the wall clock change neither what is told nor when; a machine that sleeps only delays.
+#[test]
+fn invariant_24_only_the_monotonic_clock_counts() {
+    let undisturbed = incident(|_, _| {});
+    let jumped = |span: i64| {
+        incident(move |step, host| {
+            if step % 7 == 0 {
+                host.time.jump(span);
+            }
+        })
+    };
+    for span in [-1_000_000_000, -1000, 1000, 1_000_000_000] {
+        assert_eq!(jumped(span), undisturbed, "{span} ms");
+    }
+    let titles = |told: Vec<(u64, String)>| {
+        told.into_iter().map(|(_, title)| title.split(':').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    let slept = incident(|step, host| {
+        if step % 13 == 5 {
+            host.time.0.fetch_add(3_600_000, Ordering::Relaxed);
+        }
+    });
+    assert_ne!(slept, undisturbed);
+    assert_eq!(titles(slept), titles(undisturbed));
+}
