@@ -131,7 +131,20 @@ impl Observation {
 
     /// Did any attempt fail, whatever the client saw?
     pub fn has_failure(&self) -> bool {
-        self.attempts().iter().any(|attempt| attempt.verdict.is_failure())
+        self.failures().next().is_some()
+    }
+
+    /// The attempts that failed. One whose peer answered the next attempt is none of them: nginx asks a peer again only when a kept
+    /// connection turns out to have been closed, which no peer is to blame for.
+    pub fn failures(&self) -> impl Iterator<Item = &Attempt> {
+        let attempts = self.attempts();
+        let was_stale = |attempt: &Attempt, next: &Attempt| {
+            attempt.verdict == Verdict::Refused && next.verdict == Verdict::Ok && attempt.peer == next.peer
+        };
+        let failed = move |&(place, attempt): &(usize, &Attempt)| {
+            attempt.verdict.is_failure() && !attempts.get(place + 1).is_some_and(|next| was_stale(attempt, next))
+        };
+        attempts.iter().enumerate().filter(failed).map(|(_, attempt)| attempt)
     }
 
     /// The answered attempt: the last one, if it is ok.
