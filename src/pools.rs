@@ -84,8 +84,31 @@ struct Peer {
 pub enum Expected {
     /// This pool.
     Pool(PoolId),
-    /// Several pools at once, by configuration: none of them is the reserve of another.
-    Several,
+    /// Several pools at once, by configuration: none of them is the reserve of another. A bit each.
+    Several(u8),
+}
+
+impl Expected {
+    /// Should this pool serve, alone or with others?
+    pub fn includes(self, pool: PoolId) -> bool {
+        match self {
+            Self::Pool(expected) => pool == expected,
+            Self::Several(pools) => pools >> pool & 1 == 1,
+        }
+    }
+
+    /// The expected pool; of several the first, which stands for all of them.
+    pub fn first(self) -> PoolId {
+        match self {
+            Self::Pool(expected) => expected,
+            Self::Several(pools) => pools.trailing_zeros() as PoolId,
+        }
+    }
+
+    /// Pools that are expected together are one to whoever asks who serves.
+    pub fn stand_in(self, pool: PoolId) -> PoolId {
+        if self.includes(pool) { self.first() } else { pool }
+    }
 }
 
 /// The pools and peers of one upstream: fixed-size plain data for the zone.
@@ -140,16 +163,17 @@ impl Directory {
         }
     }
 
-    /// What should serve under these rules: `poolwatch_active`, else the pool of all primary servers.
+    /// What should serve under these rules: `poolwatch_active`, else the pool or pools of the primary servers.
     pub fn expected(&self, rules: &Rules) -> Expected {
         if let Some(id) = self.find(&rules.active).filter(|_| !rules.active.is_empty()) {
             return Expected::Pool(id);
         }
-        let mut primaries = self.peers().filter(|peer| peer.role == Role::Primary).map(|peer| peer.pool);
-        match primaries.next() {
-            Some(first) if primaries.all(|pool| pool == first) => Expected::Pool(first),
-            Some(_) => Expected::Several,
-            None => Expected::Pool(0),
+        let primaries = self.peers().filter(|peer| peer.role == Role::Primary);
+        let pools = primaries.fold(0_u8, |pools, peer| pools | 1 << peer.pool);
+        match pools.count_ones() {
+            0 => Expected::Pool(0),
+            1 => Expected::Pool(pools.trailing_zeros() as PoolId),
+            _ => Expected::Several(pools),
         }
     }
 
@@ -400,7 +424,9 @@ mod tests {
         see(&mut directory, &watched, &answer(0, b"blue"));
         assert!(matches!(directory.expected(&watched.rules), Expected::Pool(_)));
         see(&mut directory, &watched, &answer(1, b"green"));
-        assert_eq!(directory.expected(&watched.rules), Expected::Several);
+        let expected = directory.expected(&watched.rules);
+        assert_eq!(expected, Expected::Several(0b11));
+        assert_eq!((expected.stand_in(0), expected.stand_in(1), expected.stand_in(2)), (0, 0, 2));
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub fn impact(report: &Report) -> String {
         (Kind::NoLongerWatched, _) => {
             "The configuration does not name it any more. Nobody will tell how it ends.".to_owned()
         }
-        (Kind::PlannedSwitch, _) => "The configured pool changed, and traffic followed.".to_owned(),
+        (Kind::PlannedSwitch, _) => "The expected pool changed, and traffic followed.".to_owned(),
         (Kind::ErrorRateFiring, 0) => {
             let degraded = if report.as_expected { "Primary degraded. " } else { "" };
             format!("{degraded}Clients saw no error {last}: hidden from clients by retries.")

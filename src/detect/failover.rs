@@ -10,6 +10,8 @@
 //!   rhythm. Slowly, too, a pool takes over that prevails although the current one still answers now and then.
 //! * **Mixed** when no pool prevails for that long.
 //! * **Down** when no pool answers.
+//!
+//! Pools that are expected together are one pool here, and the first of them stands for all.
 
 use crate::detect::shares::Shares;
 use crate::pools::{Expected, MAX_POOLS, PoolId};
@@ -45,6 +47,9 @@ const PARTS: u64 = 4;
 
 /// The fewest answers in a part that say anything about shares.
 const PART_ANSWERS: u64 = 3;
+
+/// Until the pool that should serve has answered nobody knows how slow it is, and a fast pool gets no credit for being first.
+const COLD_START: Millis = Millis::from_secs(10);
 
 /// Response times remembered per pool.
 const TIMES: usize = 21;
@@ -238,9 +243,22 @@ impl Failover {
     /// Takes one request's evidence. At most one change comes of it: the one that needs no patience.
     pub fn fold(&mut self, seen: &Evidence, expected: Expected) -> Option<Change> {
         match seen.answered {
-            Some(pool) => self.fold_answer(pool, seen, expected),
+            Some(pool) => self.fold_answer(expected.stand_in(pool), seen, expected),
             None => self.fold_failure(seen),
         }
+    }
+
+    /// Takes an answer of a server whose pool nobody knows, chosen at `start`. It speaks for no pool, but against an outage; when it
+    /// ends one, it is taken for the expected pool's.
+    pub fn fold_stranger(&mut self, start: Millis, expected: Expected) -> Option<Change> {
+        if self.serving == Serving::Down {
+            return self.fold_answer(expected.first(), &Evidence { start, ..Evidence::default() }, expected);
+        }
+        if start >= self.fence {
+            self.answered = self.answered.max(start);
+            self.failures.contradict(start);
+        }
+        None
     }
 
     /// Changes the state if what was seen so far is certain at `now`.
@@ -283,13 +301,6 @@ impl Failover {
         }
         self.shares.count(pool, seen.start);
         self.remember_time(pool, seen.to_header);
-        if expected == Expected::Several {
-            return match self.serving {
-                Serving::Mixed => None,
-                Serving::Down => self.challenge(pool, seen, expected),
-                _ => Some(self.change(Serving::Mixed, seen.start)),
-            };
-        }
         if self.serving == Serving::Mixed {
             for (_, other) in self.challenges.iter_mut().enumerate().filter(|(other, _)| *other != usize::from(pool)) {
                 other.contradict(seen.start);
@@ -315,7 +326,10 @@ impl Failover {
             return None;
         }
         self.challenges.get_mut(usize::from(pool))?.extend(seen.start);
-        let given_up = self.own_pool(expected).is_some_and(|own| seen.unusable & (1 << own) != 0);
+        let given_up = self.own_pool(expected).is_some_and(|own| {
+            let mut pools = (0..MAX_POOLS as PoolId).filter(|&pool| expected.stand_in(pool) == own);
+            pools.all(|pool| seen.unusable & (1 << pool) != 0)
+        });
         given_up.then(|| self.change(Serving::Pool(pool), seen.start))
     }
 
@@ -340,7 +354,9 @@ impl Failover {
         if self.serving == Serving::Down {
             return None;
         }
+        let is_cold = self.serving == Serving::Unknown && self.time_counts == [0; MAX_POOLS];
         let slack = (0..MAX_POOLS).map(|pool| self.slack(pool)).max().unwrap_or_default();
+        let slack = if is_cold { COLD_START } else { slack };
         let due = self.failures.certain_at(DOWN_FAILURES, confirm(rules).min(DOWN_CONFIRM), slack)?;
         Some((due, self.failures.first))
     }
@@ -349,20 +365,25 @@ impl Failover {
     fn next_pool(&self, rules: &Rules, expected: Expected) -> Option<(Millis, Serving, Millis)> {
         let candidates = self.challenges.iter().enumerate().filter_map(|(pool, run)| {
             let due = self.due(pool, run, rules, expected)?;
-            let to = if expected == Expected::Several { Serving::Mixed } else { Serving::Pool(pool as PoolId) };
-            Some((due, to, run.first))
+            Some((due, Serving::Pool(pool as PoolId), run.first))
         });
         candidates.min_by_key(|&(due, _, since)| (due, since))
     }
 
     fn due(&self, pool: usize, run: &Run, rules: &Rules, expected: Expected) -> Option<Millis> {
         let own = self.own_pool(expected).map(usize::from);
+        if own == Some(pool) {
+            return None;
+        }
         let slack = self.slack(pool).max(own.map_or(Millis::ZERO, |own| self.slack(own)));
         if self.serving == Serving::Down {
             return run.certain_at(1, confirm(rules).min(DOWN_CONFIRM), slack);
         }
-        let is_expected = matches!(expected, Expected::Pool(expected) if usize::from(expected) == pool);
-        let slowly = self.serving == Serving::Mixed || (is_expected && self.serving != Serving::Unknown);
+        if self.serving == Serving::Unknown {
+            let is_cold = own.and_then(|own| self.time_counts.get(own)) == Some(&0);
+            return run.certain_at(1, confirm(rules), if is_cold { COLD_START } else { slack });
+        }
+        let slowly = self.serving == Serving::Mixed || usize::from(expected.first()) == pool;
         if !slowly {
             return run.certain_at(1, confirm(rules), slack);
         }
@@ -373,12 +394,10 @@ impl Failover {
     /// Under traffic shares decide: who prevails over the whole span, or that nobody does. Looked at with each batch, since
     /// without traffic no share changes for the better.
     fn by_share(&self, rules: &Rules, expected: Expected, now: Millis) -> Option<(Serving, Millis)> {
-        let Expected::Pool(expected) = expected else { return None };
-        let own = match self.serving {
-            Serving::Pool(own) => Some(own),
-            Serving::Mixed => None,
-            Serving::Unknown | Serving::Down => return None,
-        };
+        if matches!(self.serving, Serving::Unknown | Serving::Down) {
+            return None;
+        }
+        let own = self.own_pool(expected);
         // While only the state's own pool answers there is nothing to look at.
         if self.challenges.iter().all(|run| run.count == 0) && self.contradicted + LONGEST_SPAN < now {
             return None;
@@ -395,7 +414,8 @@ impl Failover {
         for pool in others {
             let whole = self.shares.over(pool, begin, now);
             // The expected pool was there all along if nginx goes back to it; a burst after a silence was not.
-            let returns = pool == expected && whole.prevails(u64::from(RETURN_ANSWERS)) && share(pool, 0).of > 0;
+            let returns =
+                pool == expected.first() && whole.prevails(u64::from(RETURN_ANSWERS)) && share(pool, 0).of > 0;
             if returns || (0..PARTS).all(|index| share(pool, index).prevails(PART_ANSWERS)) {
                 let since =
                     self.challenges.get(usize::from(pool)).filter(|run| run.count > 0).map_or(begin, |run| run.first);
@@ -416,9 +436,10 @@ impl Failover {
 
     /// The pool whose answers confirm the state; before the first answer that is the expected one.
     fn own_pool(&self, expected: Expected) -> Option<PoolId> {
-        match (self.serving, expected) {
-            (Serving::Pool(own), _) | (Serving::Unknown, Expected::Pool(own)) => Some(own),
-            _ => None,
+        match self.serving {
+            Serving::Pool(own) => Some(expected.stand_in(own)),
+            Serving::Unknown => Some(expected.first()),
+            Serving::Mixed | Serving::Down => None,
         }
     }
 
@@ -872,16 +893,62 @@ mod tests {
     }
 
     #[test]
-    fn pools_that_serve_together_by_configuration_are_mixed_and_never_a_failover() {
+    fn pools_that_serve_together_by_configuration_are_one_and_never_a_failover() {
         let mut machine = Failover::default();
         let rules = Rules::default();
         let mut changes = Vec::new();
+        let together = Expected::Several(0b11);
         for now in 1..2000 {
             let pool = (now % 2) as PoolId;
             let seen = Evidence { answered: Some(pool), start: Millis(now), ..Evidence::default() };
-            changes.extend(machine.fold(&seen, Expected::Several));
-            changes.extend(machine.tick(&rules, Expected::Several, Millis(now)));
+            changes.extend(machine.fold(&seen, together));
+            changes.extend(machine.tick(&rules, together, Millis(now)));
         }
-        assert_eq!(changes, [Change { from: Serving::Unknown, to: Serving::Mixed, since: Millis(1) }]);
+        assert_eq!(changes, [Change { from: Serving::Unknown, to: Serving::Pool(BLUE), since: Millis(1) }]);
+    }
+
+    #[test]
+    fn pools_that_serve_together_are_given_up_when_nginx_refuses_to_ask_any_of_them() {
+        for (unusable, changes) in [(0b001, 0), (0b010, 0), (0b011, 1)] {
+            let mut machine = Failover::default();
+            let together = Expected::Several(0b11);
+            machine.fold(&Evidence { answered: Some(GREEN), start: Millis(1), ..Evidence::default() }, together);
+            let seen = Evidence { answered: Some(2), start: Millis(2), unusable, ..Evidence::default() };
+            assert_eq!(machine.fold(&seen, together).into_iter().count(), changes, "{unusable:b}");
+        }
+    }
+
+    #[test]
+    fn before_its_first_answer_a_primary_has_ten_seconds() {
+        let mut upstream = Upstream::new();
+        for _ in 0..90 {
+            upstream.answer(GREEN, 0);
+            upstream.fail();
+            upstream.wait(100);
+        }
+        assert_eq!(upstream.changes, []);
+        upstream.answer(GREEN, 0);
+        upstream.wait(1000);
+        assert_eq!(upstream.changes, [(Serving::Unknown, Serving::Pool(GREEN))]);
+    }
+
+    #[test]
+    fn a_stranger_s_answer_speaks_against_an_outage_and_ends_one() {
+        let mut upstream = Upstream::serving(BLUE);
+        for _ in 0..10 {
+            upstream.fail();
+            let start = upstream.now + Millis(1);
+            assert_eq!(upstream.machine.fold_stranger(start, Expected::Pool(BLUE)), None);
+            upstream.wait(1000);
+        }
+        assert_eq!(upstream.changes, []);
+        for _ in 0..3 {
+            upstream.fail();
+            upstream.wait(1000);
+        }
+        assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Down)]);
+        assert_eq!(upstream.machine.fold_stranger(upstream.now, Expected::Pool(BLUE)), None);
+        upstream.wait(1000);
+        assert_eq!(upstream.changes.last(), Some(&(Serving::Down, Serving::Pool(BLUE))));
     }
 }

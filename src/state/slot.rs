@@ -99,8 +99,8 @@ struct Detection {
     reasons: Reasons,
     reasons_since: Millis,
     releases: [Text<64>; MAX_POOLS],
-    /// The operator chose another expected pool, which has not answered yet.
-    switching: bool,
+    /// The operator chose another expected pool, which has not answered yet: who served before. Unknown: no switch is under way.
+    switching: Serving,
 }
 
 /// The last failed requests, newest first.
@@ -229,21 +229,25 @@ impl Slot {
                 detection.period.set_span(rules.period);
             }
             if !first && expected != before.expected {
-                detection.switching = detection.failover.serving() != Serving::Unknown;
+                if detection.failover.serving() != Serving::Unknown {
+                    detection.switching = detection.failover.serving();
+                }
                 detection.failover.expect_anew(now);
             }
         });
         self.adopted = generation;
     }
 
-    /// Folds a batch of this upstream's observations, all under one commit.
+    /// Folds a batch of this upstream's observations, all under one commit. `generation`: of the configuration that made them.
     pub(crate) fn fold<'a>(
         &mut self,
         watched: &Watched,
+        generation: u64,
         batch: impl Iterator<Item = &'a Observation>,
         now: Millis,
         changed: &mut Vec<Key>,
     ) {
+        let is_current = generation >= self.adopted;
         let Self { setup, detection, examples, counters, releases, series, ring, .. } = self;
         let mut news = News { now, ..News::default() };
         detection.edit(|detection| {
@@ -266,7 +270,11 @@ impl Slot {
                         examples.list[0] = Some(**example);
                     });
                 }
-                detection.fold(setup.live(), watched, ring, seen, now, &mut news);
+                detection.count(setup.live(), watched, ring, seen, now);
+                // The workers of an older configuration finish requests: who serves now they do not see.
+                if is_current && setup.live().rules.failover.is_some() {
+                    detection.follow(setup.live(), watched, seen, &mut news);
+                }
             }
             detection.tick(setup.live(), now, &mut news);
         });
@@ -376,9 +384,11 @@ impl Slot {
         }
     }
 
+    /// `None`: nobody, or several pools.
     fn pool_facts(&self, serving: Serving) -> Option<PoolFacts> {
-        let Serving::Pool(id) = serving else { return None };
-        let directory = &self.setup.live().directory;
+        let Setup { directory, expected, .. } = self.setup.live();
+        let is_alone = |id: &PoolId| *expected == Expected::Pool(*id) || !expected.includes(*id);
+        let id = if let Serving::Pool(id) = serving { Some(id).filter(is_alone) } else { None }?;
         let release = self.detection.live().releases.get(usize::from(id)).map_or(&[][..], Text::as_bytes);
         Some(PoolFacts {
             name: directory.name(id).to_vec(),
@@ -389,16 +399,8 @@ impl Slot {
 }
 
 impl Detection {
-    fn fold(
-        &mut self,
-        setup: &Setup,
-        watched: &Watched,
-        ring: &mut Ring,
-        seen: &Observation,
-        now: Millis,
-        news: &mut News,
-    ) {
-        let directory = &setup.directory;
+    /// What a request says about errors.
+    fn count(&mut self, setup: &Setup, watched: &Watched, ring: &mut Ring, seen: &Observation, now: Millis) {
         let failed = seen.has_failure();
         if failed {
             self.count_reasons(setup, seen);
@@ -407,35 +409,47 @@ impl Detection {
         self.window.push(ring, entry);
         self.period.push(entry, now);
         self.error_rate.note_traffic(now);
-        let answered = directory.answered_by(watched, seen);
+        let answered = setup.directory.answered_by(watched, seen);
         let release = answered.and_then(|pool| self.releases.get_mut(usize::from(pool)));
         if let Some(release) = release.filter(|_| !seen.release().is_empty()) {
             *release = *seen.release();
         }
+    }
+
+    /// What a request says about who serves.
+    fn follow(&mut self, setup: &Setup, watched: &Watched, seen: &Observation, news: &mut News) {
+        let Setup { directory, expected, .. } = setup;
         let Some(last) = seen.attempts().last().filter(|last| last.verdict != Verdict::Unfinished) else { return };
-        if setup.rules.failover.is_none() || (answered.is_none() && last.verdict == Verdict::Ok) {
-            return;
-        }
-        let unusable = (0..MAX_POOLS as PoolId)
-            .filter(|&pool| seen.unusable_peers != 0 && directory.is_unusable(watched, seen.unusable_peers, pool))
-            .fold(0, |pools, pool| pools | 1 << pool);
-        let every_peer = u64::MAX >> (64 - watched.peers.len().clamp(1, 64));
-        let evidence = Evidence {
-            answered,
-            start: last.start,
-            to_header: last.to_header,
-            unusable,
-            exhausted: seen.unusable_peers == every_peer && last.verdict == Verdict::NoLiveUpstreams,
+        let change = match directory.answered_by(watched, seen) {
+            None if last.verdict == Verdict::Ok => self.failover.fold_stranger(last.start, *expected),
+            // A pool answered, and nginx asked another one all the same (`proxy_next_upstream http_404`): no outage.
+            None if seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Ok) => None,
+            answered => {
+                let unusable = (0..MAX_POOLS as PoolId)
+                    .filter(|&pool| {
+                        seen.unusable_peers != 0 && directory.is_unusable(watched, seen.unusable_peers, pool)
+                    })
+                    .fold(0, |pools, pool| pools | 1 << pool);
+                let every_peer = u64::MAX >> (64 - watched.peers.len().clamp(1, 64));
+                let evidence = Evidence {
+                    answered,
+                    start: last.start,
+                    to_header: last.to_header,
+                    unusable,
+                    exhausted: seen.unusable_peers == every_peer && last.verdict == Verdict::NoLiveUpstreams,
+                };
+                self.failover.fold(&evidence, *expected)
+            }
         };
-        if let Some(change) = self.failover.fold(&evidence, setup.expected) {
-            self.note_serving(setup, change, now, news);
+        if let Some(change) = change {
+            self.note_serving(setup, change, news);
         }
     }
 
     fn tick(&mut self, setup: &Setup, now: Millis, news: &mut News) {
         let watched = setup.rules.failover.is_some();
         if let Some(change) = watched.then(|| self.failover.tick(&setup.rules, setup.expected, now)).flatten() {
-            self.note_serving(setup, change, now, news);
+            self.note_serving(setup, change, news);
         }
         if self.flapping.ends(now) {
             let (serving, since) = (self.failover.serving(), self.failover.since());
@@ -448,20 +462,27 @@ impl Detection {
         }
     }
 
-    fn note_serving(&mut self, setup: &Setup, change: Change, now: Millis, news: &mut News) {
+    fn note_serving(&mut self, setup: &Setup, change: Change, news: &mut News) {
         let kind = self.kind_of(setup, change.to);
+        let is_first = change.from == Serving::Unknown && [Serving::Unknown, change.to].contains(&self.switching);
         let [incident, _] = &mut self.incidents;
-        if change.from == Serving::Unknown && kind == Kind::Recovery && incident.truth.over {
+        if is_first && incident.truth.over && is_as_expected(change.to, setup.expected) {
             // The first answer of the expected pool is how things should be: no news, and no change.
             incident.truth.state = change.to.index() as u8;
+            self.switching = Serving::Unknown;
             news.records.push(Record::untold(change));
             return;
         }
-        self.switching = false;
-        if self.flapping.note(now) {
-            self.tell_serving(setup, Kind::Flapping, change.from, now, news);
+        let from = match (kind, change.from) {
+            (Kind::PlannedSwitch, Serving::Unknown) => self.switching,
+            (_, Serving::Unknown) => Serving::Pool(setup.expected.first()),
+            (_, from) => from,
+        };
+        self.switching = Serving::Unknown;
+        if self.flapping.note(news.now) {
+            self.tell_serving(setup, Kind::Flapping, from, news.now, news);
         } else if !self.flapping.is_on() {
-            self.tell_serving(setup, kind, change.from, change.since, news);
+            self.tell_serving(setup, kind, from, change.since, news);
         } else {
             news.records.push(Record::untold(change));
         }
@@ -471,8 +492,12 @@ impl Detection {
     fn kind_of(&self, setup: &Setup, serving: Serving) -> Kind {
         match serving {
             Serving::Down => Kind::Down,
-            _ if is_as_expected(serving, setup.expected) && self.switching => Kind::PlannedSwitch,
-            _ if is_as_expected(serving, setup.expected) => Kind::Recovery,
+            _ if is_as_expected(serving, setup.expected) => {
+                // Without an incident there is nothing to recover from: a server was given to another pool.
+                let [incident, _] = &self.incidents;
+                let is_planned = self.switching != Serving::Unknown || incident.truth.over;
+                if is_planned { Kind::PlannedSwitch } else { Kind::Recovery }
+            }
             Serving::Mixed => Kind::Mixed,
             Serving::Unknown | Serving::Pool(_) => Kind::Failover,
         }
@@ -485,14 +510,13 @@ impl Detection {
         let severity = self.severity(&setup.rules, kind, news.now);
         let serving = self.failover.serving();
         let [incident, _] = &mut self.incidents;
-        let truth = Truth { generation: incident.truth.generation + 1, state, from: incident.truth.state, over };
-        *incident = Incident {
-            truth,
-            kind,
-            from: if from == Serving::Unknown { expected_serving(setup.expected) } else { from },
-            since,
-            began: if incident.truth.over { since } else { incident.began },
-        };
+        // A pool that was chosen while it served already takes over from nobody.
+        let is_same = incident.truth.state == state;
+        let from_state = if is_same { Serving::Unknown.index() as u8 } else { incident.truth.state };
+        let from = if from == serving { Serving::Unknown } else { from };
+        let truth = Truth { generation: incident.truth.generation + 1, state, from: from_state, over };
+        *incident =
+            Incident { truth, kind, from, since, began: if incident.truth.over { since } else { incident.began } };
         let lasted = over.then(|| since - incident.began);
         news.records.push(Record::told(kind, severity, truth.generation, (from, serving), since, lasted));
         if over {
@@ -526,13 +550,14 @@ impl Detection {
     }
 
     fn count_reasons(&mut self, setup: &Setup, seen: &Observation) {
-        let quiet = is_as_expected(self.failover.serving(), setup.expected) && self.error_rate.level() == Level::Ok;
+        let is_served = setup.rules.failover.is_none() || is_as_expected(self.failover.serving(), setup.expected);
+        let quiet = is_served && self.error_rate.level() == Level::Ok;
         let at = seen.attempts().first().map_or(Millis::ZERO, |attempt| attempt.start);
         if self.reasons_since == Millis::ZERO || (quiet && at - self.reasons_since > REASONS_KEPT) {
             self.reasons = Reasons::default();
             self.reasons_since = at;
         }
-        for attempt in seen.attempts() {
+        for attempt in seen.failures() {
             let count = match attempt.verdict {
                 Verdict::Ok | Verdict::Unfinished => continue,
                 Verdict::Refused => &mut self.reasons.refused,
@@ -571,18 +596,7 @@ impl Detection {
 }
 
 fn is_as_expected(serving: Serving, expected: Expected) -> bool {
-    match (serving, expected) {
-        (Serving::Pool(pool), Expected::Pool(expected)) => pool == expected,
-        (Serving::Mixed, Expected::Several) => true,
-        _ => false,
-    }
-}
-
-fn expected_serving(expected: Expected) -> Serving {
-    match expected {
-        Expected::Pool(pool) => Serving::Pool(pool),
-        Expected::Several => Serving::Mixed,
-    }
+    matches!(serving, Serving::Pool(pool) if expected.includes(pool))
 }
 
 fn sample(example: &Example) -> Sample {

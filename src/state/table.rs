@@ -33,6 +33,8 @@ pub struct Places {
     pub upstreams: Vec<Option<usize>>,
     /// By index of the configuration's receivers.
     pub receivers: Vec<Option<usize>>,
+    /// The configuration's number.
+    pub generation: u64,
 }
 
 /// What there is to tell: the place of its truth and its debts.
@@ -96,7 +98,7 @@ impl Table<'_> {
             let notice = self.notices.edit(|notices| notices.configure(silenced, now));
             changes.extend(notice.map(Subject::Notice));
         }
-        Places { upstreams, receivers }
+        Places { upstreams, receivers, generation }
     }
 
     /// Folds a batch of observations of one configuration, and moves the detectors on.
@@ -111,7 +113,7 @@ impl Table<'_> {
                 continue;
             };
             if batch.iter().any(|seen| mine(&seen)) {
-                slot.fold(watched, batch.iter().filter(mine), now, &mut keys);
+                slot.fold(watched, places.generation, batch.iter().filter(mine), now, &mut keys);
                 changes.extend(keys.drain(..).map(|key| Subject::Incident(place, key)));
             }
         }

@@ -1,8 +1,200 @@
-//! Traffic as it is, of the kinds that could make a detector lie.
+//! Traffic as it is: canaries, upstreams without a backup, servers resolved at run time, kept connections that went stale,
+//! switches under load. Each of these could make a detector lie.
 
 use ngx_http_poolwatch_module::rules::RateOf;
 
 use super::*;
+
+/// A third server.
+const RED: u16 = 2;
+
+fn peer(address: &str, role: Role) -> ConfiguredPeer {
+    ConfiguredPeer { address: address.into(), role, pool: None }
+}
+
+fn of_peers(rules: &Rules, peers: &[(&str, Role)]) -> Watched {
+    Watched { peers: peers.iter().map(|&(address, role)| peer(address, role)).collect(), ..upstream(rules) }
+}
+
+const ADDRESSES: [&str; 3] = ["127.0.0.1:3001", "127.0.0.1:3002", "127.0.0.1:3003"];
+
+/// An answer of the first server that names this pool.
+fn blue_as(pool: &[u8], host: &Host) -> Observation {
+    let names = Names { pool: Name::new(pool), ..Names::default() };
+    let mut seen = Observation { status: 200, names: Some(names.into()), ..Observation::default() };
+    seen.push(Attempt { peer: BLUE, verdict: Verdict::Ok, status: 200, start: host.time.now(), to_header: 1 });
+    seen
+}
+
+/// Blue and green together, backed by red.
+fn canary_with_a_backup(rules: &Rules) -> Watched {
+    let [blue, green, red] = ADDRESSES;
+    of_peers(rules, &[(blue, Role::Primary), (green, Role::Primary), (red, Role::Backup)])
+}
+
+fn only_failover() -> Rules {
+    Rules { error_rate: None, fail_timeout: Millis::from_secs(2), ..Rules::default() }
+}
+
+#[test]
+fn a_canary_is_no_news_whichever_pool_answers_first() {
+    for first in [BLUE, GREEN] {
+        let mut host = Host::new(2, &only_failover());
+        host.configure(2, &[canary_with_a_backup(&only_failover())]);
+        (0..20).for_each(|_| host.served_by(first));
+        host.run(5000);
+        for round in 0..2000 {
+            host.served_by(if round % 10 == 0 { GREEN } else { BLUE });
+            host.run(20);
+        }
+        assert_told(&host, &[]);
+    }
+}
+
+#[test]
+fn a_canary_that_falls_back_on_its_backup_is_told_and_its_return() {
+    let mut host = Host::new(2, &only_failover());
+    host.configure(2, &[canary_with_a_backup(&only_failover())]);
+    for round in 0..200 {
+        host.served_by(if round % 10 == 0 { GREEN } else { BLUE });
+        host.run(20);
+    }
+    for round in 0..200 {
+        host.request(round % 2, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Refused), (RED, Verdict::Ok)], 200);
+        host.run(20);
+    }
+    assert_told(&host, &[&["failover", "now red"]]);
+    for round in 0..2000 {
+        host.served_by(if round % 10 == 0 { GREEN } else { BLUE });
+        host.run(20);
+    }
+    assert_told(&host, &[&["failover"], &["red → several pools", "serving traffic again"]]);
+}
+
+#[test]
+fn two_backups_that_share_the_traffic_are_mixed_and_the_primary_comes_back() {
+    let [blue, green, red] = ADDRESSES;
+    let peers = [(blue, Role::Primary), (green, Role::Backup), (red, Role::Backup)];
+    let mut host = Host::new(2, &only_failover());
+    host.configure(2, &[of_peers(&only_failover(), &peers)]);
+    host.served_by(BLUE);
+    host.run(1000);
+    for round in 0..2000 {
+        let backup = if round % 2 == 0 { GREEN } else { RED };
+        host.request(round % 2, &[(BLUE, Verdict::Refused), (backup, Verdict::Ok)], 200);
+        host.run(20);
+    }
+    assert_told(&host, &[&["failover", "blue → green"], &["mixed traffic"]]);
+    for _ in 0..2000 {
+        host.served_by(BLUE);
+        host.run(20);
+    }
+    assert_told(&host, &[&["failover"], &["mixed traffic"], &["serving traffic again"]]);
+}
+
+#[test]
+fn an_upstream_of_one_pool_tells_its_outage_alone() {
+    let mut host = Host::new(2, &only_failover());
+    host.configure(2, &[of_peers(&only_failover(), &[(ADDRESSES[0], Role::Primary), (ADDRESSES[1], Role::Primary)])]);
+    // No header tells the two servers apart: they are one pool.
+    for round in 0..500 {
+        let mut seen = Observation { status: 200, ..Observation::default() };
+        let failed =
+            Attempt { peer: BLUE, verdict: Verdict::Refused, status: 502, start: host.time.now(), to_header: 0 };
+        if round % 5 == 0 {
+            seen.push(failed);
+        }
+        seen.push(Attempt { peer: GREEN, verdict: Verdict::Ok, status: 200, start: host.time.now(), to_header: 1 });
+        host.send(0, seen);
+        host.run(20);
+    }
+    assert_told(&host, &[]);
+    for _ in 0..10 {
+        host.request(1, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Refused)], 502);
+        host.run(500);
+    }
+    assert_told(&host, &[&["outage"]]);
+}
+
+#[test]
+fn a_planned_switch_says_from_where_to_where_in_peace_and_in_an_incident() {
+    for broken in [false, true] {
+        let mut host = Host::new(2, &only_failover());
+        host.served_by(BLUE);
+        host.run(1000);
+        if broken {
+            host.request(0, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200);
+            host.run(5000);
+        }
+        host.load(2, &Rules { active: Name::new(b"green"), ..only_failover() });
+        host.served_by(GREEN);
+        host.run(5000);
+        let switch: &[&str] =
+            if broken { &["planned switch", "now green"] } else { &["planned switch", "blue → green"] };
+        let told: &[&[&str]] = if broken { &[&["failover"], switch] } else { &[switch] };
+        assert_told(&host, told);
+    }
+}
+
+#[test]
+fn a_server_that_gives_itself_another_name_is_a_switch_and_no_recovery() {
+    let mut host = Host::new(2, &only_failover());
+    host.served_by(BLUE);
+    host.run(1000);
+    for _ in 0..1000 {
+        host.send(0, blue_as(b"blue-2", &host));
+        host.run(20);
+    }
+    assert_told(&host, &[&["planned switch", "blue → blue-2"]]);
+}
+
+#[test]
+fn what_an_old_worker_still_serves_after_a_switch_is_no_failover() {
+    let mut host = Host::new(1, &only_failover());
+    host.served_by(BLUE);
+    host.run(1000);
+    let (old, sender, channel) = host.workers.remove(0);
+    host.load(1, &Rules { active: Name::new(b"green"), ..only_failover() });
+    host.run(50);
+    // nginx's old workers accept for another moment.
+    sender.send(blue_as(b"blue", &host)).expect("the channel is open");
+    old.fold(&channel);
+    host.run(15_000);
+    assert_told(&host, &[]);
+    host.served_by(GREEN);
+    host.run(1000);
+    assert_told(&host, &[&["planned switch", "blue → green"]]);
+}
+
+#[test]
+fn answers_of_unknown_servers_speak_against_an_outage() {
+    let mut host = Host::new(2, &only_failover());
+    host.served_by(BLUE);
+    host.run(1000);
+    for round in 0..500 {
+        let (verdict, status) = if round % 10 == 0 { (Verdict::Refused, 502) } else { (Verdict::Ok, 200) };
+        let mut seen = Observation { status, ..Observation::default() };
+        seen.push(Attempt { peer: Attempt::UNKNOWN_PEER, verdict, status, start: host.time.now(), to_header: 1 });
+        host.send(0, seen);
+        host.run(100);
+    }
+    assert_told(&host, &[]);
+}
+
+#[test]
+fn a_stale_kept_connection_is_no_error_of_the_server_that_then_answers() {
+    let rate = ErrorRateRules { window: 10, ..ErrorRateRules::default() };
+    let mut host = Host::new(1, &Rules { error_rate: Some(rate), ..Rules::default() });
+    host.configure(
+        1,
+        &[of_peers(&Rules { error_rate: Some(rate), ..Rules::default() }, &[(ADDRESSES[0], Role::Primary)])],
+    );
+    for _ in 0..20 {
+        host.request(0, &[(BLUE, Verdict::Refused), (BLUE, Verdict::Ok)], 200);
+        host.run(60_000);
+    }
+    assert_told(&host, &[]);
+}
 
 fn by_period(seconds: u64, of: RateOf) -> Rules {
     let rate = ErrorRateRules { window: 0, period: Millis::from_secs(seconds), of, ..ErrorRateRules::default() };
