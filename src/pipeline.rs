@@ -186,7 +186,10 @@ impl<S: Store, C: Clock> Worker<S, C> {
     /// Folds what is in the channel, at most a batch. Returns how many, and when the detectors have something to do next.
     pub fn fold(&self, observations: &channel::Receiver<Observation>) -> (usize, Option<Millis>) {
         let places = self.places();
-        let batch: Vec<Observation> = observations.try_iter().take(BATCH).collect();
+        let mut batch = Vec::with_capacity(observations.len().min(BATCH));
+        batch.extend(observations.try_iter().take(BATCH));
+        // Each upstream's in one piece, and in their order.
+        batch.sort_by_key(|seen| seen.upstream);
         let caller = self.caller();
         let (reports, refused, deadline) = self.store.with(|table| {
             let mut changes = table.fold(&self.config.upstreams, places, &batch, caller.now);

@@ -351,7 +351,7 @@ impl Failover {
 
     /// When, and since when, the upstream counts as down.
     fn down_at(&self, rules: &Rules) -> Option<(Millis, Millis)> {
-        if self.serving == Serving::Down {
+        if self.serving == Serving::Down || self.failures.count < DOWN_FAILURES {
             return None;
         }
         let is_cold = self.serving == Serving::Unknown && self.time_counts == [0; MAX_POOLS];
@@ -363,7 +363,8 @@ impl Failover {
 
     /// The best challenger, when it is certain, and since when it serves.
     fn next_pool(&self, rules: &Rules, expected: Expected) -> Option<(Millis, Serving, Millis)> {
-        let candidates = self.challenges.iter().enumerate().filter_map(|(pool, run)| {
+        let challenges = self.challenges.iter().enumerate().filter(|(_, run)| run.count > 0);
+        let candidates = challenges.filter_map(|(pool, run)| {
             let due = self.due(pool, run, rules, expected)?;
             Some((due, Serving::Pool(pool as PoolId), run.first))
         });

@@ -23,7 +23,7 @@ use crate::units::Millis;
 const MAGIC: u64 = u64::from_be_bytes(*b"poolwch\0");
 
 /// Rises with every change of what is kept in the zone.
-const LAYOUT: u64 = 2;
+const LAYOUT: u64 = 3;
 
 /// The zone's slab pool hands out whole pages of this size, each with a descriptor of its own.
 const PAGE: usize = 4096;
@@ -49,6 +49,7 @@ struct Head {
     lock: UnsafeCell<libc::pthread_mutex_t>,
     receivers: Twin<[ReceiverState; MAX_RECEIVERS]>,
     notices: Twin<Notices>,
+    due: Millis,
 }
 
 /// A mapped zone. It stays mapped, at this address, for as long as the process lives.
@@ -96,6 +97,7 @@ impl Zone {
             lock: UnsafeCell::new(robust_mutex()?),
             receivers: Twin::new([ReceiverState::default(); MAX_RECEIVERS]),
             notices: Twin::new(Notices::default()),
+            due: Millis::ZERO,
         };
         // SAFETY: the block is ours, large enough and aligned.
         unsafe { head.as_ptr().write(value) };
@@ -165,9 +167,13 @@ impl Zone {
         let notices = unsafe { &raw mut (*self.head.as_ptr()).notices };
         // SAFETY: as above.
         let notices = unsafe { &mut *notices };
+        // SAFETY: as above.
+        let due = unsafe { &raw mut (*self.head.as_ptr()).due };
+        // SAFETY: as above.
+        let due = unsafe { &mut *due };
         // SAFETY: as above; the slots were initialised with the zone.
         let slots = unsafe { std::slice::from_raw_parts_mut(self.first_slot(), self.capacity()) };
-        Some(f(&mut Table { receivers, notices, slots }))
+        Some(f(&mut Table { receivers, notices, due, slots }))
     }
 
     fn first_slot(&self) -> *mut Slot {

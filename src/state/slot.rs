@@ -239,11 +239,11 @@ impl Slot {
     }
 
     /// Folds a batch of this upstream's observations, all under one commit. `generation`: of the configuration that made them.
-    pub(crate) fn fold<'a>(
+    pub(crate) fn fold(
         &mut self,
         watched: &Watched,
         generation: u64,
-        batch: impl Iterator<Item = &'a Observation>,
+        batch: &[Observation],
         now: Millis,
         changed: &mut Vec<Key>,
     ) {

@@ -3,6 +3,8 @@
 //! Upstreams and receivers are found by name, never by their index in a configuration, so that the workers of an old and a new
 //! configuration may share the table while a reload is under way.
 
+use std::mem;
+
 use crate::alert::{Kind, Report};
 use crate::clock::Clock;
 use crate::deliver::{Outcome, Receiver};
@@ -22,6 +24,9 @@ pub struct Table<'a> {
     pub receivers: &'a mut Twin<[ReceiverState; MAX_RECEIVERS]>,
     /// Silences and test messages.
     pub notices: &'a mut Twin<Notices>,
+    /// No upstream's detectors have anything to do before this. Zero while nobody knows, so that whoever is killed on the way to
+    /// knowing leaves the next one to look at each of them.
+    pub due: &'a mut Millis,
     /// One place per upstream.
     pub slots: &'a mut [Slot],
 }
@@ -86,6 +91,7 @@ impl Table<'_> {
         now: Millis,
         changes: &mut Vec<Subject>,
     ) -> Places {
+        *self.due = Millis::ZERO;
         // Receivers first: a new upstream's debts start with every receiver in place.
         let names: Vec<Name> = receivers.iter().map(|receiver| receiver.name).collect();
         let receivers = names.iter().map(|name| self.adopt_receiver(name, &names, generation)).collect();
@@ -101,22 +107,26 @@ impl Table<'_> {
         Places { upstreams, receivers, generation }
     }
 
-    /// Folds a batch of observations of one configuration, and moves the detectors on.
+    /// Folds a batch of observations of one configuration, and moves the detectors on. What an upstream's part of it costs depends
+    /// on nothing but its length, if the batch is ordered by upstream.
     pub fn fold(&mut self, watched: &[Watched], places: &Places, batch: &[Observation], now: Millis) -> Vec<Subject> {
         let mut changes = Vec::new();
         let mut keys = Vec::new();
-        for (index, (watched, place)) in watched.iter().zip(&places.upstreams).enumerate() {
-            let mine = |seen: &&Observation| usize::from(seen.upstream) == index;
-            let slot = place.and_then(|place| self.slots.get_mut(place).map(|slot| (slot, place)));
-            // A newer configuration may have given the place to another upstream, or to none.
-            let Some((slot, place)) = slot.filter(|(slot, _)| slot.left == 0 && slot.name == watched.name) else {
+        let mut due = mem::take(self.due);
+        for part in batch.chunk_by(|seen, next| seen.upstream == next.upstream) {
+            let index = part.first().map_or(usize::MAX, |seen| usize::from(seen.upstream));
+            let Some((watched, place)) = watched.get(index).zip(places.upstreams.get(index).copied().flatten()) else {
                 continue;
             };
-            if batch.iter().any(|seen| mine(&seen)) {
-                slot.fold(watched, places.generation, batch.iter().filter(mine), now, &mut keys);
+            // A newer configuration may have given the place to another upstream, or to none.
+            let slot = self.slots.get_mut(place).filter(|slot| slot.left == 0 && slot.name == watched.name);
+            if let Some(slot) = slot {
+                slot.fold(watched, places.generation, part, now, &mut keys);
                 changes.extend(keys.drain(..).map(|key| Subject::Incident(place, key)));
+                due = due.min(slot.deadline().unwrap_or(Millis::NEVER));
             }
         }
+        *self.due = due;
         changes.extend(self.tick(now));
         changes
     }
@@ -124,10 +134,14 @@ impl Table<'_> {
     /// Moves all detectors on without requests, and ends silences whose time is over.
     pub fn tick(&mut self, now: Millis) -> Vec<Subject> {
         let mut changes = Vec::new();
-        let mut keys = Vec::new();
-        for (place, slot) in self.slots.iter_mut().enumerate() {
-            slot.tick(now, &mut keys);
-            changes.extend(keys.drain(..).map(|key| Subject::Incident(place, key)));
+        if *self.due <= now {
+            *self.due = Millis::ZERO;
+            let mut keys = Vec::new();
+            for (place, slot) in self.slots.iter_mut().enumerate() {
+                slot.tick(now, &mut keys);
+                changes.extend(keys.drain(..).map(|key| Subject::Incident(place, key)));
+            }
+            *self.due = self.slots.iter().filter_map(Slot::deadline).min().unwrap_or(Millis::NEVER);
         }
         while self.notices.live().deadline().is_some_and(|due| due <= now) {
             changes.extend(self.notices.edit(|notices| notices.tick(now)).map(Subject::Notice));
@@ -137,7 +151,7 @@ impl Table<'_> {
 
     /// When [`Table::tick`] may have something to do.
     pub fn deadline(&self) -> Option<Millis> {
-        self.slots.iter().filter_map(Slot::deadline).chain(self.notices.live().deadline()).min()
+        Some(*self.due).filter(|&due| due != Millis::NEVER).into_iter().chain(self.notices.live().deadline()).min()
     }
 
     /// Begins a silence; `None`: there is no place for another.

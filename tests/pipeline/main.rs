@@ -30,6 +30,7 @@ const GREEN: u16 = 1;
 struct Contents {
     receivers: Twin<[ReceiverState; MAX_RECEIVERS]>,
     notices: Twin<Notices>,
+    due: Millis,
     slots: Vec<Slot>,
 }
 
@@ -40,8 +41,8 @@ struct Shared(Arc<Mutex<Contents>>);
 impl Store for Shared {
     fn with<R>(&self, f: impl FnOnce(&mut Table<'_>) -> R) -> R {
         let mut shared = self.0.lock().expect("no test panics under the lock");
-        let Contents { receivers, notices, slots } = &mut *shared;
-        f(&mut Table { receivers, notices, slots })
+        let Contents { receivers, notices, due, slots } = &mut *shared;
+        f(&mut Table { receivers, notices, due, slots })
     }
 
     fn rings(&self) -> u32 {
@@ -117,7 +118,7 @@ impl Host {
         let time = Time::default();
         time.0.store(1_000_000, Ordering::Relaxed);
         let slack = Slack { bodies: Arc::default(), status: Arc::new(AtomicU64::new(200)) };
-        let shared = Shared(Arc::new(Mutex::new(Contents { receivers, notices, slots })));
+        let shared = Shared(Arc::new(Mutex::new(Contents { receivers, notices, due: Millis::ZERO, slots })));
         let (log, receivers) = (Arc::default(), vec![receiver()]);
         let mut host = Self { shared, time, slack, workers: Vec::new(), log, receivers, generation: 0 };
         host.load(workers, rules);
