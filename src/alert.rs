@@ -3,6 +3,8 @@
 //! A [`Report`] is made from the zone's copy of an incident when a courier claims it. It holds raw bytes where the outside
 //! world wrote them; each renderer makes them safe for its own reader.
 
+use serde::{Deserialize, Serialize};
+
 use crate::rules::RateOf;
 use crate::units::{Millis, Ratio};
 
@@ -10,7 +12,8 @@ use crate::units::{Millis, Ratio};
 const SHORT_WAIT: Millis = Millis::from_secs(60);
 
 /// What a message tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Kind {
     /// Another pool than the expected one serves.
@@ -79,7 +82,8 @@ pub struct PoolFacts {
 }
 
 /// Why attempts failed, counted since the incident began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[repr(C)]
 pub struct Reasons {
     /// No connection: refused, unreachable, reset before a header.

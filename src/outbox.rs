@@ -4,6 +4,8 @@
 //! delay, they never touch `acked`; at their end the truth is compared again. So the last message that a receiver accepted
 //! always equals reality.
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Clock;
 use crate::deliver::Outcome;
 use crate::deliver::backoff;
@@ -50,15 +52,15 @@ struct Lease {
 }
 
 /// Changes whose last telling is remembered, for the cooldown.
-const TOLD: usize = 8;
+pub(crate) const TOLD: usize = 8;
 
 /// A change that was told, from one state to another, and when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-struct Told {
-    from: u8,
-    to: u8,
-    at: Millis,
+pub(crate) struct Told {
+    pub(crate) from: u8,
+    pub(crate) to: u8,
+    pub(crate) at: Millis,
 }
 
 /// One key's debt to one receiver: fixed-size plain data.
@@ -66,20 +68,20 @@ struct Told {
 #[repr(C)]
 pub struct Debt {
     /// The generation that the receiver last accepted, and its state.
-    acked: u64,
-    acked_state: u8,
+    pub(crate) acked: u64,
+    pub(crate) acked_state: u8,
     /// The generation that the receiver refused in every form: settled unheard.
-    refused: u64,
+    pub(crate) refused: u64,
     /// The generation whose full message it disliked: the plain one is next.
-    plain: u64,
+    pub(crate) plain: u64,
     /// The last tellings, each of another change. A change that is not among them was never told, or long ago.
-    told: [Told; TOLD],
+    pub(crate) told: [Told; TOLD],
     attempts: u32,
     next_attempt: Millis,
     lease: Lease,
     /// The message of a sender that was overtaken may have landed last, so the truth is told once more: by a claim after this
     /// one, since its own message may have landed before that. 0: no need.
-    repair: u64,
+    pub(crate) repair: u64,
 }
 
 /// One receiver's condition, shared by all workers.
@@ -103,7 +105,8 @@ pub struct ReceiverState {
 }
 
 /// A receiver's health; each change is one line in error.log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Health {
     /// The last exchange was accepted, or there was none.

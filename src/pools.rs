@@ -62,21 +62,21 @@ impl Watched {
 /// A pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-struct Pool {
-    name: Name,
+pub(crate) struct Pool {
+    pub(crate) name: Name,
     /// The name is a role's, until a header names the pool.
-    unnamed: bool,
+    pub(crate) unnamed: bool,
 }
 
 /// A peer and the pool it belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-struct Peer {
-    address: Text<64>,
-    pool: PoolId,
-    role: Role,
+pub(crate) struct Peer {
+    pub(crate) address: Text<64>,
+    pub(crate) pool: PoolId,
+    pub(crate) role: Role,
     /// The pool was named by the configuration or a header, not guessed from the role.
-    certain: bool,
+    pub(crate) certain: bool,
 }
 
 /// What should serve.
@@ -136,6 +136,24 @@ impl Default for Directory {
 }
 
 impl Directory {
+    /// As it was in an earlier life. What does not fit is left out.
+    pub(crate) fn resume(pools: impl Iterator<Item = Pool>, peers: impl Iterator<Item = Peer>) -> Self {
+        let mut directory = Self::default();
+        for pool in pools {
+            directory.add(pool);
+        }
+        for peer in peers.filter(|peer| peer.pool < directory.pool_count).take(MAX_PEERS) {
+            directory.peers[usize::from(directory.peer_count)] = peer;
+            directory.peer_count += 1;
+        }
+        directory
+    }
+
+    /// Makes sure that there is a pool of this name, as far as there is room.
+    pub(crate) fn admit(&mut self, name: &Name) {
+        self.pool_named(name);
+    }
+
     /// Takes over a configuration. Pools keep their places, and peers that stay keep what they taught.
     pub fn adopt(&mut self, watched: &Watched) {
         let before = *self;
@@ -295,7 +313,8 @@ impl Directory {
         Some(id)
     }
 
-    fn find(&self, name: &Name) -> Option<PoolId> {
+    /// The place of the pool that has this name.
+    pub(crate) fn find(&self, name: &Name) -> Option<PoolId> {
         self.pools().position(|pool| pool.name == *name).map(|place| place as PoolId)
     }
 
@@ -312,11 +331,13 @@ impl Directory {
         self.peers.get(self.place_of(address)?)
     }
 
-    fn pools(&self) -> impl Iterator<Item = &Pool> {
+    /// In the order of their places.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &Pool> {
         self.pools.iter().take(usize::from(self.pool_count))
     }
 
-    fn peers(&self) -> impl Iterator<Item = &Peer> {
+    /// All peers.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = &Peer> {
         self.peers.iter().take(usize::from(self.peer_count))
     }
 }

@@ -4,6 +4,8 @@
 //! alert and a total outage is one after the fifth failed request. Hysteresis alone would flap 328 times an hour at a true rate
 //! equal to the threshold; the hold of one whole window makes that one.
 
+use serde::{Deserialize, Serialize};
+
 use crate::rules::{ErrorRateRules, RateOf};
 use crate::units::Millis;
 use crate::window::{Counts, Period, Window};
@@ -19,7 +21,8 @@ const PERIOD_ERRORS: u32 = 5;
 const NO_DATA: Millis = Millis::from_secs(600);
 
 /// The judgement on the rate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Level {
     /// Below the threshold, as far as anyone can tell.
@@ -44,6 +47,11 @@ pub struct ErrorRate {
 }
 
 impl ErrorRate {
+    /// The judgement of an earlier life.
+    pub fn resume(level: Level, since: Millis, seen: Millis) -> Self {
+        Self { level, since, seen, recovering: None }
+    }
+
     /// The judgement.
     pub fn level(&self) -> Level {
         self.level
@@ -52,6 +60,11 @@ impl ErrorRate {
     /// When it began.
     pub fn since(&self) -> Millis {
         self.since
+    }
+
+    /// The last request.
+    pub fn seen(&self) -> Millis {
+        self.seen
     }
 
     /// There are new requests.

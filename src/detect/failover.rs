@@ -220,6 +220,13 @@ impl Default for Failover {
 }
 
 impl Failover {
+    /// The state of an earlier life, with no evidence for it or against it yet.
+    pub fn resume(serving: Serving, since: Millis) -> Self {
+        let mut machine = Self::default();
+        machine.enter(serving, since);
+        machine
+    }
+
     /// Who serves now.
     pub fn serving(&self) -> Serving {
         self.serving

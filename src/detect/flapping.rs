@@ -22,6 +22,18 @@ pub struct Flapping {
 }
 
 impl Flapping {
+    /// The judgement of an earlier life on changes at these times, newest first.
+    pub fn resume(is_on: bool, changes: impl Iterator<Item = Millis>) -> Self {
+        let mut flapping = Self { is_on, ..Self::default() };
+        flapping.times.iter_mut().zip(changes).for_each(|(place, time)| *place = time);
+        flapping
+    }
+
+    /// When changes came, newest first.
+    pub fn times(&self) -> impl Iterator<Item = Millis> {
+        self.times.iter().copied().filter(|&time| time != Millis::ZERO)
+    }
+
     /// Notes a change. Is it the one with which flapping begins?
     pub fn note(&mut self, now: Millis) -> bool {
         self.times.rotate_right(1);

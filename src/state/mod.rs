@@ -4,6 +4,8 @@ pub mod counters;
 pub mod history;
 pub mod journal;
 pub mod notices;
+pub mod record;
+pub mod saved;
 pub mod slot;
 pub mod table;
 pub mod twin;

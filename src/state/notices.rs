@@ -39,10 +39,10 @@ pub struct Silence {
 pub(crate) struct Notice {
     pub(crate) truth: Truth,
     pub(crate) debts: [Debt; MAX_RECEIVERS],
-    kind: Kind,
-    silence: Silence,
-    began: Millis,
-    since: Millis,
+    pub(super) kind: Kind,
+    pub(super) silence: Silence,
+    pub(super) began: Millis,
+    pub(super) since: Millis,
 }
 
 /// All of them: fixed-size plain data.

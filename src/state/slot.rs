@@ -23,10 +23,10 @@ const EXAMPLES: usize = 3;
 const REASONS_KEPT: Millis = Millis::from_secs(60);
 
 /// The truth's state while single changes are not told; beyond all of [`Serving::index`].
-const FLAPPING: u8 = Serving::COUNT as u8;
+pub(super) const FLAPPING: u8 = Serving::COUNT as u8;
 
 /// The truth's state once the upstream is not watched any more.
-const LEFT: u8 = FLAPPING + 1;
+pub(super) const LEFT: u8 = FLAPPING + 1;
 
 /// What a message can be about. The discriminant is the place of its truth and its debts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Key {
 pub(crate) struct Setup {
     pub(crate) rules: Rules,
     pub(crate) directory: Directory,
-    expected: Expected,
+    pub(crate) expected: Expected,
 }
 
 impl Default for Setup {
@@ -61,13 +61,13 @@ impl Default for Setup {
 /// A truth and what is to be told of it.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-struct Incident {
-    truth: Truth,
-    kind: Kind,
-    from: Serving,
-    since: Millis,
+pub(super) struct Incident {
+    pub(super) truth: Truth,
+    pub(super) kind: Kind,
+    pub(super) from: Serving,
+    pub(super) since: Millis,
     /// When the incident began that this change continues or ends.
-    began: Millis,
+    pub(super) began: Millis,
 }
 
 impl Incident {
@@ -89,18 +89,19 @@ impl Default for Incident {
 /// What the detectors know, changed with each batch.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-struct Detection {
-    failover: Failover,
-    error_rate: ErrorRate,
-    window: Window,
-    period: Period,
-    flapping: Flapping,
-    incidents: [Incident; 2],
-    reasons: Reasons,
-    reasons_since: Millis,
-    releases: [Text<64>; MAX_POOLS],
+pub(super) struct Detection {
+    pub(super) failover: Failover,
+    pub(super) error_rate: ErrorRate,
+    pub(super) window: Window,
+    pub(super) period: Period,
+    pub(super) flapping: Flapping,
+    /// In the order of [`Key::ALL`].
+    pub(super) incidents: [Incident; 2],
+    pub(super) reasons: Reasons,
+    pub(super) reasons_since: Millis,
+    pub(super) releases: [Text<64>; MAX_POOLS],
     /// The operator chose another expected pool, which has not answered yet: who served before. Unknown: no switch is under way.
-    switching: Serving,
+    pub(super) switching: Serving,
 }
 
 /// The last failed requests, newest first.
@@ -121,7 +122,7 @@ pub struct Slot {
     /// The first configuration that named it no more; 0: it is watched.
     pub(crate) left: u64,
     pub(crate) setup: Twin<Setup>,
-    detection: Twin<Detection>,
+    pub(super) detection: Twin<Detection>,
     examples: Twin<Examples>,
     pub(crate) debts: Twin<[[Debt; MAX_RECEIVERS]; 2]>,
     pub(crate) counters: Counters,

@@ -1,6 +1,7 @@
 //! The whole pipeline over a table in a box: workers that share it, a clock that stands still until told, a list for a network.
 
 mod faults;
+mod restart;
 mod traffic;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -37,6 +38,15 @@ struct Contents {
 /// The zone of a test.
 #[derive(Clone)]
 struct Shared(Arc<Mutex<Contents>>);
+
+impl Shared {
+    fn empty() -> Self {
+        let slots = (0..4).map(|_| Slot::empty()).collect();
+        let receivers = Twin::new([ReceiverState::default(); MAX_RECEIVERS]);
+        let notices = Twin::new(Notices::default());
+        Self(Arc::new(Mutex::new(Contents { receivers, notices, due: Millis::ZERO, slots })))
+    }
+}
 
 impl Store for Shared {
     fn with<R>(&self, f: impl FnOnce(&mut Table<'_>) -> R) -> R {
@@ -112,15 +122,12 @@ struct Host {
 
 impl Host {
     fn new(workers: u32, rules: &Rules) -> Self {
-        let slots = (0..4).map(|_| Slot::empty()).collect();
-        let receivers = Twin::new([ReceiverState::default(); MAX_RECEIVERS]);
-        let notices = Twin::new(Notices::default());
         let time = Time::default();
         time.0.store(1_000_000, Ordering::Relaxed);
         let slack = Slack { bodies: Arc::default(), status: Arc::new(AtomicU64::new(200)) };
-        let shared = Shared(Arc::new(Mutex::new(Contents { receivers, notices, due: Millis::ZERO, slots })));
         let (log, receivers) = (Arc::default(), vec![receiver()]);
-        let mut host = Self { shared, time, slack, workers: Vec::new(), log, receivers, generation: 0 };
+        let mut host =
+            Self { shared: Shared::empty(), time, slack, workers: Vec::new(), log, receivers, generation: 0 };
         host.load(workers, rules);
         host
     }

@@ -1,0 +1,229 @@
+//! The state file: two records in turn, each complete by itself, so that one is whole whatever happens to the other.
+//!
+//! Not the usual temporary file, `fsync` and `rename`: worker processes may as a rule not write the file's directory. They write a
+//! file that the master opened for them, in place. Its space is set aside when it is opened, so a disk that fills up later does no harm.
+//!
+//! A record begins at a page, wherever: a file that grew still has its newest record where the smaller file had it.
+
+use std::str;
+
+/// A record begins at a multiple of this.
+pub const PAGE: usize = 4096;
+
+/// The smallest half; halves double, so that an old record never lies across the middle of a grown file.
+const LEAST_HALF: usize = 64 * 1024;
+
+/// What an upstream takes at most, and what the rest does.
+pub const UPSTREAM: usize = 32 * 1024;
+const REST: usize = 64 * 1024;
+
+/// A file that is larger was not made here.
+pub const LARGEST: usize = 64 * 1024 * 1024;
+
+/// The zero byte is in no text, so a record is never found within another.
+const MAGIC: [u8; 8] = *b"poolwst\0";
+
+/// Rises when an older module would misread the text.
+const FORMAT: u32 = 1;
+
+/// Magic, format, length of the text, sequence; then the checksum of all these and the text.
+const CHECKED: usize = 24;
+const HEADER: usize = CHECKED + 4;
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// Nothing yet.
+    Blank,
+    /// The newest whole record.
+    Record(Record<'a>),
+    /// Records of ours, of which none is whole or understood.
+    Useless,
+    /// Something else. It must not be written to.
+    Foreign,
+}
+
+/// A whole record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Rises with each record.
+    pub sequence: u64,
+    /// Where in the file it begins.
+    pub offset: usize,
+    /// What it says.
+    pub text: &'a str,
+}
+
+/// The length of a file for so many upstreams.
+pub fn file_size(upstreams: usize) -> usize {
+    (upstreams * UPSTREAM + REST).next_power_of_two().max(LEAST_HALF) * 2
+}
+
+/// A record's bytes.
+pub fn encode(sequence: u64, text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER + text.len());
+    bytes.extend(MAGIC);
+    bytes.extend(FORMAT.to_le_bytes());
+    bytes.extend((text.len() as u32).to_le_bytes());
+    bytes.extend(sequence.to_le_bytes());
+    bytes.extend(checksum(&bytes, text.as_bytes()).to_le_bytes());
+    bytes.extend(text.as_bytes());
+    bytes
+}
+
+/// Where the next record goes in a file of this size, if the newest one is at `newest`; and how much fits there.
+pub fn next_place(file_size: usize, newest: Option<usize>) -> (usize, usize) {
+    let half = file_size / 2;
+    let begin = if newest.is_some_and(|newest| newest < half) { half } else { 0 };
+    (begin, half)
+}
+
+/// Looks for the newest whole record.
+pub fn find(file: &[u8]) -> Found<'_> {
+    let (mut newest, mut ours): (Option<Record<'_>>, bool) = (None, false);
+    for offset in (0..file.len()).step_by(PAGE) {
+        let bytes = &file[offset..];
+        if !bytes.starts_with(&MAGIC) {
+            continue;
+        }
+        ours = true;
+        let Some((sequence, text)) = decode(bytes) else { continue };
+        if newest.is_none_or(|newest| newest.sequence < sequence) {
+            newest = Some(Record { sequence, offset, text });
+        }
+    }
+    match newest {
+        Some(record) => Found::Record(record),
+        None if ours => Found::Useless,
+        None if file.iter().all(|&byte| byte == 0) => Found::Blank,
+        None => Found::Foreign,
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<(u64, &str)> {
+    let (header, rest) = bytes.split_at_checked(HEADER)?;
+    let (checked, sum) = header.split_at_checked(CHECKED)?;
+    let format = u32::from_le_bytes(checked.get(8..12)?.try_into().ok()?);
+    let length = u32::from_le_bytes(checked.get(12..16)?.try_into().ok()?);
+    let sequence = u64::from_le_bytes(checked.get(16..24)?.try_into().ok()?);
+    let text = rest.get(..usize::try_from(length).ok()?)?;
+    let whole = checksum(checked, text).to_le_bytes() == sum && format == FORMAT;
+    str::from_utf8(text).ok().filter(|_| whole).map(|text| (sequence, text))
+}
+
+fn checksum(header: &[u8], text: &[u8]) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(header);
+    sum.update(text);
+    sum.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SIZE: usize = 2 * LEAST_HALF;
+
+    fn write(file: &mut [u8], sequence: u64, text: &str) {
+        let newest = match find(file) {
+            Found::Record(record) => Some(record.offset),
+            _ => None,
+        };
+        let (begin, room) = next_place(file.len(), newest);
+        let record = encode(sequence, text);
+        assert!(record.len() <= room);
+        file[begin..begin + record.len()].copy_from_slice(&record);
+    }
+
+    /// A file with an older and a newer record.
+    fn two() -> Vec<u8> {
+        let mut file = vec![0; SIZE];
+        write(&mut file, 1, "older");
+        write(&mut file, 2, "newer");
+        file
+    }
+
+    fn text(file: &[u8]) -> Option<&str> {
+        match find(file) {
+            Found::Record(record) => Some(record.text),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_newest_record_is_found_and_the_older_one_is_written_over() {
+        let mut file = two();
+        assert_eq!(text(&file), Some("newer"));
+        for sequence in 3..10 {
+            let said = format!("number {sequence}");
+            write(&mut file, sequence, &said);
+            assert_eq!(text(&file), Some(said.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_file_that_grows_keeps_its_newest_record_until_the_next_is_whole() {
+        let mut file = two();
+        file.resize(4 * SIZE, 0);
+        assert_eq!(text(&file), Some("newer"));
+        let Found::Record(newest) = find(&file) else { panic!("a record") };
+        let (begin, room) = next_place(file.len(), Some(newest.offset));
+        assert!(begin > newest.offset || begin + room <= newest.offset, "the newest record would be written over");
+        write(&mut file, 3, "newest");
+        assert_eq!(text(&file), Some("newest"));
+    }
+
+    #[test]
+    fn nothing_zeroes_and_other_peoples_files_are_told_apart() {
+        assert_eq!(find(&[]), Found::Blank);
+        assert_eq!(find(&vec![0; SIZE]), Found::Blank);
+        assert_eq!(find(b"root:x:0:0:root:/root:/bin/bash\n"), Found::Foreign);
+        assert_eq!(find(&encode(1, "half")[..HEADER + 2]), Found::Useless);
+    }
+
+    #[test]
+    fn a_record_of_a_newer_format_is_left_to_the_newer_module() {
+        let mut file = two();
+        for begin in [0, LEAST_HALF] {
+            let newer = FORMAT + 1;
+            file[begin + 8..begin + 12].copy_from_slice(&newer.to_le_bytes());
+            let length = "older".len();
+            let sum = checksum(&file[begin..begin + CHECKED], &file[begin + HEADER..begin + HEADER + length]);
+            file[begin + CHECKED..begin + HEADER].copy_from_slice(&sum.to_le_bytes());
+        }
+        assert_eq!(find(&file), Found::Useless);
+    }
+
+    #[test]
+    fn any_flipped_bit_leaves_the_other_record() {
+        let whole = two();
+        for begin in [0, LEAST_HALF] {
+            for bit in 0..(HEADER + "newer".len()) * 8 {
+                let mut file = whole.clone();
+                file[begin + bit / 8] ^= 1 << (bit % 8);
+                let expected = if begin == 0 { "newer" } else { "older" };
+                assert_eq!(text(&file), Some(expected), "bit {bit} of the record at {begin}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_truncation_leaves_a_whole_record_or_none(length in 0..SIZE) {
+            let mut file = two();
+            file.truncate(length);
+            prop_assert!(matches!(text(&file), None | Some("older" | "newer")));
+        }
+
+        #[test]
+        fn no_bytes_are_misread(bytes in proptest::collection::vec(any::<u8>(), 0..200), at in 0..2_usize) {
+            let mut file = vec![0; SIZE];
+            write(&mut file, 7, "sound");
+            let begin = at * LEAST_HALF;
+            file[begin..begin + bytes.len()].copy_from_slice(&bytes);
+            prop_assert!(matches!(text(&file), None | Some("sound")));
+        }
+    }
+}
