@@ -3,38 +3,202 @@
 //! It is made from the very document that `api/v1/state` answers, so the two cannot tell different stories, and it is made here
 //! alone: its script fetches the page again and takes over what differs. So it says the same without scripts.
 
-use maud::{DOCTYPE, Markup, html};
+mod card;
+mod chart;
+mod controls;
+mod history;
+mod palette;
+mod receivers;
+mod timeline;
+mod words;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
+use card::{Level, card};
+use palette::Palette;
+use words::{count, counted, grouped, is, list, moment, text};
+
 /// The value of the header Content-Security-Policy that belongs to the page: this style and this script, nothing from elsewhere.
-pub const POLICY: &str = "default-src 'none'; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
-    frame-ancestors 'none'";
+pub const POLICY: &str = "default-src 'none'; \
+    style-src 'sha256-FzynLmekRh/diEZnHbZ141ZoxUCNlCKKIHVXj6vAMMw='; script-src 'sha256-LzexGOeYLUOeGcShowskq40TKK84ZpMNkXaSJT+dWyY='; \
+    img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const STYLE: &str = include_str!("html/page.css");
+const SCRIPT: &str = include_str!("html/page.js");
+
+/// Upstreams that are shown as cards; of more, those in an incident. The others have a tile that leads to them.
+const CARDS: usize = 12;
+
+/// Cards that are open when there are several: of those in an incident.
+const OPEN: usize = 3;
+
+/// Seconds between two looks of a reader without scripts.
+const REFRESH: u32 = 10;
 
 /// The page for a document of the state, with controls if that says `write`. `query` is what stands behind the `?` of the
 /// request, raw: `upstream=` shows this one alone.
 pub fn page(state: &Value, query: &str) -> String {
-    let _ = query;
-    document(state).into_string()
+    let mut upstreams: Vec<&Value> = list(state, "upstreams").iter().collect();
+    // By need, then by name.
+    upstreams.sort_by_key(|upstream| (Level::of(upstream), text(upstream, "name")));
+    let chosen = upstreams.iter().copied().find(|upstream| query == link(upstream).trim_start_matches('?'));
+    document(state, &upstreams, chosen).into_string()
 }
 
-fn document(state: &Value) -> Markup {
+fn document(state: &Value, upstreams: &[&Value], chosen: Option<&Value>) -> Markup {
+    let verdict = verdict(upstreams);
+    let worst = upstreams.first().map_or(Level::Calm, |upstream| Level::of(upstream));
     html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
-                title { "Poolwatch" }
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="robots" content="noindex";
+                title { (title(upstreams, worst)) }
+                link #icon rel="icon" href=(icon(worst));
+                noscript { meta http-equiv="refresh" content=(REFRESH); }
+                style { (PreEscaped(STYLE)) }
             }
             body {
-                h1 { "Poolwatch" }
-                @for upstream in state["upstreams"].as_array().into_iter().flatten() {
-                    p { (text(upstream, "name")) ": " (text(&upstream["serving"], "pool")) }
+                header {
+                    h1 { "Poolwatch" span.soft { " on " bdi { (text(state, "host")) } } }
+                    p #live role="status" { "As of " (moment(text(state, "now"), text(state, "now"))) }
+                }
+                main #main {
+                    p #verdict role="status" .alone[upstreams.len() == 1] { (verdict) }
+                    @if upstreams.len() > 1 { (overview(upstreams, chosen)) }
+                    @if upstreams.is_empty() { section.card { p { "No upstream is watched: " code { "poolwatch on" } " stands in none." } } }
+                    @for (place, upstream) in shown(upstreams, chosen).into_iter().enumerate() {
+                        @let is_alone = upstreams.len() == 1 || chosen.is_some();
+                        @let is_open = is_alone || place < OPEN && Level::of(upstream) < Level::Calm;
+                        (card(state, upstream, is_open))
+                    }
+                    (receivers::silences(state))
+                    (receivers::receivers(state))
+                    (history::history(state))
+                    @if is(state, "write") { (controls::shared()) }
+                }
+                (footer(state))
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    }
+}
+
+/// Those with a card: the chosen one, or as many as there is room for, and those in an incident first.
+fn shown<'a>(upstreams: &[&'a Value], chosen: Option<&'a Value>) -> Vec<&'a Value> {
+    match chosen {
+        Some(chosen) => vec![chosen],
+        None if upstreams.len() <= CARDS => upstreams.to_vec(),
+        None => {
+            let in_need = upstreams.iter().filter(|upstream| Level::of(upstream) < Level::Calm);
+            in_need.take(CARDS).copied().collect()
+        }
+    }
+}
+
+/// All upstreams at a glance.
+fn overview(upstreams: &[&Value], chosen: Option<&Value>) -> Markup {
+    let cards = shown(upstreams, chosen);
+    html! {
+        nav #overview aria-label="Upstreams" {
+            @if chosen.is_some() { a.all href="./" { "all upstreams" } }
+            @for upstream in upstreams.iter().copied() {
+                @let palette = Palette::of(upstream);
+                @let has_card = cards.iter().any(|card| std::ptr::eq(*card, upstream));
+                @let target = if has_card { format!("#{}", card::id(upstream)) } else { link(upstream) };
+                a href=(target) class={ "tile " (Level::of(upstream).name()) " " (card::look(&palette, upstream)) } {
+                    span.emblem aria-hidden="true" { (card::emblem(&palette, upstream)) }
+                    bdi { (text(upstream, "name")) }
+                    span.soft { bdi { (serving(upstream)) } @if is(upstream, "silenced") { ", silenced" } }
                 }
             }
         }
     }
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value[key].as_str().unwrap_or_default()
+fn footer(state: &Value) -> Markup {
+    let module = &state["module"];
+    let zone = &module["zone"];
+    html! {
+        footer {
+            p #module {
+                span { "Poolwatch " (text(module, "version")) }
+                span { "nginx " (text(module, "nginx_version")) }
+                span { (counted(count(module, "worker_processes"), "worker")) }
+                span { (counted(count(module, "configurations"), "configuration")) " loaded" }
+                span { "zone " (count(zone, "upstreams_used")) " of " (counted(count(zone, "upstreams_max"), "upstream")) " in "
+                    (grouped(count(zone, "size_bytes") / 1024)) " KiB" }
+                span { (counted(count(module, "observations_dropped"), "observation")) " dropped" }
+            }
+            p { a href="api/v1/state" { "JSON" } a href="metrics" { "Metrics" } }
+        }
+    }
 }
+
+/// All in a sentence, without anything that changes by itself: it is read aloud when it changes.
+fn verdict(upstreams: &[&Value]) -> String {
+    let in_need: Vec<_> = upstreams.iter().filter(|upstream| Level::of(upstream) < Level::Calm).collect();
+    let what = |upstream: &Value| format!("{}: {}", text(upstream, "name"), serving(upstream));
+    match (upstreams, in_need.as_slice()) {
+        ([], _) => "No upstream is watched.".to_owned(),
+        ([only], []) => format!("{}.", what(only)),
+        (all, []) => format!("All {} upstreams are as expected.", all.len()),
+        ([_], [only]) => format!("Needs attention: {}.", what(only)),
+        (all, some) => {
+            let first: Vec<String> = some.iter().take(3).map(|upstream| what(upstream)).collect();
+            let more = if some.len() > 3 { ", …" } else { "" };
+            format!("{} of {} upstreams need attention: {}{more}", some.len(), all.len(), first.join(", "))
+        }
+    }
+}
+
+fn title(upstreams: &[&Value], worst: Level) -> String {
+    let sign = if worst == Level::Calm { "" } else { "⚠ " };
+    match upstreams {
+        [] => "Poolwatch".to_owned(),
+        [first, ..] if worst < Level::Calm || upstreams.len() == 1 => {
+            format!("{sign}{}: {} – Poolwatch", text(first, "name"), serving(first))
+        }
+        all => format!("{} upstreams as expected – Poolwatch", all.len()),
+    }
+}
+
+/// `green serves instead of blue`
+fn serving(upstream: &Value) -> String {
+    let pool = text(&upstream["serving"], "pool");
+    let expected = upstream["expected_pool"].as_str().filter(|_| !is(upstream, "as_expected"));
+    match (card::state(upstream), expected) {
+        ("pool", None) => format!("{pool} serves"),
+        ("pool", Some(expected)) => format!("{pool} serves instead of {expected}"),
+        ("mixed", None) => "all pools serve".to_owned(),
+        ("mixed", Some(_)) => "no pool prevails".to_owned(),
+        ("down", _) => "no pool answers".to_owned(),
+        _ => "no answer seen yet".to_owned(),
+    }
+}
+
+/// The page of one upstream.
+fn link(upstream: &Value) -> String {
+    let encoded = text(upstream, "name").bytes().map(|byte| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    });
+    format!("?upstream={}", encoded.collect::<String>())
+}
+
+/// The tab's icon: a shape and a colour by what is wrong.
+fn icon(worst: Level) -> String {
+    let shape = match worst {
+        Level::Critical => "<path fill='%23dc2626' d='M5 1h6l4 4v6l-4 4H5l-4-4V5z'/>",
+        Level::Warning => "<path fill='%23d97706' d='M8 1l7.5 14H.5z'/>",
+        Level::Calm => "<circle fill='%236b7280' cx='8' cy='8' r='7'/>",
+    };
+    format!("data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>{shape}</svg>")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! The last hour in small: how many errors, how slow, how much.
+
+use std::fmt::Write;
+
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::words::{counted, grouped, last, latency, list, number, percent, text, whole};
+
+/// Height of a drawing in its own units.
+const HEIGHT: f64 = 100.0;
+
+/// The charts of one upstream.
+pub(super) fn charts(upstream: &Value) -> Markup {
+    let series = &upstream["series"];
+    let shown = last(number(series, "step_seconds") * list(series, "requests").len() as f64);
+    html! {
+        h3 { "Traffic" span.soft { ", last " (shown) } }
+        div.charts {
+            (errors(&upstream["error_rate"], series))
+            (latencies(series))
+            (requests(series))
+        }
+    }
+}
+
+fn errors(rate: &Value, series: &Value) -> Markup {
+    let requests = numbers(series, "requests");
+    let shares = |key| -> Vec<Option<f64>> {
+        let of =
+            |(errors, requests): (Option<f64>, &Option<f64>)| Some(errors? / (*requests)?).filter(|share| *share > 0.0);
+        numbers(series, key).into_iter().zip(&requests).map(of).collect()
+    };
+    let (upstream, client) = (shares("upstream_errors"), shares("client_errors"));
+    let threshold = rate["threshold"].as_f64();
+    let top = highest([&upstream, &client]).max(threshold.unwrap_or_default() * 2.5).clamp(0.001, 1.0);
+    let limit = threshold.map(|threshold| format!("{:.1}%", 100.0 - threshold / top * 100.0));
+    let watched = &rate[text(rate, "of")];
+    let other = if text(rate, "of") == "client" { "upstream" } else { "client" };
+    html! {
+        figure class={ "chart " (text(rate, "level")) } {
+            figcaption {
+                span.what { "Errors" }
+                @if threshold.is_some() {
+                    strong { (ratio(watched)) }
+                    span.soft { (text(rate, "of")) ", of " (window(watched)) }
+                    span.soft { (other) " " (ratio(&rate[other])) }
+                } @else {
+                    strong { "–" }
+                    span.soft { "not watched" }
+                }
+            }
+            svg.plot role="img" aria-label={ "Share of failed requests, at most " (percent(highest([&upstream, &client]))) } {
+                svg viewBox={ "0 0 " (upstream.len().max(1)) " 100" } preserveAspectRatio="none" width="100%" height="100%" {
+                    path.warning d=(bars(&upstream, top)) {}
+                    path.critical d=(bars(&client, top)) {}
+                }
+                @if let (Some(y), Some(threshold)) = (limit, threshold) {
+                    line.limit x1="0" x2="100%" y1=(y) y2=(y) {}
+                    text x="0" y=(y) dy="-4" { "limit " (percent(threshold)) }
+                }
+            }
+            p.legend { span.warning { "hidden from clients" } span.critical { "seen by clients" } }
+        }
+    }
+}
+
+fn latencies(series: &Value) -> Markup {
+    let (p50, p95) = (numbers(series, "p50_seconds"), numbers(series, "p95_seconds"));
+    let top = highest([&p50, &p95]);
+    let latest = |times: &[Option<f64>]| times.iter().rev().take(2).find_map(|time| *time);
+    html! {
+        figure.chart {
+            figcaption {
+                span.what { "Response time" }
+                strong { (latency(latest(&p50))) }
+                span.soft { "median" }
+                span.soft { "95% within " (latency(latest(&p95))) }
+            }
+            svg.plot role="img" aria-label={ "Response time, 95% within at most " (latency(Some(top))) } {
+                svg viewBox={ "0 0 " (p50.len().max(2) - 1) " 100" } preserveAspectRatio="none" width="100%" height="100%" {
+                    path.p95 d=(line(&p95, top * 1.15)) {}
+                    path.p50 d=(line(&p50, top * 1.15)) {}
+                }
+            }
+            p.legend { span.p50 { "median" } span.p95 { "95%" } span.top { "top " (latency(Some(top).filter(|top| *top > 0.0))) } }
+        }
+    }
+}
+
+fn requests(series: &Value) -> Markup {
+    let requests = numbers(series, "requests");
+    let step = number(series, "step_seconds").max(1.0);
+    let top = highest([&requests]);
+    // The last step is not over.
+    let now = requests.iter().rev().nth(1).copied().flatten().unwrap_or_default();
+    let total: f64 = requests.iter().flatten().sum();
+    html! {
+        figure.chart {
+            figcaption {
+                span.what { "Requests" }
+                strong { (per_second(now / step)) }
+                span.soft { "per second" }
+                span.soft { (grouped(whole(total))) " in all" }
+            }
+            svg.plot role="img" aria-label={ "Requests: " (grouped(whole(total))) } {
+                svg viewBox={ "0 0 " (requests.len().max(1)) " 100" } preserveAspectRatio="none" width="100%" height="100%" {
+                    path.count d=(bars(&requests, top * 1.15)) {}
+                }
+            }
+            p.legend { span.top { "top " (per_second(top / step)) } }
+        }
+    }
+}
+
+fn ratio(rate: &Value) -> String {
+    rate["ratio"].as_f64().map_or_else(|| "–".to_owned(), percent)
+}
+
+fn window(rate: &Value) -> String {
+    counted(rate["requests"].as_u64().unwrap_or_default(), "request")
+}
+
+fn per_second(rate: f64) -> String {
+    if rate >= 10.0 || rate == 0.0 { grouped(whole(rate)) } else { format!("{rate:.1}") }
+}
+
+fn numbers(series: &Value, key: &str) -> Vec<Option<f64>> {
+    list(series, key).iter().map(Value::as_f64).collect()
+}
+
+fn highest<const N: usize>(columns: [&Vec<Option<f64>>; N]) -> f64 {
+    columns.into_iter().flatten().flatten().copied().fold(0.0, f64::max)
+}
+
+/// A bar for each value that is more than nothing; even the smallest can be seen.
+fn bars(values: &[Option<f64>], top: f64) -> String {
+    let mut path = String::new();
+    for (place, value) in values.iter().enumerate() {
+        if let Some(value) = value.filter(|value| *value > 0.0) {
+            let height = (value / top * HEIGHT).clamp(2.0, HEIGHT);
+            // Writing to a String does not fail.
+            let _ = write!(path, "M{place}.1 100v-{height:.0}h.8v{height:.0}z");
+        }
+    }
+    path
+}
+
+/// A line through the values, with gaps where there are none.
+fn line(values: &[Option<f64>], top: f64) -> String {
+    let mut path = String::new();
+    let mut pen = 'M';
+    for (place, value) in values.iter().enumerate() {
+        let Some(value) = value else {
+            pen = 'M';
+            continue;
+        };
+        let y = HEIGHT - (value / top.max(f64::MIN_POSITIVE) * HEIGHT).clamp(0.0, HEIGHT);
+        // A value between two gaps is a dot.
+        let dot = if pen == 'M' { "h0" } else { "" };
+        let _ = write!(path, "{pen}{place} {y:.0}{dot}");
+        pen = 'L';
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_stand_on_the_ground_and_small_ones_can_be_seen() {
+        assert_eq!(bars(&[None, Some(0.0), Some(0.5), Some(0.0001)], 1.0), "M2.1 100v-50h.8v50zM3.1 100v-2h.8v2z");
+    }
+
+    #[test]
+    fn a_line_has_gaps_where_nothing_was_seen() {
+        assert_eq!(line(&[Some(0.0), Some(1.0), None, Some(0.5)], 1.0), "M0 100h0L1 0M3 50h0");
+        assert_eq!(line(&[Some(0.0)], 0.0), "M0 100h0");
+    }
+}

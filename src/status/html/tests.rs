@@ -1,0 +1,207 @@
+//! What people find on the page, and what must not be in it.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use ring::digest::{SHA256, digest};
+use serde_json::json;
+
+use super::*;
+
+/// Green serves instead of blue, and the location takes writes.
+fn example() -> Value {
+    serde_json::from_str(include_str!("../../../docs/api/example.json")).expect("JSON")
+}
+
+fn shown(state: &Value) -> String {
+    page(state, "")
+}
+
+/// What a reader sees without scripts and style: no tags, single spaces.
+fn text_of(page: &str) -> String {
+    let (_, body) = page.split_once("<body>").expect("a body");
+    let (body, _) = body.split_once("<script>").expect("a script at the end");
+    let texts = body.split('<').map(|piece| piece.split_once('>').map_or(piece, |(_, text)| text));
+    let all = texts.collect::<Vec<_>>().join(" ");
+    all.split_whitespace().collect::<Vec<_>>().join(" ").replace("&quot;", "\"")
+}
+
+/// The example with another state.
+fn in_state(state: &str, pool: Option<&str>, as_expected: bool) -> Value {
+    let mut document = example();
+    let upstream = &mut document["upstreams"][0];
+    upstream["serving"] = json!({ "state": state, "pool": pool });
+    upstream["as_expected"] = json!(as_expected);
+    upstream["alerts"] = json!([]);
+    document
+}
+
+/// The example with so many upstreams, of which each `every`th is in an incident.
+fn many(count: usize, every: usize) -> Value {
+    let (calm, incident) = (in_state("pool", Some("blue"), true), example());
+    let upstream = |place: usize| {
+        let mut upstream = if place % every == 0 { &incident } else { &calm }["upstreams"][0].clone();
+        upstream["name"] = json!(format!("app {place}"));
+        upstream
+    };
+    let mut document = example();
+    document["upstreams"] = (0..count).map(upstream).collect();
+    document
+}
+
+#[test]
+fn the_policy_allows_this_style_and_this_script_and_nothing_else() {
+    for (kind, text) in [("style", STYLE), ("script", SCRIPT)] {
+        let hash = BASE64_STANDARD.encode(digest(&SHA256, text.as_bytes()));
+        assert!(POLICY.contains(&format!("{kind}-src 'sha256-{hash}'")), "the {kind} has the hash {hash}");
+    }
+    assert!(!POLICY.contains("unsafe"));
+    let page = shown(&example());
+    assert!(page.contains(&format!("<style>{STYLE}</style>")) && page.contains(&format!("<script>{SCRIPT}</script>")));
+    // Neither may be ended from within.
+    assert!(!STYLE.contains("</") && !SCRIPT.contains("</"));
+}
+
+#[test]
+fn without_scripts_everything_can_be_read() {
+    let text = text_of(&shown(&example()));
+    for fact in [
+        "Poolwatch on web1",
+        "Needs attention: app: green serves instead of blue.",
+        "green serves since 11:39:32 UTC , for 41 s expected: blue",
+        "Clients saw no error in the last 200 requests.",
+        "warning: not the expected pool",
+        "warning Failover on \"app\": blue → green since 11:39:32 UTC , for 41 s Runbook slack accepted ops pending",
+        "Errors 1% upstream, of 200 requests client 0%",
+        "blue expected release v1.2.3 , pool by header attempts 66,212 failed 12",
+        "failed: 10 answered 5xx, 2 refused",
+        "10.0.0.1:3000 primary refused 502, 5 s ago 12 of 66,212 attempts failed",
+        "v1.3.0 green , seen 11:40:13 UTC requests 799 errors 0 of all 0% median 14.8 ms",
+        "app until 12:09:50 UTC , 29 min 37 s left replacing blue's disk",
+        "ops failing slack at hooks.slack.com , not told when something is over accepted 1 owed 1 failed 5 rests for 12 s",
+        "failed: 4 unavailable, 1 rate limited last accepted 11:36:48 UTC Last error 11:40:02 UTC : timed out",
+        "11:38:31 UTC Error rate back to normal after 1 min 43 s slack accepted ops waived",
+        "10:44:30 UTC First answers: blue",
+        "Poolwatch 0.1.0 nginx 1.22.1 4 workers 2 configurations loaded zone 1 of 15 upstreams in 1,024 KiB 0 observations dropped",
+    ] {
+        assert!(text.contains(fact), "no {fact:?} in {text}");
+    }
+}
+
+#[test]
+fn each_state_says_what_it_is() {
+    for (state, pool, as_expected, says, badge) in [
+        ("pool", Some("blue"), true, "blue serves", "as expected"),
+        ("pool", Some("green"), false, "green serves", "warning: not the expected pool"),
+        ("mixed", None, false, "No pool prevails", "warning"),
+        ("mixed", None, true, "All pools serve", "as expected"),
+        ("down", None, false, "No pool answers", "critical: clients see errors"),
+        ("unknown", None, false, "No answer seen yet", "no traffic yet"),
+    ] {
+        let text = text_of(&shown(&in_state(state, pool, as_expected)));
+        assert!(text.contains(&format!("{says} since")) && text.contains(badge), "{state}: {text}");
+    }
+}
+
+#[test]
+fn only_a_location_that_takes_writes_has_controls() {
+    let mut document = many(3, 2);
+    assert!(shown(&document).contains("<form"));
+    document["write"] = json!(false);
+    let read_only = shown(&document);
+    for control in ["<form", "<button", "<input", "<output", "<datalist"] {
+        assert!(!read_only.contains(control), "{control}");
+    }
+}
+
+#[test]
+fn names_of_others_stay_text() {
+    let evil = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
+    let spelled = serde_json::to_string(&example()).expect("JSON");
+    let quoted = serde_json::to_string(evil).expect("JSON");
+    let quoted = &quoted[1..quoted.len() - 1];
+    let mut document = spelled;
+    for name in ["blue", "green", "app", "slack", "ops", "web1", "v1.2.3", "v1.3.0", "10.0.0.1:3000", "timed out"] {
+        document = document.replace(&format!("\"{name}\""), &format!("\"{quoted}\""));
+    }
+    let document = serde_json::from_str(&document.replace("https://runbook", "javascript:alert(1)//")).expect("JSON");
+    let page = shown(&document);
+    assert_eq!(page.matches("<script").count(), 1);
+    assert!(!page.contains("<img") && !page.contains("href=\"javascript"));
+    // Quotes, in attributes, are the only other way out.
+    assert!(!page.replace(SCRIPT, "").contains("onerror=alert(1)\""));
+    assert!(page.contains("&lt;script&gt;alert(1)"));
+}
+
+#[test]
+fn nothing_comes_from_elsewhere_and_nothing_is_styled_or_run_in_place() {
+    let mut document = example();
+    document["upstreams"][0]["runbook"] = Value::Null;
+    let page = shown(&document).replace("xmlns='http://www.w3.org/2000/svg'", "");
+    for bad in ["http://", "https://", "//cdn", " src=", " style=", " onclick=", "url(", "@import"] {
+        assert!(!page.contains(bad), "{bad}");
+    }
+}
+
+#[test]
+fn of_many_upstreams_those_in_an_incident_come_first_and_the_page_stays_bounded() {
+    let few = shown(&many(3, 2));
+    let place = |page: &str, text: &str| page.find(text).expect("it is there");
+    assert!(place(&few, "<bdi>app 2</bdi>") < place(&few, "<bdi>app 1</bdi>"));
+    assert!(text_of(&few).contains("2 of 3 upstreams need attention: app 0: green serves instead of blue"));
+    assert_eq!(few.matches("<details open").count(), 2);
+
+    let fleet = shown(&many(200, 2));
+    assert_eq!(fleet.matches("class=\"tile").count(), 200);
+    assert_eq!(fleet.matches("class=\"card upstream").count(), CARDS);
+    assert!(fleet.len() < 300 << 10, "{}", fleet.len());
+    assert!(text_of(&shown(&many(200, 999))).contains("1 of 200 upstreams need attention"));
+}
+
+#[test]
+fn one_of_many_can_be_looked_at_alone() {
+    let document = many(200, 2);
+    let chosen = page(&document, "upstream=app%20151");
+    assert_eq!(chosen.matches("class=\"card upstream").count(), 1);
+    assert!(chosen.contains("<bdi>app 151</bdi>") && text_of(&chosen).contains("all upstreams"));
+    assert_eq!(page(&document, "upstream=app%20200"), shown(&document));
+}
+
+#[test]
+fn a_full_history_of_one_upstream_stays_small() {
+    let mut document = example();
+    let change = document["history"][0].clone();
+    document["history"] = (0..64).map(|_| change.clone()).collect();
+    let page = shown(&document);
+    assert!(page.len() < 60 << 10, "{}", page.len());
+}
+
+#[test]
+fn whatever_a_document_leaves_out_there_is_a_page() {
+    let mut paths = Vec::new();
+    collect(&example(), String::new(), &mut paths);
+    assert!(paths.len() > 200);
+    for path in paths {
+        let mut document = example();
+        *document.pointer_mut(&path).expect("a path of its own") = Value::Null;
+        assert!(shown(&document).ends_with("</html>"), "without {path}");
+    }
+    assert!(text_of(&shown(&Value::Null)).contains("No upstream is watched."));
+}
+
+/// Paths of all members, but of each list of numbers only the first.
+fn collect(value: &Value, path: String, paths: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                collect(member, format!("{path}/{name}"), paths);
+            }
+        }
+        Value::Array(items) => {
+            for (place, item) in items.iter().enumerate().take(if items.len() > 9 { 1 } else { 9 }) {
+                collect(item, format!("{path}/{place}"), paths);
+            }
+        }
+        _ => {}
+    }
+    paths.push(path);
+}
