@@ -34,8 +34,8 @@ replay: module demo-programs ## a failing primary under load: a log watcher's po
 	@tools/install-deps test
 	@tools/replay
 
-test-long: headers ## the property tests with 100,000 random schedules, some ten minutes
-	PROPTEST_CASES=12500 cargo test --release --locked --no-default-features --test truth --test owed
+test-long: headers ## every property test over 100,000 random schedules, about half an hour
+	PROPTEST_CASES=100000 cargo test --profile quick --locked --no-default-features --test truth --test owed
 
 test: ## run every test; the last line is the count
 	@tools/test
