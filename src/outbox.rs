@@ -175,6 +175,11 @@ impl Debt {
         truth.generation > 0 && (news || self.repair > 0)
     }
 
+    /// Has the receiver heard of this generation, or refused it? Perhaps only together with a later one.
+    pub fn has_settled(&self, generation: u64) -> bool {
+        self.acked >= generation || self.refused == generation
+    }
+
     /// When it may be sent; `None`: nothing is owed, or only a reload can end what holds it back.
     pub fn due_at(&self, terms: &Terms<'_>) -> Option<Millis> {
         Some(self.ready_at(terms)?.max(terms.receiver.opens()))

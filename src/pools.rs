@@ -79,6 +79,17 @@ pub(crate) struct Peer {
     pub(crate) certain: bool,
 }
 
+/// What named a pool, or put a peer into one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// `poolwatch_pool`
+    Configuration,
+    /// A response's header.
+    Header,
+    /// Primary or backup.
+    Role,
+}
+
 /// What should serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
@@ -265,6 +276,24 @@ impl Directory {
     /// The pool's name; empty for a place without a pool.
     pub fn name(&self, id: PoolId) -> &[u8] {
         self.pools().nth(usize::from(id)).map_or(&[], |pool| pool.name.as_bytes())
+    }
+
+    /// What named a pool.
+    pub fn named_by(&self, id: PoolId) -> Origin {
+        self.origin(!self.is_unnamed(id))
+    }
+
+    /// What put a peer into its pool.
+    pub(crate) fn origin_of(&self, peer: &Peer) -> Origin {
+        self.origin(peer.certain)
+    }
+
+    fn origin(&self, is_certain: bool) -> Origin {
+        match (is_certain, self.configured) {
+            (false, _) => Origin::Role,
+            (true, true) => Origin::Configuration,
+            (true, false) => Origin::Header,
+        }
     }
 
     /// The addresses of the pool's peers.

@@ -31,6 +31,15 @@ pub enum ReceiverKind {
     Slack,
 }
 
+impl ReceiverKind {
+    /// As `poolwatch_receiver` names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Slack => "slack",
+        }
+    }
+}
+
 /// Where and how to post. The URL is a credential: `Debug` and `Display` show its host and last four characters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -44,10 +53,17 @@ pub struct Endpoint {
     pub proxy: String,
 }
 
+impl Endpoint {
+    /// The URL's host and port, the part that is no secret.
+    pub fn host(&self) -> &str {
+        let host = self.url.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or(""));
+        host.rsplit('@').next().unwrap_or("")
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = self.url.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or(""));
-        let host = host.rsplit('@').next().unwrap_or("");
+        let host = self.host();
         let mut tail: Vec<char> = self.url.chars().rev().take(4).collect();
         tail.reverse();
         write!(f, "{host}/...{}", tail.into_iter().collect::<String>())

@@ -55,6 +55,13 @@ pub struct Http {
     pub receivers: Vec<Said<ReceiverLine>>,
 }
 
+/// What one location says.
+#[derive(Clone, Debug, Default)]
+pub struct Location {
+    /// `poolwatch_status`: are writes taken?
+    pub status: Option<Said<bool>>,
+}
+
 /// What one block says of how upstreams are watched; `None`: nothing.
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::option_option, reason = "unsaid, off, or on with what")]
@@ -148,6 +155,12 @@ impl Block {
 
     pub(super) fn runbook(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
         once(&mut self.runbook, || parse::runbook(line.args))
+    }
+}
+
+impl Location {
+    pub(super) fn status(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+        once(&mut self.status, || Ok(line.said(parse::status(line.args)?)))
     }
 }
 

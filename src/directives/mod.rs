@@ -13,7 +13,7 @@ mod url;
 use std::ffi::CStr;
 use std::fmt::Write;
 
-use crate::directives::lines::{Block, Http, Line};
+use crate::directives::lines::{Block, Http, Line, Location};
 use crate::directives::parse::Mistake;
 
 /// A directive, all of it.
@@ -42,14 +42,18 @@ pub enum Context {
     Http,
     /// `upstream {}` in it
     Upstream,
+    /// `location {}` in a `server {}` of it
+    Location,
 }
 
 /// How many arguments a directive takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arguments {
+    /// Any number, even none. What is too much, the reader names; nginx's own check would only count.
+    Any,
     /// One.
     One,
-    /// One or more. What is too much, the reader names; nginx's own check would only count.
+    /// One or more, likewise.
     OneOrMore,
     /// Two or more, likewise.
     TwoOrMore,
@@ -62,6 +66,8 @@ pub enum Read {
     Http(Reader<Http>),
     /// What the `http` block says for all upstreams, and an `upstream` block for itself.
     Block(Reader<Block>),
+    /// What a location says for itself.
+    Location(Reader<Location>),
 }
 
 /// Reads a line into `T`.
@@ -76,10 +82,11 @@ impl Directive {
 
 const HTTP: &[Context] = &[Context::Http];
 const UPSTREAM: &[Context] = &[Context::Upstream];
+const LOCATION: &[Context] = &[Context::Location];
 const BOTH: &[Context] = &[Context::Http, Context::Upstream];
 
 /// All directives of this release, in the order of the reference.
-pub static DIRECTIVES: [Directive; 12] = [
+pub static DIRECTIVES: [Directive; 13] = [
     Directive {
         name: c"poolwatch",
         syntax: "on | off",
@@ -217,6 +224,18 @@ pub static DIRECTIVES: [Directive; 12] = [
         text: "Adds a link to each alert, `http` or `https`, of at most 256 bytes.",
         read: Read::Block(Block::runbook),
     },
+    Directive {
+        name: c"poolwatch_status",
+        syntax: "[write=on | off]",
+        default: None,
+        contexts: LOCATION,
+        arguments: Arguments::Any,
+        text: "Serves below this prefix location what Poolwatch knows: a page (`/`), JSON (`api/v1/state` and its parts), and metrics for \
+               Prometheus (`metrics`). It has no access rules of its own: who may look is for `allow`, `deny` and `auth_basic` to say.\n\n\
+               * `write=on` lets whoever may look also begin and end silences and send test messages. In a location without `allow`, \
+               `deny`, `auth_basic` or `auth_request` it earns a warning, even if something else guards it.",
+        read: Read::Location(Location::status),
+    },
 ];
 
 /// The reference of all directives in nginx.org's form, in Markdown.
@@ -244,6 +263,7 @@ impl Context {
         match self {
             Self::Http => "http",
             Self::Upstream => "upstream",
+            Self::Location => "location",
         }
     }
 }
@@ -291,6 +311,7 @@ mod tests {
                 let result = match directive.read {
                     Read::Http(read) => read(&mut Http::default(), &line),
                     Read::Block(read) => read(&mut Block::default(), &line),
+                    Read::Location(read) => read(&mut Location::default(), &line),
                 };
                 if let Err(mistake) = result {
                     prop_assert!(!mistake.in_directive(directive.name()).is_empty());

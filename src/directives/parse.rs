@@ -206,6 +206,19 @@ pub(super) fn runbook(args: &[&[u8]]) -> Result<Text<256>, Mistake> {
     if fits { Ok(Text::new(argument)) } else { Err(Mistake::value(argument)) }
 }
 
+/// `[write=on|off]`: may operators ask for something here?
+pub(super) fn status(args: &[&[u8]]) -> Result<bool, Mistake> {
+    let mut write = None;
+    for parameter in args {
+        let named = shown(parameter);
+        match halves(parameter) {
+            (b"write", value) => fill(&mut write, &named, flag(value))?,
+            _ => return Err(Mistake::Parameter(named)),
+        }
+    }
+    Ok(write.unwrap_or(false))
+}
+
 /// `name size`, in nginx's own phrases for zones.
 pub(super) fn zone(args: &[&[u8]]) -> Result<(String, usize), Mistake> {
     let [argument, size_argument, rest @ ..] = args else { return Err(Mistake::Arguments) };

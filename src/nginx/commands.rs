@@ -4,16 +4,17 @@ use std::ffi::{c_char, c_void};
 use std::ptr;
 
 use nginx_sys::{
-    NGX_CONF_1MORE, NGX_CONF_2MORE, NGX_CONF_TAKE1, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET,
-    NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t,
+    NGX_CONF_1MORE, NGX_CONF_2MORE, NGX_CONF_ANY, NGX_CONF_TAKE1, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
+    NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, ngx_command_t,
+    ngx_conf_t, ngx_str_t, ngx_uint_t,
 };
 use ngx::core::NGX_CONF_ERROR;
 
 use crate::directives::lines::Line;
 use crate::directives::{Arguments, Context, DIRECTIVES, Directive, Read};
 use crate::nginx::caught;
-use crate::nginx::conf::{MainConf, SrvConf};
-use crate::nginx::log;
+use crate::nginx::conf::{LocConf, MainConf, SrvConf};
+use crate::nginx::{log, status};
 
 /// A command for each directive, and the empty one that ends the table.
 #[repr(transparent)]
@@ -44,6 +45,7 @@ const fn command(directive: &'static Directive) -> ngx_command_t {
         conf: match directive.read {
             Read::Http(_) => NGX_HTTP_MAIN_CONF_OFFSET,
             Read::Block(_) => NGX_HTTP_SRV_CONF_OFFSET,
+            Read::Location(_) => NGX_HTTP_LOC_CONF_OFFSET,
         },
         offset: 0,
         post: ptr::from_ref(directive).cast_mut().cast(),
@@ -52,6 +54,7 @@ const fn command(directive: &'static Directive) -> ngx_command_t {
 
 const fn arguments(arguments: Arguments) -> u32 {
     match arguments {
+        Arguments::Any => NGX_CONF_ANY,
         Arguments::One => NGX_CONF_TAKE1,
         Arguments::OneOrMore => NGX_CONF_1MORE,
         Arguments::TwoOrMore => NGX_CONF_2MORE,
@@ -64,6 +67,7 @@ const fn contexts(contexts: &[Context]) -> u32 {
         flags |= match context {
             Context::Http => NGX_HTTP_MAIN_CONF,
             Context::Upstream => NGX_HTTP_UPS_CONF,
+            Context::Location => NGX_HTTP_LOC_CONF,
         };
         rest = others;
     }
@@ -102,6 +106,12 @@ fn read(cf: &ngx_conf_t, command: &ngx_command_t, conf: *mut c_void) -> Result<(
         Read::Block(read) => {
             // SAFETY: the command's offset asks for the server configuration.
             unsafe { conf.cast::<SrvConf>().as_mut() }.map(|conf| read(&mut conf.said, &line))
+        }
+        Read::Location(read) => {
+            // SAFETY: the command's offset asks for the location's configuration.
+            let read = unsafe { conf.cast::<LocConf>().as_mut() }.map(|conf| read(&mut conf.said, &line));
+            status::install(cf);
+            read
         }
     };
     result.unwrap_or(Ok(())).map_err(|mistake| mistake.in_directive(directive.name()))

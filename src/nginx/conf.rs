@@ -14,9 +14,10 @@ use nginx_sys::{
 };
 
 use crate::deliver::Receiver;
-use crate::directives::lines::{Block, Http, Place, Remark};
+use crate::directives::lines::{Block, Http, Location, Place, Remark};
 use crate::nginx::headers::Headers;
 use crate::nginx::known::Known;
+use crate::nginx::status::access::Page;
 use crate::nginx::zone::{self, Zone};
 use crate::nginx::{log, zone_init};
 use crate::pools::Watched;
@@ -34,6 +35,8 @@ pub(crate) struct MainConf {
     pub(crate) receivers: Vec<Receiver>,
     /// What is watched.
     pub(crate) upstreams: Vec<Upstream>,
+    /// Where it is shown.
+    pub(crate) pages: Vec<Page>,
 }
 
 /// The zone, once nginx has mapped it.
@@ -41,6 +44,8 @@ pub(crate) struct MainConf {
 pub(crate) struct ZoneConf {
     /// Set when nginx initialises the zone.
     pub(crate) mapped: Cell<Option<Zone>>,
+    /// Its size in bytes; set with `mapped`.
+    pub(crate) size: Cell<usize>,
     /// This configuration's number; set with `mapped`.
     pub(crate) generation: Cell<u64>,
 }
@@ -52,6 +57,13 @@ pub(crate) struct SrvConf {
     pub(crate) said: Block,
     /// Of a watched upstream block: its place in [`MainConf::upstreams`].
     watched: Option<u16>,
+}
+
+/// The configuration of one location.
+#[derive(Default)]
+pub(crate) struct LocConf {
+    /// The location's lines.
+    pub(crate) said: Location,
 }
 
 /// A watched upstream as the log phase needs it.
@@ -89,6 +101,9 @@ impl MainConf {
     /// the zone. What is wrong has been logged when this fails.
     pub(crate) fn finish(&mut self, cf: &mut ngx_conf_t) -> Result<(), ()> {
         let watch = self.judge(cf).map_err(|error| log::emerg_at(cf, &error))?;
+        for remark in self.pages.iter().filter_map(|page| page.remark(cf)) {
+            log::warn_at(cf, &remark);
+        }
         watch.map_or(Ok(()), |place| self.ask_for_zone(cf, &place))
     }
 

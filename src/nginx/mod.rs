@@ -14,6 +14,7 @@ mod log;
 mod peers;
 mod process;
 mod request;
+mod status;
 mod zone;
 
 #[cfg(not(nginx1_22))]
@@ -33,7 +34,7 @@ use nginx_sys::{
 };
 use ngx::core::{Pool, Status};
 
-use conf::{MainConf, SrvConf};
+use conf::{LocConf, MainConf, SrvConf};
 use zone::Zone;
 
 /// What nginx looks for in a module's file.
@@ -64,7 +65,7 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     init_main_conf: None,
     create_srv_conf: Some(create_srv_conf),
     merge_srv_conf: None,
-    create_loc_conf: None,
+    create_loc_conf: Some(create_loc_conf),
     merge_loc_conf: None,
 };
 
@@ -76,6 +77,11 @@ unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
 unsafe extern "C" fn create_srv_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx passes the configuration being read.
     unsafe { allocate::<SrvConf>(cf) }
+}
+
+unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx passes the configuration being read.
+    unsafe { allocate::<LocConf>(cf) }
 }
 
 /// A value that is dropped with the configuration's pool.
@@ -135,6 +141,7 @@ unsafe extern "C" fn zone_init(shm_zone: *mut ngx_shm_zone_t, before: *mut c_voi
         // SAFETY: nginx has just made this zone, unless it exists.
         let zone = existing.or_else(|| unsafe { Zone::create(pool) }).ok_or(())?;
         conf.zone.generation.set(zone.next_generation());
+        conf.zone.size.set(shm_zone.shm.size);
         conf.zone.mapped.set(Some(zone));
         Ok(())
     }))
@@ -175,6 +182,12 @@ unsafe extern "C" fn log_request(request: *mut ngx_http_request_t) -> ngx_int_t 
         }
     });
     Status::NGX_OK.into()
+}
+
+/// Our configuration of a location among all modules'.
+fn loc_conf<T>(confs: *mut *mut c_void) -> Option<NonNull<T>> {
+    // SAFETY: nginx gave our module its index before any configuration was made.
+    status::place(confs, unsafe { ngx_http_poolwatch_module.ctx_index })
 }
 
 /// Our main configuration among all modules'.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel as channel;
 use nginx_sys::{
-    NGX_LOG_ALERT, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t, ngx_core_module, ngx_cycle_t, ngx_exiting,
-    ngx_int_t, ngx_process, ngx_terminate,
+    NGX_LOG_ALERT, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t, ngx_core_module, ngx_cycle, ngx_cycle_t,
+    ngx_exiting, ngx_int_t, ngx_process, ngx_terminate,
 };
 
 use crate::clock::Clock;
@@ -22,7 +22,7 @@ use crate::nginx::conf::MainConf;
 use crate::nginx::lines;
 use crate::nginx::zone::Zone;
 use crate::observation::Observation;
-use crate::pipeline::{Config, Level, Line, Store, Worker};
+use crate::pipeline::{Config, Level, Line, Order, Store, Worker};
 use crate::units::Millis;
 
 /// Observations that may wait for the observer: 200 ms of a busy worker. More are counted as dropped.
@@ -67,6 +67,11 @@ impl Running {
             self.worker.note_lost();
         }
         self.worker.gate.knock();
+    }
+
+    /// Has the observer do something, soon. `false`: too many orders wait.
+    pub(crate) fn order(&self, order: Order) -> bool {
+        self.worker.order(order)
     }
 
     /// Is this the only process that serves requests?
@@ -162,6 +167,23 @@ pub(crate) fn end(cycle: &ngx_cycle_t) {
 pub(crate) fn is_exiting() -> bool {
     // SAFETY: nginx's own flag, read on its thread.
     (unsafe { ngx_exiting }) != 0
+}
+
+/// `worker_processes`
+pub(crate) fn configured_workers() -> u64 {
+    current_cycle().map_or(0, |cycle| u64::try_from(worker_processes(cycle)).unwrap_or_default())
+}
+
+/// The machine's name.
+pub(crate) fn host_name() -> String {
+    current_cycle().map_or_else(String::new, host)
+}
+
+fn current_cycle() -> Option<&'static ngx_cycle_t> {
+    // SAFETY: set by nginx before it forks.
+    let cycle = unsafe { ngx_cycle };
+    // SAFETY: a worker has one cycle, for as long as it lives.
+    unsafe { cycle.as_ref() }
 }
 
 /// Now, as the event loop's threads see it.

@@ -4,6 +4,8 @@
 //! twins make sure that nothing is half-written then. nginx's own slab mutex would tell nobody, and a spin lock would hang
 //! every worker for good.
 
+mod read;
+
 use std::cell::UnsafeCell;
 use std::mem::{MaybeUninit, size_of};
 use std::ptr::{self, NonNull};
@@ -11,6 +13,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use nginx_sys::{ngx_slab_alloc, ngx_slab_pool_t};
 
+use crate::clock::Clock;
+use crate::nginx::clock::SystemClock;
 use crate::outbox::{MAX_RECEIVERS, ReceiverState};
 use crate::pipeline::Store;
 use crate::state::notices::Notices;
@@ -44,6 +48,8 @@ struct Head {
     generation: AtomicU64,
     /// Observations that found a full channel.
     dropped: AtomicU64,
+    /// The number of the last silence that was asked for.
+    silence: AtomicU64,
     /// Futex word: how often the bell was rung.
     rings: AtomicU32,
     lock: UnsafeCell<libc::pthread_mutex_t>,
@@ -93,6 +99,8 @@ impl Zone {
             slots: slots as u64,
             generation: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            // Numbers of another zone's life are not used again.
+            silence: AtomicU64::new(SystemClock.wall() / 1000),
             rings: AtomicU32::new(0),
             lock: UnsafeCell::new(robust_mutex()?),
             receivers: Twin::new([ReceiverState::default(); MAX_RECEIVERS]),
@@ -131,13 +139,23 @@ impl Zone {
     }
 
     /// How many upstreams fit.
-    fn capacity(self) -> usize {
+    pub(crate) fn capacity(self) -> usize {
         self.head().slots as usize
     }
 
     /// Counts an observation that found no room.
     pub(crate) fn count_dropped(self) {
         self.head().dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many there were.
+    pub(crate) fn dropped(self) -> u64 {
+        self.head().dropped.load(Ordering::Relaxed)
+    }
+
+    /// A number for a silence.
+    pub(crate) fn next_silence(self) -> u64 {
+        self.head().silence.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// As [`Store::with`], but gives up after `patience`.

@@ -276,6 +276,15 @@ impl Counters {
         over
     }
 
+    /// Of all pools, and of none.
+    pub fn requests(&self) -> [u64; Ending::ALL.len()] {
+        let mut all = [0; Ending::ALL.len()];
+        for (all, ending) in all.iter_mut().zip(0..) {
+            *all = self.pools.iter().map(|pool| pool.requests[ending]).sum();
+        }
+        all
+    }
+
     /// Peers are counted by their places in the directory: moves the counts to where a new configuration has them.
     pub(crate) fn follow(&mut self, before: &Directory, after: &Directory) {
         let counts = self.peers;

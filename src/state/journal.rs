@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 #[repr(C)]
 pub struct Journal<T, const N: usize> {
     /// Entries ever written; the next one's place.
-    written: AtomicU64,
+    pub(crate) written: AtomicU64,
     entries: [T; N],
 }
 

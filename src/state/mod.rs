@@ -8,4 +8,6 @@ pub mod record;
 pub mod saved;
 pub mod slot;
 pub mod table;
+pub mod snapshot;
 pub mod twin;
+mod view;

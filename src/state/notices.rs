@@ -115,8 +115,19 @@ impl Notices {
 
     /// The silences that hold.
     pub fn silences(&self) -> impl Iterator<Item = &Silence> {
+        self.began().map(|(silence, _)| silence)
+    }
+
+    /// The silences that hold, and since when.
+    pub(crate) fn began(&self) -> impl Iterator<Item = (&Silence, Millis)> {
         let holding = self.list.iter().skip(CONFIGURED + 1).filter(|notice| notice.is_silence());
-        holding.map(|notice| &notice.silence)
+        holding.map(|notice| (&notice.silence, notice.began))
+    }
+
+    /// How many notices are owed to the receiver at a place.
+    pub(crate) fn owed(&self, receiver: usize) -> usize {
+        let debts = self.list.iter().filter_map(|notice| Some((&notice.truth, notice.debts.get(receiver)?)));
+        debts.filter(|(truth, debt)| debt.is_due(truth)).count()
     }
 
     fn change(&mut self, place: usize, kind: Kind, silence: Silence, now: Millis) {

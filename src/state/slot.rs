@@ -1,16 +1,17 @@
 //! Everything about one watched upstream, in one fixed place of the table.
 
-use crate::alert::{Kind, PoolFacts, Rate, Reasons, Report, Sample, Severity, Threshold};
+use crate::alert::{Kind, Reasons, Severity};
 use crate::detect::error_rate::{self, ErrorRate, Level};
 use crate::detect::failover::{Change, Evidence, Failover, Serving};
 use crate::detect::flapping::Flapping;
 use crate::observation::{Example, Observation, Verdict};
-use crate::outbox::{Claim, Debt, MAX_RECEIVERS, Truth};
+use crate::outbox::{Debt, MAX_RECEIVERS, Truth};
 use crate::pools::{Directory, Expected, MAX_POOLS, PoolId, Watched};
 use crate::rules::{RateOf, Rules};
 use crate::state::counters::{Counters, Releases, Series};
 use crate::state::history::{History, Record};
 use crate::state::twin::Twin;
+use crate::state::view::View;
 use crate::text::{Name, Text};
 use crate::units::Millis;
 use crate::window::{Entry, Period, Ring, WORDS, Window};
@@ -61,13 +62,13 @@ impl Default for Setup {
 /// A truth and what is to be told of it.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub(super) struct Incident {
-    pub(super) truth: Truth,
-    pub(super) kind: Kind,
-    pub(super) from: Serving,
-    pub(super) since: Millis,
+pub(crate) struct Incident {
+    pub(crate) truth: Truth,
+    pub(crate) kind: Kind,
+    pub(crate) from: Serving,
+    pub(crate) since: Millis,
     /// When the incident began that this change continues or ends.
-    pub(super) began: Millis,
+    pub(crate) began: Millis,
 }
 
 impl Incident {
@@ -89,19 +90,19 @@ impl Default for Incident {
 /// What the detectors know, changed with each batch.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-pub(super) struct Detection {
-    pub(super) failover: Failover,
-    pub(super) error_rate: ErrorRate,
-    pub(super) window: Window,
-    pub(super) period: Period,
-    pub(super) flapping: Flapping,
+pub(crate) struct Detection {
+    pub(crate) failover: Failover,
+    pub(crate) error_rate: ErrorRate,
+    pub(crate) window: Window,
+    pub(crate) period: Period,
+    pub(crate) flapping: Flapping,
     /// In the order of [`Key::ALL`].
-    pub(super) incidents: [Incident; 2],
-    pub(super) reasons: Reasons,
-    pub(super) reasons_since: Millis,
-    pub(super) releases: [Text<64>; MAX_POOLS],
+    pub(crate) incidents: [Incident; 2],
+    pub(crate) reasons: Reasons,
+    pub(crate) reasons_since: Millis,
+    pub(crate) releases: [Text<64>; MAX_POOLS],
     /// The operator chose another expected pool, which has not answered yet: who served before. Unknown: no switch is under way.
-    pub(super) switching: Serving,
+    pub(crate) switching: Serving,
 }
 
 /// The last failed requests, newest first.
@@ -122,7 +123,7 @@ pub struct Slot {
     /// The first configuration that named it no more; 0: it is watched.
     pub(crate) left: u64,
     pub(crate) setup: Twin<Setup>,
-    pub(super) detection: Twin<Detection>,
+    pub(crate) detection: Twin<Detection>,
     examples: Twin<Examples>,
     pub(crate) debts: Twin<[[Debt; MAX_RECEIVERS]; 2]>,
     pub(crate) counters: Counters,
@@ -306,12 +307,12 @@ impl Slot {
 
     /// The truth of a key.
     pub(crate) fn truth(&self, key: Key) -> &Truth {
-        &self.incident(key).truth
+        &self.view().incident(key).truth
     }
 
     /// What the current state of a key is told as.
     pub(crate) fn kind(&self, key: Key) -> Kind {
-        self.incident(key).kind
+        self.view().incident(key).kind
     }
 
     /// Who serves.
@@ -319,48 +320,18 @@ impl Slot {
         self.detection.live().failover.serving()
     }
 
-    /// What messages about a key are recognised by.
-    pub(crate) fn id(&self, key: Key) -> String {
-        let about = match key {
-            Key::Serving => "serving",
-            Key::ErrorRate => "error-rate",
-        };
-        format!("{}/{about}", String::from_utf8_lossy(self.name.as_bytes()))
+    /// Does the newest configuration watch it?
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.name.is_empty() && self.left == 0
     }
 
-    /// Everything to be told about a key's current state, and what the claim, if any, says about the past.
-    pub(crate) fn report(&self, key: Key, claim: Option<&Claim>, now: Millis, wall: u64, host: &str) -> Report {
-        let (setup, detection, incident) = (self.setup.live(), self.detection.live(), self.incident(key));
-        let since = now - incident.since;
-        let serving = detection.failover.serving();
-        let (from, to) = match key {
-            Key::Serving => (self.pool_facts(incident.from), self.pool_facts(serving)),
-            Key::ErrorRate => (None, self.pool_facts(serving)),
-        };
-        let rate = setup.rules.error_rate.as_ref();
-        let (window, period) = (&detection.window, &detection.period);
-        let counts = rate.map_or_else(|| window.counts(), |rate| error_rate::shown(rate, window, period, now));
-        let severity = detection.severity(&setup.rules, incident.kind, now);
-        let report = Report {
-            id: format!("{}/{}", self.id(key), incident.truth.generation),
-            from,
-            to,
-            since_unix: wall.saturating_sub(since.0),
-            lasted: incident.truth.over.then_some(incident.since - incident.began),
-            reasons: detection.reasons,
-            upstream_rate: Rate { errors: counts.upstream_errors, requests: counts.requests },
-            client_rate: Rate { errors: counts.client_errors, requests: counts.requests },
-            threshold: rate.map(|rate| Threshold { ratio: rate.threshold, window: rate.window, period: rate.period }),
-            rate_of: rate.map_or(RateOf::Upstream, |rate| rate.of),
-            as_expected: is_as_expected(serving, setup.expected),
-            changes: detection.flapping.changes(now),
-            samples: self.examples.live().list.iter().flatten().filter(|_| !incident.truth.over).map(sample).collect(),
-            runbook: String::from_utf8_lossy(setup.rules.runbook.as_bytes()).into_owned(),
-            ..Report::about(incident.kind, severity, self.name.as_bytes(), wall, host)
-        };
-        match claim {
-            Some(claim) => report.covering(claim.covered, since),
-            None => report,
+    /// The committed parts.
+    pub(crate) fn view(&self) -> View<'_> {
+        View {
+            name: &self.name,
+            setup: self.setup.live(),
+            detection: self.detection.live(),
+            examples: &self.examples.live().list,
         }
     }
 
@@ -375,27 +346,6 @@ impl Slot {
             self.history.push(record);
         }
         changed.extend(news.keys);
-    }
-
-    fn incident(&self, key: Key) -> &Incident {
-        let [serving, rate] = &self.detection.live().incidents;
-        match key {
-            Key::Serving => serving,
-            Key::ErrorRate => rate,
-        }
-    }
-
-    /// `None`: nobody, or several pools.
-    fn pool_facts(&self, serving: Serving) -> Option<PoolFacts> {
-        let Setup { directory, expected, .. } = self.setup.live();
-        let is_alone = |id: &PoolId| *expected == Expected::Pool(*id) || !expected.includes(*id);
-        let id = if let Serving::Pool(id) = serving { Some(id).filter(is_alone) } else { None }?;
-        let release = self.detection.live().releases.get(usize::from(id)).map_or(&[][..], Text::as_bytes);
-        Some(PoolFacts {
-            name: directory.name(id).to_vec(),
-            addresses: directory.addresses(id).map(<[u8]>::to_vec).collect(),
-            release: release.to_vec(),
-        })
     }
 }
 
@@ -571,7 +521,7 @@ impl Detection {
     }
 
     /// Clients that see errors make it critical, clients that are spared a warning.
-    fn severity(&self, rules: &Rules, kind: Kind, now: Millis) -> Severity {
+    pub(crate) fn severity(&self, rules: &Rules, kind: Kind, now: Millis) -> Severity {
         let rate = rules.error_rate.unwrap_or_default();
         let clients_suffer = error_rate::do_clients_suffer(&rate, &self.window, &self.period, now);
         match kind {
@@ -596,17 +546,6 @@ impl Detection {
     }
 }
 
-fn is_as_expected(serving: Serving, expected: Expected) -> bool {
+pub(crate) fn is_as_expected(serving: Serving, expected: Expected) -> bool {
     matches!(serving, Serving::Pool(pool) if expected.includes(pool))
-}
-
-fn sample(example: &Example) -> Sample {
-    Sample {
-        method: example.method.as_bytes().to_vec(),
-        path: example.path.as_bytes().to_vec(),
-        status: example.status,
-        upstream_status: example.upstream_status.as_bytes().to_vec(),
-        upstream_addr: example.upstream_addr.as_bytes().to_vec(),
-        upstream_response_time: example.upstream_response_time.as_bytes().to_vec(),
-    }
 }

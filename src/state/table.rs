@@ -321,7 +321,7 @@ impl Table<'_> {
     fn claimed_report(&self, subject: Subject, claim: Option<&Claim>, caller: &Caller<'_>) -> Option<Report> {
         let Caller { now, wall, host, .. } = *caller;
         match subject {
-            Subject::Incident(slot, key) => Some(self.slots.get(slot)?.report(key, claim, now, wall, host)),
+            Subject::Incident(slot, key) => Some(self.slots.get(slot)?.view().report(key, claim, now, wall, host)),
             Subject::Notice(place) => Some(self.notices.live().list.get(place)?.report(claim, now, wall, host)),
         }
     }
@@ -332,7 +332,7 @@ impl Table<'_> {
             return false;
         }
         let id = match delivery.subject {
-            Subject::Incident(slot, key) => self.slots.get(slot).map(|slot| slot.id(key)),
+            Subject::Incident(slot, key) => self.slots.get(slot).map(|slot| slot.view().id(key)),
             Subject::Notice(place) => self.notices.live().list.get(place).map(Notice::id),
         };
         id.is_some_and(|id| delivery.report.id.strip_prefix(&id).is_some_and(|rest| rest.starts_with('/')))

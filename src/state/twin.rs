@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 #[repr(C)]
 pub struct Twin<T> {
     /// The low bit is the index of the copy that holds.
-    commits: AtomicU64,
-    copies: [T; 2],
+    pub(crate) commits: AtomicU64,
+    pub(crate) copies: [T; 2],
 }
 
 impl<T: Copy> Twin<T> {

@@ -1,0 +1,286 @@
+//! `poolwatch_status`: what is asked for becomes an answer, on the event loop, without the zone's lock.
+//!
+//! What a request may do is decided by [`crate::status`]; here are nginx's request, its body and its answer. Writes become orders
+//! to this worker's observer, so that even they wait for nobody.
+
+pub(crate) mod access;
+mod reply;
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+use std::slice;
+
+use nginx_sys::{
+    NGINX_VERSION, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MOVED_PERMANENTLY, NGX_HTTP_SPECIAL_RESPONSE,
+    NGX_LOG_NOTICE, ngx_chain_t, ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_module,
+    ngx_http_discard_request_body, ngx_http_finalize_request, ngx_http_read_client_request_body, ngx_http_request_t,
+    ngx_int_t, ngx_table_elt_t,
+};
+use ngx::core::Status;
+
+use crate::clock::Clock;
+use crate::nginx::clock::SystemClock;
+use crate::nginx::conf::{LocConf, MainConf};
+use crate::nginx::zone::Zone;
+use crate::nginx::{caught, lines, loc_conf, log, main_conf, process};
+use crate::pipeline::Order;
+use crate::state::notices::MAX_SILENCES;
+use crate::state::snapshot::{Facts, Snapshot};
+use crate::status::order::{self, LONGEST_BODY, Refusal, Source};
+use crate::status::route::{Lost, Route, route};
+use crate::status::{html, json, prometheus};
+use crate::text::clean;
+use reply::Reply;
+
+/// The directive has been read: the location is ours, and is remembered for the check of its access rules.
+pub(crate) fn install(cf: &ngx_conf_t) {
+    // SAFETY: while a location is read, the context is that of the location.
+    let Some(context) = (unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }) else { return };
+    // SAFETY: set before any configuration is read.
+    let index = unsafe { ngx_http_core_module.ctx_index };
+    if let Some(mut core) = place::<ngx_http_core_loc_conf_t>(context.loc_conf, index) {
+        // SAFETY: the location's own configuration, which nobody else uses now.
+        unsafe { core.as_mut() }.handler = Some(handle);
+    }
+    if let Ok(mut conf) = main_conf(context.main_conf) {
+        // SAFETY: as above.
+        unsafe { conf.as_mut() }.pages.push(access::Page { loc_conf: context.loc_conf, place: log::place(cf) });
+    }
+}
+
+/// The content handler.
+unsafe extern "C" fn handle(request: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx passes a request whose location is ours.
+    let r = unsafe { &mut *request };
+    caught(|| answer(r)).unwrap_or(code(NGX_HTTP_INTERNAL_SERVER_ERROR))
+}
+
+fn answer(r: &mut ngx_http_request_t) -> ngx_int_t {
+    let Some((conf, write)) = confs(r) else { return Status::NGX_DECLINED.into() };
+    let route = below(r).ok_or(Lost::NotFound).and_then(|path| route(r.method_name.as_bytes(), path));
+    if let Ok(Route::Silence | Route::EndSilence(_) | Route::Test) = route {
+        return match may_write(r, write) {
+            // SAFETY: the request is being handled; the callback is called with it once its body is there.
+            Ok(()) => match unsafe { ngx_http_read_client_request_body(r, Some(handle_body)) } {
+                // The request is now the callback's.
+                code if code < self::code(NGX_HTTP_SPECIAL_RESPONSE) => Status::NGX_DONE.into(),
+                code => code,
+            },
+            Err(refusal) => reply::send(r, &refused(&refusal)),
+        };
+    }
+    // SAFETY: the request is being handled.
+    let discarded = unsafe { ngx_http_discard_request_body(r) };
+    if discarded != ngx_int_t::from(Status::NGX_OK) {
+        return discarded;
+    }
+    let reply = match route {
+        Ok(route) => read(conf, route, &String::from_utf8_lossy(r.args.as_bytes()), write),
+        Err(Lost::SlashMissing) => return code(NGX_HTTP_MOVED_PERMANENTLY),
+        Err(Lost::NotFound) => Reply::json(404, json::error("not found")),
+        Err(Lost::NotAllowed(allow)) => Reply { allow, ..Reply::json(405, json::error("method not allowed")) },
+    };
+    reply::send(r, &reply)
+}
+
+fn read(conf: &MainConf, route: Route, query: &str, write: bool) -> Reply {
+    let Some(snapshot) = snapshot(conf) else { return busy() };
+    match route {
+        Route::Json(part) => Reply::json(200, json::body(part, &snapshot, write)),
+        Route::Metrics => {
+            Reply { content_type: prometheus::CONTENT_TYPE, ..Reply::json(200, prometheus::body(&snapshot)) }
+        }
+        _ => {
+            let page = html::page(&json::document(&snapshot, write), query);
+            Reply { content_type: "text/html; charset=utf-8", policy: html::POLICY, ..Reply::json(200, page) }
+        }
+    }
+}
+
+/// The body of a write is there.
+unsafe extern "C" fn handle_body(request: *mut ngx_http_request_t) {
+    // SAFETY: nginx passes the request that asked for its body.
+    let r = unsafe { &mut *request };
+    let code = caught(|| {
+        let reply = write(r).unwrap_or_else(|refusal| refused(&refusal));
+        reply::send(r, &reply)
+    });
+    let code = code.unwrap_or(self::code(NGX_HTTP_INTERNAL_SERVER_ERROR));
+    // SAFETY: the request was kept for this callback, which is done with it.
+    unsafe { ngx_http_finalize_request(request, code) };
+}
+
+fn write(r: &ngx_http_request_t) -> Result<Reply, Refusal> {
+    let unavailable = || Refusal::new(503, "this worker is not watching");
+    let (conf, _) = confs(r).ok_or_else(unavailable)?;
+    let route = below(r).ok_or(Lost::NotFound).and_then(|path| route(r.method_name.as_bytes(), path));
+    let body = body(r).ok_or_else(|| Refusal::new(413, format!("the body is longer than {LONGEST_BODY} bytes")))?;
+    let zone = conf.zone.mapped.get().ok_or_else(unavailable)?;
+    let notices = zone.notices().ok_or_else(|| Refusal::new(503, BUSY))?;
+    let (order, id, what) = match route {
+        Ok(Route::Silence) => {
+            order::check_type(header(r, b"content-type"))?;
+            let is_watched =
+                |name: &[u8]| conf.upstreams.iter().any(|upstream| upstream.watched.name.as_bytes() == name);
+            let silence = order::silence(&body, zone.next_silence(), process::now(), is_watched)?;
+            if notices.silences().count() == MAX_SILENCES {
+                return Err(Refusal::new(409, format!("there are {MAX_SILENCES} silences already")));
+            }
+            let upstream = match silence.upstream.as_bytes() {
+                b"" => "all upstreams".to_owned(),
+                name => format!("upstream \"{}\"", clean(name, 256)),
+            };
+            let (id, comment) = (silence.id, clean(silence.comment.as_bytes(), 512));
+            (Order::Silence(Box::new(silence)), Some(id), format!("silence {id} of {upstream} (\"{comment}\")"))
+        }
+        Ok(Route::EndSilence(id)) if notices.silences().any(|silence| silence.id == id) => {
+            (Order::EndSilence(id), Some(id), format!("the end of silence {id}"))
+        }
+        Ok(Route::Test) => {
+            if !body.is_empty() {
+                order::check_type(header(r, b"content-type"))?;
+            }
+            order::test(&body)?;
+            (Order::Test, None, "a test message".to_owned())
+        }
+        _ => return Err(Refusal::new(404, "there is no such silence")),
+    };
+    if !process::running().ok_or_else(unavailable)?.order(order) {
+        return Err(Refusal::new(503, "too many orders wait"));
+    }
+    // nginx adds the client's address.
+    // SAFETY: a request has its connection until it is freed.
+    let connection = unsafe { r.connection.as_ref() };
+    if let Some(connection) = connection {
+        lines::write(NGX_LOG_NOTICE, connection.log, &format!("{what} was asked for"));
+    }
+    Ok(Reply::json(202, json::accepted(id)))
+}
+
+/// What can be said of a write before its body is read.
+fn may_write(r: &ngx_http_request_t, write: bool) -> Result<(), Refusal> {
+    if !write {
+        return Err(Refusal::new(403, "writes are off here, \"poolwatch_status write=on\" takes them"));
+    }
+    let (own, origin) = (header(r, b"x-poolwatch"), header(r, b"origin"));
+    Source { has_own_header: own.is_some(), origin, host: header(r, b"host") }.check()?;
+    if usize::try_from(r.headers_in.content_length_n).is_ok_and(|length| length > LONGEST_BODY) {
+        return Err(Refusal::new(413, format!("the body is longer than {LONGEST_BODY} bytes")));
+    }
+    Ok(())
+}
+
+/// As handlers return a status.
+#[expect(clippy::cast_possible_wrap, reason = "a status has three digits")]
+const fn code(status: u32) -> ngx_int_t {
+    status as ngx_int_t
+}
+
+const BUSY: &str = "the state changes too fast to be read, try again";
+
+fn busy() -> Reply {
+    Reply::json(503, json::error(BUSY))
+}
+
+fn refused(refusal: &Refusal) -> Reply {
+    Reply::json(refusal.status, json::error(&refusal.text))
+}
+
+/// Everything at this moment; `None`: it could not be read. Without a watched upstream there is nothing in it.
+fn snapshot(conf: &MainConf) -> Option<Snapshot> {
+    let zone = conf.zone.mapped.get();
+    let contents = match zone {
+        Some(zone) => zone.contents()?,
+        None => return Some(Snapshot::empty(facts(conf))),
+    };
+    let receivers: Vec<_> = conf.receivers.clone();
+    Some(Snapshot::new(contents, &receivers, facts(conf)))
+}
+
+fn facts(conf: &MainConf) -> Facts {
+    let zone = conf.zone.mapped.get();
+    Facts {
+        now: process::now(),
+        wall: SystemClock.wall(),
+        host: process::host_name(),
+        nginx_version: NGINX_VERSION.to_string_lossy().into_owned(),
+        worker_processes: process::configured_workers(),
+        configurations: conf.zone.generation.get(),
+        dropped: zone.map_or(0, Zone::dropped),
+        zone_size: conf.zone.size.get() as u64,
+        zone_upstreams: zone.map_or(0, |zone| zone.capacity() as u64),
+    }
+}
+
+/// The path behind the location's name, beginning with a slash; `None`: the location is no prefix of it.
+fn below(r: &ngx_http_request_t) -> Option<&[u8]> {
+    // SAFETY: set before any configuration is read.
+    let index = unsafe { ngx_http_core_module.ctx_index };
+    let core = place::<ngx_http_core_loc_conf_t>(r.loc_conf, index)?;
+    // SAFETY: the location's configuration outlives its requests, and is only read.
+    let name = unsafe { core.as_ref() }.name.as_bytes();
+    r.uri.as_bytes().strip_prefix(name.strip_suffix(b"/").unwrap_or(name))
+}
+
+/// The configuration of a request, which outlives it, and whether its location takes writes.
+fn confs<'a>(r: &ngx_http_request_t) -> Option<(&'a MainConf, bool)> {
+    let conf = main_conf(r.main_conf).ok()?;
+    let location: NonNull<LocConf> = loc_conf(r.loc_conf)?;
+    // SAFETY: the configuration outlives its requests, and is only read.
+    let write = unsafe { location.as_ref() }.said.status.as_ref().is_some_and(|status| status.value);
+    // SAFETY: as above.
+    Some((unsafe { conf.as_ref() }, write))
+}
+
+/// The body, as far as it is in memory, where so short a one always is; `None`: it is too long.
+fn body(r: &ngx_http_request_t) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    // SAFETY: null, or the body that nginx has read.
+    let Some(read) = (unsafe { r.request_body.as_ref() }) else { return Some(body) };
+    if !read.temp_file.is_null() {
+        return None;
+    }
+    let mut next: *const ngx_chain_t = read.bufs;
+    // SAFETY: null, or a link of the body's chain.
+    while let Some(link) = unsafe { next.as_ref() } {
+        // SAFETY: a link has its buffer.
+        let buf = unsafe { link.buf.as_ref() }?;
+        let length = (buf.last as usize).checked_sub(buf.pos as usize)?;
+        if body.len() + length > LONGEST_BODY {
+            return None;
+        }
+        if length > 0 {
+            // SAFETY: a buffer in memory holds what is between these two.
+            body.extend_from_slice(unsafe { slice::from_raw_parts(buf.pos, length) });
+        }
+        next = link.next;
+    }
+    Some(body)
+}
+
+/// The value of a request's header, by its name in lower case.
+fn header<'a>(r: &'a ngx_http_request_t, name: &[u8]) -> Option<&'a [u8]> {
+    let mut part = Some(&r.headers_in.headers.part);
+    while let Some(current) = part {
+        if let Some(first) = NonNull::new(current.elts.cast::<ngx_table_elt_t>()) {
+            // SAFETY: a list part holds `nelts` elements of the list's type.
+            let headers = unsafe { slice::from_raw_parts(first.as_ptr(), current.nelts) };
+            let found = headers.iter().find(|header| header.key.as_bytes().eq_ignore_ascii_case(name));
+            if let Some(header) = found {
+                return Some(header.value.as_bytes());
+            }
+        }
+        // SAFETY: the parts of a list are linked, the last one by null.
+        part = unsafe { current.next.as_ref() };
+    }
+    None
+}
+
+/// A module's configuration among all modules'.
+pub(crate) fn place<T>(confs: *mut *mut c_void, index: usize) -> Option<NonNull<T>> {
+    let confs = NonNull::new(confs)?;
+    // SAFETY: the array has a place for every http module.
+    let conf = unsafe { confs.add(index) };
+    // SAFETY: as above.
+    NonNull::new(unsafe { conf.read() }.cast())
+}

@@ -1,0 +1,94 @@
+//! An answer on its way through nginx's output filters.
+
+use std::ptr;
+
+use nginx_sys::{
+    NGX_HTTP_HEAD, NGX_HTTP_LAST, ngx_chain_t, ngx_create_temp_buf, ngx_http_output_filter, ngx_http_request_t,
+    ngx_http_send_header, ngx_http_send_special, ngx_int_t, ngx_list_push, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
+};
+use ngx::core::Status;
+
+/// An answer.
+pub(super) struct Reply {
+    /// Of the status line.
+    pub(super) status: u16,
+    /// Of the body.
+    pub(super) content_type: &'static str,
+    /// `Allow`; empty: none.
+    pub(super) allow: &'static str,
+    /// `Content-Security-Policy`
+    pub(super) policy: &'static str,
+    /// Never empty.
+    pub(super) body: String,
+}
+
+impl Reply {
+    /// A body that is JSON.
+    pub(super) fn json(status: u16, body: String) -> Self {
+        let policy = "default-src 'none'; frame-ancestors 'none'";
+        Self { status, content_type: "application/json", allow: "", policy, body }
+    }
+}
+
+/// Sends it, without its body if only the header is asked for. Returns what nginx is to be told.
+pub(super) fn send(r: &mut ngx_http_request_t, reply: &Reply) -> ngx_int_t {
+    r.headers_out.status = reply.status.into();
+    r.headers_out.content_length_n = i64::try_from(reply.body.len()).unwrap_or_default();
+    r.headers_out.content_type = constant(reply.content_type);
+    r.headers_out.content_type_len = reply.content_type.len();
+    r.headers_out.content_type_lowcase = ptr::null_mut();
+    let headers = [
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Referrer-Policy", "no-referrer"),
+        ("Content-Security-Policy", reply.policy),
+        ("Allow", reply.allow),
+    ];
+    for (name, value) in headers.into_iter().filter(|(_, value)| !value.is_empty()) {
+        if add_header(r, name, value).is_none() {
+            return Status::NGX_ERROR.into();
+        }
+    }
+    // SAFETY: the request is being answered, and its header was not sent yet.
+    let sent = unsafe { ngx_http_send_header(r) };
+    if sent != ngx_int_t::from(Status::NGX_OK) || r.method == NGX_HTTP_HEAD as ngx_uint_t {
+        return sent;
+    }
+    send_body(r, reply.body.as_bytes()).unwrap_or_else(|| Status::NGX_ERROR.into())
+}
+
+fn send_body(r: &mut ngx_http_request_t, body: &[u8]) -> Option<ngx_int_t> {
+    // SAFETY: the request's pool; the buffer lives as long.
+    let buf = unsafe { ngx_create_temp_buf(r.pool, body.len()) };
+    // SAFETY: null, or a fresh buffer.
+    let fresh = unsafe { buf.as_mut() }?;
+    // SAFETY: the buffer has room for the body, and nobody else uses it.
+    unsafe { ptr::copy_nonoverlapping(body.as_ptr(), fresh.last, body.len()) };
+    // SAFETY: as above.
+    fresh.last = unsafe { fresh.last.add(body.len()) };
+    let mut chain = ngx_chain_t { buf, next: ptr::null_mut() };
+    // SAFETY: the header was sent. nginx copies the links of a chain that it cannot send at once.
+    let sent = unsafe { ngx_http_output_filter(r, &raw mut chain) };
+    if sent == ngx_int_t::from(Status::NGX_ERROR) {
+        return Some(sent);
+    }
+    // The mark of the end is a bit of a buffer, which nginx sets best itself.
+    // SAFETY: as above.
+    Some(unsafe { ngx_http_send_special(r, NGX_HTTP_LAST as ngx_uint_t) })
+}
+
+fn add_header(r: &mut ngx_http_request_t, name: &'static str, value: &'static str) -> Option<()> {
+    // SAFETY: nginx initialised the list with the request.
+    let header = unsafe { ngx_list_push(&raw mut r.headers_out.headers) }.cast::<ngx_table_elt_t>();
+    // SAFETY: all zero is an unused header, in every version.
+    let mut fresh: ngx_table_elt_t = unsafe { std::mem::zeroed() };
+    (fresh.hash, fresh.key, fresh.value) = (1, constant(name), constant(value));
+    let header = ptr::NonNull::new(header)?;
+    // SAFETY: a fresh element of this type.
+    unsafe { header.write(fresh) };
+    Some(())
+}
+
+fn constant(text: &'static str) -> ngx_str_t {
+    ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() }
+}

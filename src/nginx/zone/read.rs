@@ -1,0 +1,147 @@
+//! Reading the zone without its lock, for the event loop, which waits for nobody.
+//!
+//! What is read may be changed at any moment. So it is copied word by word, and the copy counts only if the number that the
+//! writers raise with each commit is the same before and after.
+
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
+
+use super::Zone;
+use crate::state::counters::Counters;
+use crate::state::journal::Journal;
+use crate::state::notices::Notices;
+use crate::state::slot::Slot;
+use crate::state::snapshot::{Contents, Upstream};
+use crate::state::twin::Twin;
+use crate::text::Name;
+
+/// Attempts at a copy that nobody spoils. A copy takes a microsecond, and commits are milliseconds apart.
+const ATTEMPTS: usize = 16;
+
+const WORD: usize = size_of::<u64>();
+
+impl Zone {
+    /// A copy of everything; `None`: writers spoiled every attempt.
+    pub(crate) fn contents(&self) -> Option<Contents> {
+        let head = self.head.as_ptr();
+        // SAFETY: the head lives as long as the zone.
+        let receivers = committed(unsafe { &raw const (*head).receivers })?;
+        let mut upstreams = Vec::new();
+        for index in 0..self.capacity() {
+            // SAFETY: the zone has this many slots.
+            let slot = unsafe { self.first_slot().add(index) };
+            upstreams.extend(upstream(slot)?);
+        }
+        Some(Contents { receivers, notices: self.notices()?, upstreams })
+    }
+
+    /// A copy of the notices alone.
+    pub(crate) fn notices(&self) -> Option<Notices> {
+        // SAFETY: the head lives as long as the zone.
+        committed(unsafe { &raw const (*self.head.as_ptr()).notices })
+    }
+}
+
+/// A copy of one slot. The outer `None`: writers spoiled it; the inner: no upstream is watched there.
+#[expect(clippy::option_option, reason = "nothing read, or nothing there")]
+fn upstream(slot: *const Slot) -> Option<Option<Upstream>> {
+    for _ in 0..ATTEMPTS {
+        let Some(name) = name_of(slot) else { return Some(None) };
+        // SAFETY: a slot of the zone, which outlives this call; so are its parts, here and below.
+        let setup = committed(unsafe { &raw const (*slot).setup })?;
+        // SAFETY: as above.
+        let detection = committed(unsafe { &raw const (*slot).detection })?;
+        // SAFETY: as above.
+        let debts = committed(unsafe { &raw const (*slot).debts })?;
+        // SAFETY: as above.
+        let releases = committed(unsafe { &raw const (*slot).releases })?;
+        // SAFETY: as above.
+        let history = journal(unsafe { &raw const (*slot).history })?;
+        // SAFETY: as above.
+        let series = journal(unsafe { &raw const (*slot).series })?;
+        // SAFETY: as above.
+        let counters = copy::<Counters>(unsafe { &raw const (*slot).counters });
+        // SAFETY: counters are integers, each a word or a part of one: whatever was read is a value.
+        let counters = unsafe { counters.assume_init() };
+        // Otherwise the slot was given to another upstream meanwhile.
+        if name_of(slot) == Some(name) {
+            return Some(Some(Upstream { name, setup, detection, debts, counters, releases, history, series }));
+        }
+    }
+    None
+}
+
+/// The name of the upstream that is watched there.
+fn name_of(slot: *const Slot) -> Option<Name> {
+    // SAFETY: a slot of the zone.
+    let name = copy::<Name>(unsafe { &raw const (*slot).name });
+    // SAFETY: a length, which is checked at each use, and bytes: whatever was read is a value.
+    let name = unsafe { name.assume_init() };
+    // SAFETY: a slot of the zone.
+    let left = copy::<u64>(unsafe { &raw const (*slot).left });
+    // SAFETY: one word.
+    let left = unsafe { left.assume_init() };
+    (!name.is_empty() && left == 0).then_some(name)
+}
+
+/// The committed value of a twin; `None`: writers spoiled every attempt.
+fn committed<T: Copy>(twin: *const Twin<T>) -> Option<T> {
+    // SAFETY: a twin in the zone, which outlives this call; its counter is atomic.
+    let commits = unsafe { &(*twin).commits };
+    // SAFETY: as above.
+    let copies = unsafe { &raw const (*twin).copies }.cast::<T>();
+    steady(commits, |commits| {
+        // SAFETY: one of two copies.
+        copy(unsafe { copies.add((commits & 1) as usize) })
+    })
+}
+
+/// A journal; `None`: writers spoiled every attempt.
+fn journal<T: Copy, const N: usize>(journal: *const Journal<T, N>) -> Option<Journal<T, N>> {
+    // SAFETY: a journal in the zone, which outlives this call; its counter is atomic.
+    let written = unsafe { &(*journal).written };
+    steady(written, |_| copy(journal))
+}
+
+/// A copy during which the number stood still.
+fn steady<T>(number: &AtomicU64, copy: impl Fn(u64) -> MaybeUninit<T>) -> Option<T> {
+    for _ in 0..ATTEMPTS {
+        let before = number.load(Ordering::Acquire);
+        let copied = copy(before);
+        // The copy is complete before the number is looked at again.
+        fence(Ordering::Acquire);
+        if number.load(Ordering::Relaxed) == before {
+            // SAFETY: writers raise the number before they touch what belongs to it, so this is a value that one of them wrote.
+            return Some(unsafe { copied.assume_init() });
+        }
+    }
+    None
+}
+
+/// What is there now, by whole words where it is aligned to them. Words of different moments may stand side by side.
+fn copy<T>(from: *const T) -> MaybeUninit<T> {
+    let mut copied = MaybeUninit::<T>::uninit();
+    let words = if from.addr() % WORD == 0 { size_of::<T>() / WORD } else { 0 };
+    let target = copied.as_mut_ptr().cast::<u8>();
+    for word in 0..words {
+        // SAFETY: within the value, and aligned.
+        let source = unsafe { from.cast::<AtomicU64>().add(word) };
+        // SAFETY: memory of the zone, always mapped and initialised.
+        let value = unsafe { &*source }.load(Ordering::Relaxed);
+        // SAFETY: within the copy.
+        let target = unsafe { target.add(word * WORD) };
+        // SAFETY: as above; the copy may be aligned to less.
+        unsafe { target.cast::<u64>().write_unaligned(value) };
+    }
+    for byte in words * WORD..size_of::<T>() {
+        // SAFETY: within the value.
+        let source = unsafe { from.cast::<AtomicU8>().add(byte) };
+        // SAFETY: memory of the zone, always mapped and initialised.
+        let value = unsafe { &*source }.load(Ordering::Relaxed);
+        // SAFETY: within the copy.
+        let target = unsafe { target.add(byte) };
+        // SAFETY: as above.
+        unsafe { target.write(value) };
+    }
+    copied
+}

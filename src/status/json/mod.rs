@@ -1,0 +1,165 @@
+//! The API's documents: `docs/api/v1.schema.json` says what they mean.
+
+mod told;
+mod upstream;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::detect::failover::Serving;
+use crate::pools::PoolId;
+use crate::state::snapshot::{Snapshot, Upstream};
+use crate::status::name;
+use crate::text::clean;
+use crate::units::Millis;
+use crate::wording::rfc3339;
+
+/// Bytes of a comment or an error: each may be spelled out.
+const WORDS: usize = 512;
+
+/// The version in the API's path.
+const VERSION: u8 = 1;
+
+/// A document, or a member of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Everything.
+    State,
+    /// `upstreams`
+    Upstreams,
+    /// `receivers`
+    Receivers,
+    /// `silences`
+    Silences,
+    /// `history`
+    History,
+    /// `module`
+    Module,
+}
+
+/// The body of a part. `write`: the location takes writes.
+pub fn body(part: Part, snapshot: &Snapshot, write: bool) -> String {
+    let text = match part {
+        Part::State => serde_json::to_string(&state(snapshot, write)),
+        Part::Upstreams => serde_json::to_string(&upstream::upstreams(snapshot)),
+        Part::Receivers => serde_json::to_string(&told::receivers(snapshot)),
+        Part::Silences => serde_json::to_string(&told::silences(snapshot)),
+        Part::History => serde_json::to_string(&told::history(snapshot)),
+        Part::Module => serde_json::to_string(&module(snapshot)),
+    };
+    // No map with keys that are not strings, so it cannot fail.
+    text.unwrap_or_default()
+}
+
+/// [`Part::State`] as a value, for the page.
+pub fn document(snapshot: &Snapshot, write: bool) -> Value {
+    // As above.
+    serde_json::to_value(state(snapshot, write)).unwrap_or_default()
+}
+
+/// The body of an answer that is an error.
+pub fn error(text: &str) -> String {
+    #[derive(Serialize)]
+    struct Error<'a> {
+        error: &'a str,
+    }
+    serde_json::to_string(&Error { error: text }).unwrap_or_default()
+}
+
+/// The body of an answer to a write; a test has no id.
+pub fn accepted(id: Option<u64>) -> String {
+    #[derive(Serialize)]
+    struct Accepted {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+    }
+    serde_json::to_string(&Accepted { id: id.map(|id| id.to_string()) }).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct StateView {
+    version: u8,
+    now: String,
+    host: String,
+    write: bool,
+    module: ModuleView,
+    upstreams: Vec<upstream::UpstreamView>,
+    receivers: Vec<told::ReceiverView>,
+    silences: Vec<told::SilenceView>,
+    history: Vec<told::ChangeView>,
+}
+
+#[derive(Serialize)]
+struct ModuleView {
+    version: &'static str,
+    nginx_version: String,
+    worker_processes: u64,
+    configurations: u64,
+    observations_dropped: u64,
+    zone: ZoneView,
+}
+
+#[derive(Serialize)]
+struct ZoneView {
+    size_bytes: u64,
+    upstreams_used: usize,
+    upstreams_max: u64,
+}
+
+#[derive(Serialize)]
+struct ServingView {
+    state: &'static str,
+    pool: Option<String>,
+}
+
+fn state(snapshot: &Snapshot, write: bool) -> StateView {
+    StateView {
+        version: VERSION,
+        now: rfc3339(snapshot.facts.wall),
+        host: clean(snapshot.facts.host.as_bytes(), 255),
+        write,
+        module: module(snapshot),
+        upstreams: upstream::upstreams(snapshot),
+        receivers: told::receivers(snapshot),
+        silences: told::silences(snapshot),
+        history: told::history(snapshot),
+    }
+}
+
+fn module(snapshot: &Snapshot) -> ModuleView {
+    let facts = &snapshot.facts;
+    ModuleView {
+        version: env!("CARGO_PKG_VERSION"),
+        nginx_version: facts.nginx_version.clone(),
+        worker_processes: facts.worker_processes,
+        configurations: facts.configurations,
+        observations_dropped: facts.dropped,
+        zone: ZoneView {
+            size_bytes: facts.zone_size,
+            upstreams_used: snapshot.upstreams.len(),
+            upstreams_max: facts.zone_upstreams,
+        },
+    }
+}
+
+fn serving(upstream: &Upstream, serving: Serving) -> ServingView {
+    let (state, pool) = crate::status::serving(upstream, serving);
+    ServingView { state, pool }
+}
+
+fn pool_name(upstream: &Upstream, pool: PoolId) -> Option<String> {
+    Some(upstream.setup.directory.name(pool)).filter(|bytes| !bytes.is_empty()).map(name)
+}
+
+fn seconds(span: Millis) -> f64 {
+    span.0 as f64 / 1000.0
+}
+
+fn time(snapshot: &Snapshot, instant: Millis) -> String {
+    rfc3339(snapshot.wall(instant))
+}
+
+/// Of an instant that may never have been.
+fn instant(snapshot: &Snapshot, instant: Millis) -> Option<String> {
+    (instant > Millis::ZERO).then(|| time(snapshot, instant))
+}

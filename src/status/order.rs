@@ -1,0 +1,233 @@
+//! What an operator may ask for: the body of a write becomes an order, or a reason why not.
+
+use serde::Deserialize;
+
+use crate::state::notices::{LONGEST_SILENCE, Silence};
+use crate::text::{Name, Text, clean};
+use crate::units::Millis;
+
+/// The longest body that is read.
+pub const LONGEST_BODY: usize = 4096;
+
+/// Bytes of a comment.
+const COMMENT: usize = 120;
+
+/// Why it is refused: the answer's status and its words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Of the answer.
+    pub status: u16,
+    /// Lower case, without a full stop.
+    pub text: String,
+}
+
+impl Refusal {
+    /// In these words.
+    pub fn new(status: u16, text: impl Into<String>) -> Self {
+        Self { status, text: text.into() }
+    }
+}
+
+/// What a browser says of where a request comes from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Source<'a> {
+    /// `X-Poolwatch` is there, which a page of another site cannot send unasked.
+    pub has_own_header: bool,
+    /// `Origin`
+    pub origin: Option<&'a [u8]>,
+    /// `Host`
+    pub host: Option<&'a [u8]>,
+}
+
+impl Source<'_> {
+    /// Refuses a write that a page of another site may have made: what vouches for it is our header or its own origin, and an
+    /// origin that is another never does.
+    ///
+    /// # Errors
+    /// It comes from elsewhere, or does not say.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let refused = Err(Refusal::new(403, "cross-site request refused, send the header X-Poolwatch"));
+        match (self.origin, self.host) {
+            (Some(origin), Some(host)) if is_of(origin, host) => Ok(()),
+            (None, _) if self.has_own_header => Ok(()),
+            _ => refused,
+        }
+    }
+}
+
+/// `http://HOST` or `https://HOST`
+fn is_of(origin: &[u8], host: &[u8]) -> bool {
+    let authority = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
+    authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+}
+
+/// Refuses a body that is not said to be JSON.
+///
+/// # Errors
+/// It is something else.
+pub fn check_type(content_type: Option<&[u8]>) -> Result<(), Refusal> {
+    let media = content_type.unwrap_or_default().split(|&byte| byte == b';').next().unwrap_or_default();
+    if media.trim_ascii().eq_ignore_ascii_case(b"application/json") {
+        return Ok(());
+    }
+    Err(Refusal::new(415, "the body must be application/json"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SilenceRequest {
+    #[serde(default)]
+    upstream: Option<String>,
+    duration: Duration,
+    #[serde(default)]
+    comment: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Duration {
+    Seconds(f64),
+    Text(String),
+}
+
+/// `POST api/v1/silences`: reads the silence that is asked for. `is_watched`: is there such an upstream?
+///
+/// # Errors
+/// The body is not what the schema says, or names an upstream that there is not.
+pub fn silence(body: &[u8], id: u64, now: Millis, is_watched: impl Fn(&[u8]) -> bool) -> Result<Silence, Refusal> {
+    let request: SilenceRequest = read(body)?;
+    let duration = request.duration.read().filter(|&span| span > Millis::ZERO && span <= LONGEST_SILENCE);
+    let Some(duration) = duration else {
+        return Err(Refusal::new(400, "invalid \"duration\", it must be more than nothing and at most 24h"));
+    };
+    if request.comment.len() > COMMENT {
+        return Err(Refusal::new(400, format!("\"comment\" is too long, at most {COMMENT} bytes are possible")));
+    }
+    let upstream = request.upstream.unwrap_or_default();
+    if !upstream.is_empty() && !is_watched(upstream.as_bytes()) {
+        return Err(Refusal::new(404, format!("unknown upstream \"{}\"", clean(upstream.as_bytes(), 64))));
+    }
+    Ok(Silence {
+        id,
+        upstream: Name::new(upstream.as_bytes()),
+        until: now + duration,
+        comment: Text::new(request.comment.as_bytes()),
+    })
+}
+
+/// `POST api/v1/test`: an empty object, or nothing.
+///
+/// # Errors
+/// The body asks for more.
+pub fn test(body: &[u8]) -> Result<(), Refusal> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct TestRequest {}
+    if body.trim_ascii().is_empty() {
+        return Ok(());
+    }
+    read::<TestRequest>(body).map(drop)
+}
+
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
+    // serde's own words name the member and the place, and quote what is not known.
+    serde_json::from_slice(body).map_err(|error| Refusal::new(400, clean(error.to_string().as_bytes(), 200)))
+}
+
+impl Duration {
+    fn read(&self) -> Option<Millis> {
+        match self {
+            Self::Text(text) => Millis::parse(text.as_bytes()),
+            Self::Seconds(seconds) => span(*seconds),
+        }
+    }
+}
+
+#[expect(clippy::cast_sign_loss, reason = "not negative, and bounded before")]
+fn span(seconds: f64) -> Option<Millis> {
+    let millis = seconds * 1000.0;
+    (millis >= 0.0 && millis <= LONGEST_SILENCE.0 as f64).then_some(Millis(millis as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Millis = Millis(1_000_000);
+
+    fn asked(body: &str) -> Result<Silence, Refusal> {
+        silence(body.as_bytes(), 7, NOW, |name| name == b"app")
+    }
+
+    fn status(body: &str) -> Option<u16> {
+        asked(body).err().map(|refusal| refusal.status)
+    }
+
+    #[test]
+    fn a_silence_is_read_with_its_duration_in_either_form() {
+        let silence = asked(r#"{"upstream": "app", "duration": "30m", "comment": "blue's disk"}"#).expect("valid");
+        assert_eq!((silence.id, silence.until), (7, NOW + Millis::from_secs(1800)));
+        assert_eq!((silence.upstream.as_bytes(), silence.comment.as_bytes()), (&b"app"[..], &b"blue's disk"[..]));
+        assert_eq!(
+            asked(r#"{"upstream": "app", "duration": 1.5}"#).map(|silence| silence.until),
+            Ok(NOW + Millis(1500))
+        );
+        assert_eq!(asked(r#"{"duration": "24h"}"#).map(|silence| silence.upstream), Ok(Name::EMPTY));
+    }
+
+    #[test]
+    fn what_is_asked_wrongly_is_refused_with_a_reason() {
+        for duration in ["0", "-1", "86400.001", "1e300", r#""0""#, r#""25h""#, r#""soon""#, "null", "true"] {
+            assert_eq!(status(&format!(r#"{{"upstream": "app", "duration": {duration}}}"#)), Some(400), "{duration}");
+        }
+        for body in ["", "[]", "{}", "nonsense", r#"{"duration": 1, "x": 1}"#, r#"{"duration": 1, "duration": 1}"#] {
+            assert_eq!(status(body), Some(400), "{body}");
+        }
+        assert_eq!(status(&format!(r#"{{"duration": 1, "comment": "{}"}}"#, "x".repeat(121))), Some(400));
+        assert_eq!(status(r#"{"duration": 1, "upstream": "nobody"}"#), Some(404));
+    }
+
+    #[test]
+    fn a_test_asks_for_nothing() {
+        assert_eq!(test(b""), Ok(()));
+        assert_eq!(test(b" {} "), Ok(()));
+        assert!(test(b"[1]").is_err());
+        assert!(test(b"{\"x\": 1}").is_err());
+    }
+
+    #[test]
+    fn another_sites_page_cannot_write() {
+        let host = Some(&b"web1:8080"[..]);
+        let check = |has_own_header, origin: Option<&'static [u8]>| {
+            Source { has_own_header, origin, host }.check().map_err(|refusal| refusal.status)
+        };
+        assert_eq!(check(true, None), Ok(()));
+        assert_eq!(check(false, Some(b"http://web1:8080")), Ok(()));
+        assert_eq!(check(false, Some(b"https://WEB1:8080")), Ok(()));
+        assert_eq!(check(false, None), Err(403));
+        assert_eq!(check(false, Some(b"http://evil.example")), Err(403));
+        assert_eq!(check(true, Some(b"http://evil.example")), Err(403));
+        assert_eq!(check(true, Some(b"null")), Err(403));
+        assert_eq!(check(false, Some(b"http://web1:8080.evil.example")), Err(403));
+    }
+
+    #[test]
+    fn only_json_is_read() {
+        assert_eq!(check_type(Some(b"application/json")), Ok(()));
+        assert_eq!(check_type(Some(b"Application/JSON; charset=utf-8")), Ok(()));
+        for other in [None, Some(&b"text/plain"[..]), Some(b"application/jsonx"), Some(b"")] {
+            assert_eq!(check_type(other).map_err(|refusal| refusal.status), Err(415));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_a_reader_panic(body in any::<Vec<u8>>()) {
+            for refusal in [silence(&body, 1, NOW, |_| true).err(), test(&body).err()].into_iter().flatten() {
+                prop_assert!(refusal.status == 400 && refusal.text.len() <= 256);
+            }
+        }
+    }
+}
