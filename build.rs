@@ -56,10 +56,10 @@ const HEADERS: &str = "#include <ngx_config.h>\n#include <ngx_core.h>\n#include 
 /// nginx-sys 0.5 pins a bindgen that computes wrong positions for bit-fields behind a smaller member (fixed in bindgen 0.73).
 /// So none of its bit-field accessors is used, and the structs whose bits are needed are bound again here.
 fn bind_bits(flags: &[String], out: &Path) -> Done {
-    let bindings = bindgen::Builder::default()
+    let mut bindings = bindgen::Builder::default()
         .header_contents("bits.h", HEADERS)
         .clang_args(flags)
-        .allowlist_type("ngx_http_upstream_server_t")
+        .allowlist_type("ngx_http_upstream_server_t|ngx_variable_value_t")
         .allowlist_recursively(false)
         // Sizes and offsets are compared with clang's when the bindings are compiled.
         .layout_tests(true)
@@ -67,10 +67,13 @@ fn bind_bits(flags: &[String], out: &Path) -> Done {
         .generate()?
         .to_string();
     // Getters call only what is const. As const functions they can be checked when they are compiled.
-    Ok(fs::write(out.join("bits.rs"), bindings.replace("pub fn backup(", "pub const fn backup("))?)
+    for getter in ["backup", "len", "valid", "no_cacheable", "not_found"] {
+        bindings = bindings.replace(&format!("pub fn {getter}("), &format!("pub const fn {getter}("));
+    }
+    Ok(fs::write(out.join("bits.rs"), bindings)?)
 }
 
-/// Layout tests leave bits out. So a C program shows all bytes of a struct with one bit set, and `src/nginx/bits.rs` does not
+/// Layout tests leave bits out. So a C program shows all bytes of a struct with some bits set, and `src/nginx/bits.rs` does not
 /// compile unless Rust finds the bit there.
 fn see_bits_in_c(flags: &[String], out: &Path) -> Done {
     let (source, program) = (out.join("bits.c"), out.join("bits"));
@@ -89,13 +92,22 @@ fn see_bits_in_c(flags: &[String], out: &Path) -> Done {
 }
 
 const SHOW_BYTES: &str = r#"
+static void show(const char *name, const void *of, size_t size) {
+    const unsigned char *bytes = of;
+    printf("pub(super) const %s: [u8; %zu] = [", name, size);
+    for (size_t i = 0; i < size; i++) printf("%u, ", bytes[i]);
+    printf("];\n");
+}
+
 int main(void) {
     static ngx_http_upstream_server_t server;
-    const unsigned char *bytes = (const unsigned char *) &server;
     server.backup = 1;
-    printf("pub(super) const BACKUP_SERVER: [u8; %zu] = [", sizeof(server));
-    for (size_t i = 0; i < sizeof(server); i++) printf("%u, ", bytes[i]);
-    printf("];\n");
+    show("BACKUP_SERVER", &server, sizeof(server));
+    static ngx_variable_value_t value;
+    value.len = 0x5a5a5a5;
+    value.valid = 1;
+    value.not_found = 1;
+    show("VALUE", &value, sizeof(value));
     return 0;
 }
 "#;

@@ -18,6 +18,7 @@ use crate::directives::lines::{Block, Http, Location, Place, Remark};
 use crate::nginx::headers::Headers;
 use crate::nginx::known::Known;
 use crate::nginx::status::access::Page;
+use crate::nginx::variables::Glance;
 use crate::nginx::zone::{self, Zone};
 use crate::nginx::{log, zone_init};
 use crate::pools::Watched;
@@ -74,6 +75,8 @@ pub(crate) struct Upstream {
     pub(crate) known: Known,
     /// Which response headers are read.
     pub(crate) headers: Headers,
+    /// What variables last told of it.
+    pub(crate) glance: Cell<Option<Glance>>,
     /// nginx's own configuration of it.
     pub(crate) uscf: *const ngx_http_upstream_srv_conf_t,
 }
@@ -150,7 +153,7 @@ impl MainConf {
             let pool_header = Some(pool_header).filter(|_| watched.pools.is_empty());
             let (known, headers) = (Known::new(&watched), Headers::new(pool_header, release_header));
             srv_conf.watched = u16::try_from(self.upstreams.len()).ok();
-            self.upstreams.push(Upstream { watched, known, headers, uscf });
+            self.upstreams.push(Upstream { glance: Cell::new(None), watched, known, headers, uscf });
         }
         Ok(first)
     }

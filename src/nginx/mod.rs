@@ -15,6 +15,7 @@ mod peers;
 mod process;
 mod request;
 mod status;
+mod variables;
 mod zone;
 
 #[cfg(not(nginx1_22))]
@@ -59,7 +60,7 @@ pub static mut ngx_http_poolwatch_module: ngx_module_t = ngx_module_t {
 };
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
-    preconfiguration: None,
+    preconfiguration: Some(preconfiguration),
     postconfiguration: Some(postconfiguration),
     create_main_conf: Some(create_main_conf),
     init_main_conf: None,
@@ -94,6 +95,12 @@ unsafe fn allocate<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: the configuration's pool.
     let pool = unsafe { Pool::from_ngx_pool(pool) };
     pool.allocate(T::default()).cast()
+}
+
+unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    // SAFETY: nginx passes the configuration being read.
+    let cf = unsafe { &mut *cf };
+    status(caught(|| variables::add(cf)))
 }
 
 unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {

@@ -9,8 +9,10 @@ pub mod prometheus;
 pub mod route;
 
 use crate::detect::failover::Serving;
+use crate::rules::RateOf;
 use crate::state::snapshot::{Snapshot, Upstream};
 use crate::text::clean;
+use crate::units::Millis;
 
 /// Bytes of a foreign name: each of its at most 64 bytes may be spelled out.
 const NAME: usize = 256;
@@ -33,6 +35,35 @@ fn serving(upstream: &Upstream, serving: Serving) -> (&'static str, Option<Strin
         Serving::Mixed => (mixed, None),
         Serving::Down => (down, None),
     }
+}
+
+/// The state, for a variable.
+pub fn state(upstream: &Upstream) -> &'static str {
+    serving(upstream, upstream.detection.failover.serving()).0
+}
+
+/// The pool that serves; `None`: none, or several.
+pub fn pool(upstream: &Upstream) -> Option<String> {
+    serving(upstream, upstream.detection.failover.serving()).1
+}
+
+/// The release that the pool which serves named last.
+pub fn release(upstream: &Upstream) -> Option<String> {
+    let Serving::Pool(id) = upstream.detection.failover.serving() else { return None };
+    let is_alone = !upstream.view().is_several(Serving::Pool(id));
+    let release = upstream.detection.releases.get(usize::from(id)).filter(|release| is_alone && !release.is_empty());
+    release.map(|release| name(release.as_bytes()))
+}
+
+/// The error rate that is watched, as a ratio: `0.0250`. `None`: none is, or there were no requests.
+pub fn error_rate(upstream: &Upstream, now: Millis) -> Option<String> {
+    let rules = upstream.setup.rules.error_rate?;
+    let counts = upstream.view().counts(now);
+    let errors = match rules.of {
+        RateOf::Upstream => counts.upstream_errors,
+        RateOf::Client => counts.client_errors,
+    };
+    (counts.requests > 0).then(|| format!("{:.4}", f64::from(errors) / f64::from(counts.requests)))
 }
 
 /// Are messages about this upstream held back now, by the configuration or by an operator?

@@ -40,6 +40,18 @@ impl Zone {
         // SAFETY: the head lives as long as the zone.
         committed(unsafe { &raw const (*self.head.as_ptr()).notices })
     }
+
+    /// A copy of the upstream of this name; `None`: it is not watched, or writers spoiled every attempt.
+    pub(crate) fn upstream(&self, name: &Name) -> Option<Upstream> {
+        for index in 0..self.capacity() {
+            // SAFETY: the zone has this many slots.
+            let slot = unsafe { self.first_slot().add(index) };
+            if name_of(slot) == Some(*name) {
+                return upstream(slot)?;
+            }
+        }
+        None
+    }
 }
 
 /// A copy of one slot. The outer `None`: writers spoiled it; the inner: no upstream is watched there.

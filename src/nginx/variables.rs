@@ -1,0 +1,87 @@
+//! `$poolwatch_state` and its like: what is known of the upstream that a request went to, for logs and headers.
+//!
+//! The zone is copied without its lock, at most once per upstream and tick of nginx's clock, whatever the number of requests.
+
+use nginx_sys::{
+    NGX_HTTP_VAR_NOCACHEABLE, ngx_conf_t, ngx_http_add_variable, ngx_http_get_variable_pt, ngx_http_request_t,
+    ngx_http_variable_value_t, ngx_int_t, ngx_str_t, ngx_uint_t,
+};
+use ngx::core::Status;
+
+use crate::nginx::{bits, caught, main_conf, process};
+use crate::state::snapshot;
+use crate::status;
+use crate::text::Text;
+use crate::units::Millis;
+
+/// What variables tell of an upstream, and when that was so.
+#[derive(Clone, Copy)]
+pub(crate) struct Glance {
+    at: Millis,
+    values: [Option<Text<256>>; VARIABLES.len()],
+}
+
+/// What makes a variable's value; `None`: it has none.
+type Value = fn(&snapshot::Upstream, Millis) -> Option<String>;
+
+/// The variables, each with what makes its value.
+const VARIABLES: [(&str, Value); 4] = [
+    ("poolwatch_state", |upstream, _| Some(status::state(upstream).to_owned())),
+    ("poolwatch_pool", |upstream, _| status::pool(upstream)),
+    ("poolwatch_release", |upstream, _| status::release(upstream)),
+    ("poolwatch_error_rate", status::error_rate),
+];
+
+/// Adds them to nginx's own.
+pub(crate) fn add(cf: &mut ngx_conf_t) -> Result<(), ()> {
+    for (index, (name, _)) in VARIABLES.iter().enumerate() {
+        let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
+        let flags = NGX_HTTP_VAR_NOCACHEABLE as ngx_uint_t;
+        // SAFETY: called while the configuration is read; nginx copies the name.
+        let variable = unsafe { ngx_http_add_variable(cf, &raw mut name, flags) };
+        // SAFETY: null, or a variable that nginx has just made.
+        let variable = unsafe { variable.as_mut() }.ok_or(())?;
+        let handler: ngx_http_get_variable_pt = Some(look);
+        (variable.get_handler, variable.data) = (handler, index);
+    }
+    Ok(())
+}
+
+/// nginx asks for a value.
+unsafe extern "C" fn look(
+    request: *mut ngx_http_request_t,
+    value: *mut ngx_http_variable_value_t,
+    data: usize,
+) -> ngx_int_t {
+    // SAFETY: nginx passes the request that the value is for.
+    let r = unsafe { &*request };
+    // SAFETY: nginx passes the value's place.
+    let value = unsafe { &mut *value };
+    let text = caught(|| text(r, data)).flatten();
+    // SAFETY: the request's pool, from which the text lives as long as the request.
+    let copied = text.and_then(|text| unsafe { ngx_str_t::from_bytes(r.pool, text.as_bytes()) });
+    bits::set_value(value, copied);
+    Status::NGX_OK.into()
+}
+
+fn text(r: &ngx_http_request_t, index: usize) -> Option<Text<256>> {
+    let conf = main_conf(r.main_conf).ok()?;
+    // SAFETY: the configuration outlives its requests, and is only read.
+    let conf = unsafe { conf.as_ref() };
+    // SAFETY: null before the request goes to an upstream.
+    let upstream = unsafe { r.upstream.as_ref() }?;
+    let (_, watched) = conf.upstream_of(upstream.upstream)?;
+    let zone = conf.zone.mapped.get()?;
+    let now = process::now();
+    let glance = watched.glance.get().filter(|glance| glance.at == now);
+    let glance = glance.or_else(|| zone.upstream(&watched.watched.name).map(|upstream| Glance::new(&upstream, now)));
+    watched.glance.set(glance);
+    glance?.values.get(index).copied().flatten()
+}
+
+impl Glance {
+    fn new(upstream: &snapshot::Upstream, now: Millis) -> Self {
+        let value = |(_, value): (&str, Value)| value(upstream, now).map(|text| Text::new(text.as_bytes()));
+        Self { at: now, values: VARIABLES.map(value) }
+    }
+}
