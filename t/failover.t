@@ -10,7 +10,8 @@ use Poolwatch;
 use Test::More;
 
 for my $zone ('zone app 64k;', '') {
-    subtest($zone ? 'with a zone' : 'without a zone, each worker learns of it alone', sub {
+    my $how = $zone ? 'with a zone' : 'without a zone, each worker learns of it alone';
+    subtest("$how: told once, and the way back (D5, D8, D9, D30)", sub {
         my $host = Poolwatch->new(workers => 4);
         $host->app('blue', RELEASE_ID => 'v1.2.3');
         $host->app('green', RELEASE_ID => 'v1.3.0');
@@ -42,6 +43,8 @@ CONF
         like($text, qr/v1\.2\.3.*v1\.3\.0|v1\.3\.0.*v1\.2\.3/s, 'with both releases, dots and all (D10)');
         like($text, qr/refused/i, 'with the reason');
         like($text, qr{https://runbook\.example/failover}, 'and a link to the runbook');
+        like($text, qr/GET \/ → 200.*\d+, 200 from 127\.0\.0\.1:/, 'an example request (D30)');
+        like($text, qr/Since.*host `.+`/s, 'since when, and on which host (D30)');
 
         $host->get_many(200);
         $host->app('blue', RELEASE_ID => 'v1.2.3');
@@ -49,6 +52,7 @@ CONF
         is_deeply([keys %$back], [200], 'no client request failed on the way back');
         my @messages = $host->messages(2);
         like($messages[1]{body}{text}, qr/primary is serving traffic again/, 'the recovery is told, cooldown or not (D7, D8)');
+        like($messages[1]{body}{text}, qr/The incident lasted \d+ s/, 'and how long it took (D30)');
         is($host->get('/')->{headers}{'x-app-pool'}, 'blue', 'and it is true');
         $host->get_many(300);
         is(scalar $host->messages(0), 2, 'exactly one failover and one recovery');

@@ -14,7 +14,7 @@ my %kinds = (
 );
 
 for my $kind (sort keys %kinds) {
-    subtest($kind, sub {
+    subtest("$kind: told as an outage and as errors (D1, D2)", sub {
         my $host = Poolwatch->new(workers => 2);
         $host->app($_) for qw(blue green);
         $host->slack;
@@ -46,7 +46,7 @@ for my $kind (sort keys %kinds) {
     });
 }
 
-subtest('one server alone (502), at one request at a time', sub {
+subtest('one server alone (502), at one request at a time: nothing has to come after it (D24)', sub {
     my $host = Poolwatch->new(workers => 2);
     $host->app('blue');
     $host->slack;

@@ -266,3 +266,18 @@ fn of_window_and_period_the_one_that_is_exceeded_is_told() {
     host.run(1000);
     assert_told(&host, &[&["10 of 100 requests failed upstream"]]);
 }
+
+#[test]
+fn d24_errors_of_the_old_pool_do_not_keep_an_alert_after_the_failover() {
+    let mut host = Host::new(2, &Rules { failover: None, ..Rules::default() });
+    for round in 0..20 {
+        host.request(round % 2, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200);
+        host.run(50);
+    }
+    // Green answers alone. The window lets the errors go, and holds its judgement for another window.
+    for _ in 0..400 {
+        host.served_by(GREEN);
+        host.run(50);
+    }
+    assert_told(&host, &[&["error rate"], &["back to normal"]]);
+}
