@@ -208,8 +208,7 @@ impl Directory {
 
     /// The pool of an attempt at a configured peer, by its index in the configuration that saw it.
     pub fn pool_of(&self, watched: &Watched, attempt: &Attempt) -> Option<PoolId> {
-        let configured = watched.peers.get(usize::from(attempt.peer))?;
-        self.peer_at(&configured.address).map(|peer| peer.pool)
+        self.peer_of(watched, attempt).map(|peer| peer.pool)
     }
 
     /// Where the directory has the peer of an attempt. Mostly the configuration that saw it is the directory's own.
@@ -241,7 +240,7 @@ impl Directory {
             return false;
         }
         let Some(answer) = seen.answer() else { return false };
-        match watched.peers.get(usize::from(answer.peer)).and_then(|peer| self.peer_at(&peer.address)) {
+        match self.peer_of(watched, answer) {
             Some(peer) => !peer.certain || self.name(peer.pool) != seen.pool().as_bytes(),
             None => self.find(seen.pool()).is_none(),
         }
@@ -250,8 +249,7 @@ impl Directory {
     /// An answered peer's header teaches its address the pool. Names beyond [`MAX_POOLS`] are not learned.
     pub fn learn(&mut self, watched: &Watched, seen: &Observation) {
         let Some(answer) = seen.answer() else { return };
-        let address = watched.peers.get(usize::from(answer.peer)).map(|peer| peer.address.as_slice());
-        let place = address.and_then(|address| self.place_of(address));
+        let place = self.place_of_peer(watched, answer);
         let known = place.and_then(|place| self.peers.get(place)).copied();
         let Some(pool) = self.named_by_header(seen.pool(), known) else { return };
         if let Some(peer) = place.and_then(|place| self.peers.get_mut(place)) {
@@ -354,6 +352,10 @@ impl Directory {
     /// Where the directory has a peer.
     pub fn place_of(&self, address: &[u8]) -> Option<usize> {
         self.peers().position(|peer| peer.address.as_bytes() == address)
+    }
+
+    fn peer_of(&self, watched: &Watched, attempt: &Attempt) -> Option<&Peer> {
+        self.peers.get(self.place_of_peer(watched, attempt)?)
     }
 
     fn peer_at(&self, address: &[u8]) -> Option<&Peer> {

@@ -1,0 +1,156 @@
+//! What an observation costs the observer, in batches as they come under load: by the size of the window, by the number of watched
+//! upstreams, of releases and of servers, and when attempts fail. All lines of a group should read the same.
+
+#![expect(missing_docs, reason = "criterion's macro makes a public function")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ngx_http_poolwatch_module::observation::{Attempt, Names, Observation, Verdict};
+use ngx_http_poolwatch_module::outbox::{MAX_RECEIVERS, ReceiverState};
+use ngx_http_poolwatch_module::pools::{ConfiguredPeer, Role, Watched};
+use ngx_http_poolwatch_module::rules::{ErrorRateRules, Rules};
+use ngx_http_poolwatch_module::state::notices::Notices;
+use ngx_http_poolwatch_module::state::slot::Slot;
+use ngx_http_poolwatch_module::state::table::{Places, Table};
+use ngx_http_poolwatch_module::state::twin::Twin;
+use ngx_http_poolwatch_module::text::{Name, Text};
+use ngx_http_poolwatch_module::units::Millis;
+
+/// As many as the observer folds under one lock.
+const BATCH: usize = 128;
+
+/// The zone's content, and a configuration that has adopted it.
+struct Zone {
+    receivers: Twin<[ReceiverState; MAX_RECEIVERS]>,
+    notices: Twin<Notices>,
+    due: Millis,
+    slots: Vec<Slot>,
+    watched: Vec<Watched>,
+    places: Places,
+    now: Millis,
+}
+
+impl Zone {
+    fn new(upstreams: usize, window: u32, peers: &[String]) -> Self {
+        let peer = |(index, address): (usize, &String)| ConfiguredPeer {
+            address: address.as_bytes().to_vec(),
+            role: if index == 0 { Role::Primary } else { Role::Backup },
+            pool: None,
+        };
+        let error_rate = Some(ErrorRateRules { window, ..ErrorRateRules::default() });
+        let upstream = |index| Watched {
+            name: Name::new(format!("app-{index}").as_bytes()),
+            rules: Rules { error_rate, ..Rules::default() },
+            pools: Vec::new(),
+            peers: peers.iter().enumerate().map(peer).collect(),
+        };
+        let mut zone = Self {
+            receivers: Twin::new([ReceiverState::default(); MAX_RECEIVERS]),
+            notices: Twin::new(Notices::default()),
+            due: Millis::ZERO,
+            slots: (0..upstreams).map(|_| Slot::empty()).collect(),
+            watched: (0..upstreams).map(upstream).collect(),
+            places: Places::default(),
+            now: Millis::from_secs(1000),
+        };
+        let (watched, now) = (zone.watched.clone(), zone.now);
+        zone.places = zone.table().adopt(&watched, &[], 1, now, &mut Vec::new());
+        zone
+    }
+
+    fn table(&mut self) -> Table<'_> {
+        let Self { receivers, notices, due, slots, .. } = self;
+        Table { receivers, notices, due, slots }
+    }
+
+    /// Blue and its backup.
+    fn blue_green(upstreams: usize, window: u32) -> Self {
+        Self::new(upstreams, window, &["10.0.0.1:3000", "10.0.0.2:3000"].map(str::to_owned))
+    }
+
+    /// One batch, a millisecond after the one before.
+    fn fold(&mut self, batch: &mut [Observation]) {
+        self.now = self.now + Millis(1);
+        for attempt in batch.iter_mut().flat_map(|seen| &mut seen.attempts) {
+            attempt.start = self.now;
+        }
+        let Self { receivers, notices, due, slots, watched, places, now } = self;
+        black_box(Table { receivers, notices, due, slots }.fold(watched, places, batch, *now));
+    }
+}
+
+/// Answers of the primary.
+fn batch(upstream: impl Fn(usize) -> u16, release: impl Fn(usize) -> usize) -> Vec<Observation> {
+    let seen = |index| {
+        let release = Text::new(format!("v1.2.{}", release(index)).as_bytes());
+        let names = Some(Arc::new(Names { pool: Name::new(b"blue"), release }));
+        let mut seen = Observation { upstream: upstream(index), status: 200, names, ..Observation::default() };
+        seen.push(Attempt { verdict: Verdict::Ok, status: 200, to_header: 3, ..Attempt::default() });
+        seen
+    };
+    (0..BATCH).map(seen).collect()
+}
+
+fn by_window(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("fold, by window");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    for window in [200, 1000, 10_000, 100_000] {
+        let (mut zone, mut batch) = (Zone::blue_green(1, window), batch(|_| 0, |_| 0));
+        group.bench_function(BenchmarkId::from_parameter(window), |bencher| bencher.iter(|| zone.fold(&mut batch)));
+    }
+}
+
+/// All traffic goes to one upstream of many, or to each of them in turn.
+fn by_upstreams(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("fold, by upstreams");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    for upstreams in [1, 10, 50, 200] {
+        let (mut zone, mut batch) = (Zone::blue_green(upstreams, 200), batch(|_| 0, |_| 0));
+        group.bench_function(BenchmarkId::new("one busy", upstreams), |bencher| bencher.iter(|| zone.fold(&mut batch)));
+    }
+    for upstreams in [2, 8] {
+        let mut batch = batch(|index| (index * upstreams / BATCH) as u16, |_| 0);
+        let mut zone = Zone::blue_green(upstreams, 200);
+        group.bench_function(BenchmarkId::new("all busy", upstreams), |bencher| bencher.iter(|| zone.fold(&mut batch)));
+    }
+}
+
+fn by_releases(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("fold, by releases");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    for releases in [1, 4, 16] {
+        let (mut zone, mut batch) = (Zone::blue_green(1, 200), batch(|_| 0, |index| index % releases));
+        group.bench_function(BenchmarkId::from_parameter(releases), |bencher| bencher.iter(|| zone.fold(&mut batch)));
+    }
+}
+
+/// All answers are those of the last of so many servers.
+fn by_servers(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("fold, by servers");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    for servers in [2, 16, 64] {
+        let peers = (1..=servers).map(|index| format!("10.0.0.{index}:3000")).collect::<Vec<_>>();
+        let (mut zone, mut batch) = (Zone::new(1, 200, &peers), batch(|_| 0, |_| 0));
+        batch.iter_mut().flat_map(|seen| &mut seen.attempts).for_each(|attempt| attempt.peer = servers - 1);
+        group.bench_function(BenchmarkId::from_parameter(servers), |bencher| bencher.iter(|| zone.fold(&mut batch)));
+    }
+}
+
+/// Each tenth request is refused by the primary and answered by the backup.
+fn masked(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("fold, masked failovers");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    let (mut zone, mut batch) = (Zone::blue_green(1, 200), batch(|_| 0, |_| 0));
+    for seen in batch.iter_mut().step_by(10) {
+        let ok = seen.attempts[0];
+        seen.attempts[0] = Attempt { verdict: Verdict::Refused, status: 502, ..ok };
+        seen.push(Attempt { peer: 1, ..ok });
+        seen.names = None;
+    }
+    group.bench_function("10 %", |bencher| bencher.iter(|| zone.fold(&mut batch)));
+}
+
+criterion_group!(benches, by_window, by_upstreams, by_releases, by_servers, masked);
+criterion_main!(benches);
