@@ -94,6 +94,7 @@ sub ask {
 subtest('what is known, as JSON', sub {
     my $host = host(workers => 2);
     is(objections($host, 'example', slurp("$root/docs/api/example.json")), '', 'the example is valid');
+    is(objections($host, 'golden', slurp("$root/tests/golden/status/state.json")), '', 'so is what the tests of the pipeline know');
     isnt(objections($host, 'wrong', '{"version": 2}'), '', 'and something else is not');
     $host->start;
     my $empty = $host->get('/poolwatch/api/v1/state');

@@ -94,6 +94,11 @@ impl Snapshot {
         Self { facts, receivers: Vec::new(), notices: Notices::default(), upstreams: Vec::new() }
     }
 
+    /// The upstream of this name, if it is watched.
+    pub fn upstream(&self, name: &[u8]) -> Option<&Upstream> {
+        self.upstreams.iter().find(|upstream| upstream.name.as_bytes() == name)
+    }
+
     /// When an instant was, wall clock, milliseconds since the epoch.
     pub(crate) fn wall(&self, instant: Millis) -> u64 {
         if instant > self.facts.now {

@@ -1,5 +1,6 @@
 //! Metrics in Prometheus' text format 0.0.4. Names and labels are an interface: alert rules and dashboards are written with them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::deliver::tally::REASONS;
@@ -10,7 +11,8 @@ use crate::pools::{MAX_POOLS, PoolId};
 use crate::state::counters::{BOUNDS, Ending, PoolCounts, RESULTS, ReleaseCounts};
 use crate::state::slot::Key;
 use crate::state::snapshot::{Snapshot, Upstream};
-use crate::status::{STATES, is_silenced, name, serving as serving_of};
+use crate::status::{NAME, STATES, is_silenced, serving as serving_of};
+use crate::text::clean;
 
 /// What the text is sent as.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -68,9 +70,9 @@ fn releases(page: &mut Page, snapshot: &Snapshot, value: fn(&ReleaseCounts) -> u
     for upstream in &snapshot.upstreams {
         let known = upstream.releases.iter().zip(&upstream.counters.releases);
         for (release, counts) in known.filter(|(release, _)| !release.name.is_empty()) {
-            let pool = name(upstream.setup.directory.name(release.pool));
-            let release = name(release.name.as_bytes());
-            let upstream = name(upstream.name.as_bytes());
+            let pool = label(upstream.setup.directory.name(release.pool));
+            let release = label(release.name.as_bytes());
+            let upstream = label(upstream.name.as_bytes());
             page.sample("", &[("upstream", &upstream), ("pool", &pool), ("release", &release)], value(counts));
         }
     }
@@ -87,22 +89,27 @@ fn serving(page: &mut Page, snapshot: &Snapshot) {
     each_pool(page, snapshot, |upstream, id| upstream.setup.expected.includes(id));
     page.family("poolwatch_upstream_state", "gauge", "1: the upstream is in this state.");
     for upstream in &snapshot.upstreams {
-        let label = name(upstream.name.as_bytes());
+        let name = label(upstream.name.as_bytes());
         let (state, _) = serving_of(upstream, upstream.detection.failover.serving());
         for text in STATES {
-            page.sample("", &[("upstream", &label), ("state", text)], u64::from(text == state));
+            page.sample("", &[("upstream", &name), ("state", text)], u64::from(text == state));
         }
     }
     let text =
         "Moves of the traffic from one pool to another, the way back among them; also from and to mixed and down.";
     page.family("poolwatch_failovers_total", "counter", text);
     for upstream in &snapshot.upstreams {
-        let label = name(upstream.name.as_bytes());
+        let name = label(upstream.name.as_bytes());
+        // A pool may be named like a state.
+        let mut counts = BTreeMap::<[String; 2], u64>::new();
         for (from, row) in upstream.counters.changes.iter().enumerate() {
             for (to, &count) in row.iter().enumerate().filter(|(_, count)| **count > 0) {
-                let labels = [from, to].map(|index| state_name(upstream, Serving::from_index(index)));
-                page.sample("", &[("upstream", &label), ("from", &labels[0]), ("to", &labels[1])], count);
+                let moved = [from, to].map(|index| state_name(upstream, Serving::from_index(index)));
+                *counts.entry(moved).or_default() += u64::from(count);
             }
+        }
+        for ([from, to], count) in counts {
+            page.sample("", &[("upstream", &name), ("from", &from), ("to", &to)], count);
         }
     }
 }
@@ -112,17 +119,17 @@ fn error_rates(page: &mut Page, snapshot: &Snapshot) {
     page.family("poolwatch_error_ratio", "gauge", text);
     for upstream in &snapshot.upstreams {
         let counts = upstream.view().counts(snapshot.facts.now);
-        let label = name(upstream.name.as_bytes());
+        let name = label(upstream.name.as_bytes());
         for (of, errors) in [("upstream", counts.upstream_errors), ("client", counts.client_errors)] {
             let ratio = if counts.requests == 0 { 0.0 } else { f64::from(errors) / f64::from(counts.requests) };
-            page.sample("", &[("upstream", &label), ("of", of)], ratio);
+            page.sample("", &[("upstream", &name), ("of", of)], ratio);
         }
     }
     page.family("poolwatch_error_ratio_threshold", "gauge", "Above it the error rate fires.");
     for upstream in &snapshot.upstreams {
         if let Some(rules) = upstream.setup.rules.error_rate {
             let threshold = f64::from(rules.threshold.millionths()) / 1_000_000.0;
-            page.sample("", &[("upstream", &name(upstream.name.as_bytes()))], threshold);
+            page.sample("", &[("upstream", &label(upstream.name.as_bytes()))], threshold);
         }
     }
 }
@@ -130,22 +137,22 @@ fn error_rates(page: &mut Page, snapshot: &Snapshot) {
 fn alerts(page: &mut Page, snapshot: &Snapshot) {
     page.family("poolwatch_alerts_firing", "gauge", "1: there is an open alert about this.");
     for upstream in &snapshot.upstreams {
-        let label = name(upstream.name.as_bytes());
+        let name = label(upstream.name.as_bytes());
         let rate = upstream.detection.error_rate.level() == Level::Firing;
         let serving = !upstream.view().incident(Key::Serving).truth.over;
         for (alert, fires) in [("serving", serving), ("error_rate", rate)] {
-            page.sample("", &[("upstream", &label), ("alert", alert)], u64::from(fires));
+            page.sample("", &[("upstream", &name), ("alert", alert)], u64::from(fires));
         }
     }
     page.family("poolwatch_silenced", "gauge", "1: messages about the upstream are held back.");
     for upstream in &snapshot.upstreams {
         let silenced = is_silenced(snapshot, upstream);
-        page.sample("", &[("upstream", &name(upstream.name.as_bytes()))], u64::from(silenced));
+        page.sample("", &[("upstream", &label(upstream.name.as_bytes()))], u64::from(silenced));
     }
 }
 
 fn receivers(page: &mut Page, snapshot: &Snapshot) {
-    let named = || snapshot.receivers.iter().map(|listed| (name(listed.state.name.as_bytes()), &listed.state));
+    let named = || snapshot.receivers.iter().map(|listed| (label(listed.state.name.as_bytes()), &listed.state));
     page.family("poolwatch_notifications_total", "counter", "Messages that the receiver accepted.");
     for (receiver, state) in named() {
         page.sample("", &[("receiver", &receiver)], state.tally.sent);
@@ -183,10 +190,10 @@ fn module(page: &mut Page, snapshot: &Snapshot) {
 
 fn each_pool(page: &mut Page, snapshot: &Snapshot, value: fn(&Upstream, PoolId) -> bool) {
     for upstream in &snapshot.upstreams {
-        let label = name(upstream.name.as_bytes());
+        let name = label(upstream.name.as_bytes());
         for id in ids(upstream) {
-            let pool = name(upstream.setup.directory.name(id));
-            page.sample("", &[("upstream", &label), ("pool", &pool)], u64::from(value(upstream, id)));
+            let pool = label(upstream.setup.directory.name(id));
+            page.sample("", &[("upstream", &name), ("pool", &pool)], u64::from(value(upstream, id)));
         }
     }
 }
@@ -198,7 +205,7 @@ fn pools(snapshot: &Snapshot, with_none: bool) -> impl Iterator<Item = (String, 
             ids(upstream).map(|id| (upstream.setup.directory.name(id), &upstream.counters.pools[usize::from(id)]));
         let none = &upstream.counters.pools[MAX_POOLS];
         let none = Some((&b""[..], none)).filter(|(_, none)| with_none && **none != PoolCounts::default());
-        known.chain(none).map(|(pool, counts)| (name(upstream.name.as_bytes()), name(pool), counts))
+        known.chain(none).map(|(pool, counts)| (label(upstream.name.as_bytes()), label(pool), counts))
     })
 }
 
@@ -208,8 +215,16 @@ fn ids(upstream: &Upstream) -> impl Iterator<Item = PoolId> {
 
 /// The pool's name, or the state's.
 fn state_name(upstream: &Upstream, serving: Serving) -> String {
-    let (state, pool) = serving_of(upstream, serving);
-    pool.unwrap_or_else(|| state.to_owned())
+    match serving {
+        Serving::Pool(id) if !upstream.view().is_several(serving) => label(upstream.setup.directory.name(id)),
+        _ => serving_of(upstream, serving).0.to_owned(),
+    }
+}
+
+/// A foreign name such that two different ones never become the same series: what looks spelled out already is spelled too.
+fn label(bytes: &[u8]) -> String {
+    let parts: Vec<String> = bytes.split(|&byte| byte == b'\\').map(|part| clean(part, NAME)).collect();
+    parts.join(r"\x5c")
 }
 
 /// Of milliseconds, with the digits that it needs.

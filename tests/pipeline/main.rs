@@ -2,6 +2,7 @@
 
 mod faults;
 mod restart;
+mod shown;
 mod traffic;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

@@ -1,0 +1,229 @@
+//! What is shown of it all: documents and metrics of a table that a pipeline filled.
+//!
+//! `UPDATE_GOLDEN=1 cargo test --test pipeline` writes the files anew; read the difference before committing it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::{env, fs};
+
+use ngx_http_poolwatch_module::state::snapshot::{Facts, Snapshot};
+use ngx_http_poolwatch_module::status::json::{Part, body};
+use ngx_http_poolwatch_module::status::{self, prometheus};
+use proptest::prelude::*;
+
+use super::*;
+
+impl Host {
+    fn snapshot(&self) -> Snapshot {
+        let facts = Facts {
+            now: self.time.now(),
+            wall: self.time.wall(),
+            host: "web1".into(),
+            nginx_version: "1.22.1".into(),
+            worker_processes: self.workers.len() as u64,
+            configurations: self.generation,
+            dropped: 3,
+            zone_size: 1_048_576,
+            zone_upstreams: 4,
+        };
+        Snapshot::new(self.shared.with(|table| table.contents()), &self.receivers, facts)
+    }
+
+    fn document(&self) -> Value {
+        serde_json::from_str(&body(Part::State, &self.snapshot(), true)).expect("JSON")
+    }
+
+    /// What each receiver heard of each change, newest first: `failover slack=accepted`.
+    fn heard(&self) -> Vec<String> {
+        let line = |change: &Value| {
+            let heard = |to: &Value| format!(" {}={}", text(&to["receiver"]), text(&to["result"]));
+            let deliveries = change["deliveries"].as_array().expect("an array").iter().map(heard);
+            text(&change["kind"]).to_owned() + &deliveries.collect::<String>()
+        };
+        self.document()["history"].as_array().expect("an array").iter().map(line).collect()
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("a string")
+}
+
+/// A failover with errors, a silence, and a second receiver that does not answer.
+fn incident() -> Host {
+    let mut host = Host::new(2, &Rules { fail_timeout: Millis::from_secs(2), ..Rules::default() });
+    let endpoint = Endpoint { url: "https://user:pass@ops.example:8443/secret".into(), ..receiver().endpoint };
+    host.receivers.push(Receiver { name: Name::new(b"ops"), send_resolved: false, endpoint, ..receiver() });
+    host.load(2, &Rules { fail_timeout: Millis::from_secs(2), ..Rules::default() });
+    for round in 0..300 {
+        host.request(round % 2, &[(BLUE, Verdict::Ok)], 200);
+        host.run(500);
+    }
+    for round in 0..30 {
+        host.request(round % 2, &[(BLUE, Verdict::TimedOut), (GREEN, Verdict::Ok)], 200);
+        host.run(100);
+    }
+    host.request(0, &[(BLUE, Verdict::Refused), (GREEN, Verdict::ServerError)], 500);
+    let mut gone = Observation { status: 499, aborted: true, ..Observation::default() };
+    gone.push(Attempt { peer: GREEN, start: host.time.now(), ..Attempt::default() });
+    host.send(1, gone);
+    host.order(silence(&host, 7, "app", 1800));
+    host.run(1500);
+    host
+}
+
+/// The file's text, after it was written anew if that is asked for.
+fn expected(name: &str, actual: &str) -> String {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "golden", "status", name].iter().collect();
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, actual).expect("a writable golden file");
+    }
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+#[test]
+fn the_state_is_told_as_in_its_golden_file() {
+    let document = incident().document();
+    let pretty = format!("{document:#}\n");
+    let golden: Value = serde_json::from_str(&expected("state.json", &pretty)).expect("JSON");
+    assert_eq!(document, golden, "is now\n{pretty}");
+}
+
+#[test]
+fn metrics_are_as_in_their_golden_file() {
+    let metrics = prometheus::body(&incident().snapshot());
+    assert_eq!(metrics, expected("metrics.txt", &metrics));
+}
+
+#[test]
+fn parts_are_members_of_the_state() {
+    let host = incident();
+    let state = host.document();
+    let parts = [Part::Upstreams, Part::Receivers, Part::Silences, Part::History, Part::Module];
+    for (part, name) in parts.into_iter().zip(["upstreams", "receivers", "silences", "history", "module"]) {
+        let alone: Value = serde_json::from_str(&body(part, &host.snapshot(), true)).expect("JSON");
+        assert_eq!(alone, state[name], "{name}");
+    }
+}
+
+#[test]
+fn no_secret_is_shown() {
+    let snapshot = incident().snapshot();
+    for text in [body(Part::State, &snapshot, true), prometheus::body(&snapshot)] {
+        assert!(!text.contains("secret") && !text.contains("pass") && !text.contains("services"), "{text}");
+    }
+    assert!(body(Part::Receivers, &snapshot, true).contains("ops.example:8443"));
+}
+
+#[test]
+fn a_change_within_the_cooldown_is_covered_by_the_message_that_comes_later() {
+    let mut host = Host::new(1, &Rules { error_rate: None, ..Rules::default() });
+    let mut back_and_forth = |peer: u16| {
+        for _ in 0..200 {
+            host.served_by(peer);
+            host.run(200);
+        }
+    };
+    [BLUE, GREEN, BLUE].into_iter().for_each(&mut back_and_forth);
+    assert_eq!(host.heard(), ["recovery slack=accepted", "failover slack=accepted", "untold"]);
+    host.served_by(GREEN);
+    host.run(2000);
+    assert_eq!(host.heard()[0], "failover slack=pending");
+    for _ in 0..200 {
+        host.served_by(BLUE);
+        host.run(200);
+    }
+    for _ in 0..200 {
+        host.served_by(GREEN);
+        host.run(200);
+    }
+    host.run(400_000);
+    assert_eq!(host.heard()[0], "failover slack=accepted");
+    assert_eq!(host.heard()[2], "failover slack=covered");
+}
+
+#[test]
+fn who_wants_no_recoveries_and_who_came_later_is_told_apart() {
+    let rules = Rules { error_rate: None, ..Rules::default() };
+    let mut host = Host::new(1, &rules);
+    host.receivers = vec![Receiver { send_resolved: false, ..receiver() }];
+    host.load(1, &rules);
+    host.served_by(BLUE);
+    host.run(100);
+    host.served_by(GREEN);
+    host.run(2000);
+    for _ in 0..200 {
+        host.served_by(BLUE);
+        host.run(200);
+    }
+    host.receivers.push(Receiver { name: Name::new(b"late"), ..receiver() });
+    host.load(1, &rules);
+    assert_eq!(host.heard(), ["recovery slack=waived", "failover slack=accepted", "untold"]);
+}
+
+#[test]
+fn variables_say_who_serves_and_how_often_it_fails() {
+    let snapshot = incident().snapshot();
+    let upstream = snapshot.upstream(b"app").expect("it is watched");
+    assert_eq!((status::state(upstream), status::pool(upstream)), ("pool", Some("green".to_owned())));
+    assert_eq!(status::release(upstream).as_deref(), Some("v1.2.3"));
+    assert_eq!(status::error_rate(upstream, snapshot.facts.now).as_deref(), Some("0.1550"));
+}
+
+/// A line of the text format: a name, labels in quotes, a number.
+fn is_sample(line: &str) -> bool {
+    let (series, value) = line.rsplit_once(' ').unwrap_or_default();
+    let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+    let mut inside = false;
+    let mut escaped = false;
+    for letter in labels.chars() {
+        match letter {
+            '"' if !escaped => inside = !inside,
+            '\\' if inside && !escaped => {
+                escaped = true;
+                continue;
+            }
+            _ if letter.is_control() => return false,
+            _ => {}
+        }
+        escaped = false;
+    }
+    let is_name =
+        |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || b"_:".contains(&byte));
+    is_name(name) && labels.ends_with('}') && !inside && value.parse::<f64>().is_ok()
+}
+
+/// A pool and a release, by anyone's imagination, or such as look alike once they are spelled out.
+fn names() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
+    let name = || {
+        let alike =
+            prop::sample::select(vec![&b"\\xff"[..], b"\xff", b"\"", b"\\\"", b"mixed", b"down", b"\n", b"\\n", b"\\"]);
+        prop_oneof![any::<Vec<u8>>(), alike.prop_map(<[u8]>::to_vec)]
+    };
+    (name(), name())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_servers_call_themselves_is_shown_safely(names in prop::collection::vec(names(), 1..5)) {
+        let mut host = Host::new(1, &Rules::default());
+        for (round, (pool, release)) in names.iter().enumerate() {
+            let peer = if round % 2 == 0 { BLUE } else { GREEN };
+            let names = Names { pool: Name::new(pool), release: Text::new(release) };
+            let mut seen = Observation { status: 200, names: Some(names.into()), ..Observation::default() };
+            seen.push(Attempt { peer, verdict: Verdict::Ok, status: 200, start: host.time.now(), to_header: 1 });
+            host.send(0, seen);
+            host.run(2000);
+        }
+        let snapshot = host.snapshot();
+        prop_assert!(serde_json::from_str::<Value>(&body(Part::State, &snapshot, false)).is_ok());
+        let metrics = prometheus::body(&snapshot);
+        let mut seen = BTreeSet::new();
+        for line in metrics.lines().filter(|line| !line.starts_with('#')) {
+            prop_assert!(is_sample(line), "{}", line);
+            let series = line.rsplit_once(' ').unwrap_or_default().0;
+            prop_assert!(seen.insert(series), "twice: {}", series);
+        }
+    }
+}
