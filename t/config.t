@@ -27,6 +27,7 @@ sub says {
     if (ref $expected) {
         is($status, 0, "accepted: $line");
         like($text, $expected->[0], 'with a warning') if $expected->[0];
+        unlike($text, $expected->[1], 'without a warning') if $expected->[1];
         return;
     }
     my $place = " in $host->{prefix}/nginx.conf:$number";
@@ -53,6 +54,12 @@ my @mistakes = (
     [upstream => 'poolwatch_error_rate 2% resolve=3%;', 'invalid value "resolve=3%" in "poolwatch_error_rate", it must not exceed "2%"'],
     [upstream => 'poolwatch_error_rate 2% x=1;', 'invalid parameter "x=1"'],
     [upstream => 'poolwatch_error_rate 2% window=1 window=2;', 'duplicate parameter "window=2"'],
+    [server   => 'poolwatch_status;', '"poolwatch_status" directive is not allowed here'],
+    [server   => 'location /p/ { poolwatch_status write=maybe; }', 'invalid value "write=maybe" in "poolwatch_status"'],
+    [server   => 'location /p/ { poolwatch_status write; }', 'invalid value "write" in "poolwatch_status"'],
+    [server   => 'location /p/ { poolwatch_status read=on; }', 'invalid parameter "read=on"'],
+    [server   => 'location /p/ { poolwatch_status write=on write=on; }', 'duplicate parameter "write=on"'],
+    [server   => 'location /p/ { poolwatch_status; poolwatch_status; }', '"poolwatch_status" directive is duplicate'],
     [upstream => 'poolwatch_failover maybe;', qq{invalid value "maybe" in "poolwatch_failover" directive, $on_off}],
     [upstream => 'poolwatch_failover on confirm=2m;', 'invalid value "confirm=2m" in "poolwatch_failover"'],
     [upstream => 'poolwatch_failover off confirm=1s;', 'invalid parameter "confirm=1s"'],
@@ -91,6 +98,15 @@ says(http => 'poolwatch_receiver slack env:GOOD; poolwatch_receiver slack env:GO
 says(upstream => 'poolwatch_cooldown 0;', [qr/\[warn\] no "poolwatch_receiver" is given/]);
 says(upstream => 'poolwatch_pool blue 127.0.0.1:8081;', [qr/\[warn\] server "127.0.0.1:8082" of upstream "app" is in no "poolwatch_pool"/]);
 says(http => 'poolwatch_receiver slack http://hooks.example/canary;', [qr/\[warn\] "poolwatch_receiver" sends its credential to "hooks.example" in clear text/]);
+my $open = '"poolwatch_status write=on" stands in a location without "allow", "deny", "auth_basic" or "auth_request"';
+for my $open_to_all ('', 'auth_basic off;', 'auth_request off;', 'satisfy any;') {
+    says(server => "location /p/ { poolwatch_status write=on; $open_to_all }", [qr/\[warn\] \Q$open\E/]);
+}
+for my $guard ('allow 127.0.0.1;', 'deny all;', 'allow ::1;', 'auth_basic x;', 'auth_request /a;') {
+    says(server => "location /p/ { poolwatch_status write=on; $guard }", [undef, qr/write=on/]);
+    says(server => "$guard location /p/ { poolwatch_status write=on; }", [undef, qr/write=on/]);
+}
+says(server => 'location /p/ { poolwatch_status; }', [undef, qr/write=on/]);
 for my $good (
     'poolwatch_receiver slack env:GOOD;', 'poolwatch_receiver slack file:hook name=ops timeout=3s send_resolved=off;',
     'poolwatch_error_rate 0.5% window=100000 of=client resolve=0.1%;', 'poolwatch_error_rate 0.02;', 'poolwatch_zone other 64m;',
