@@ -151,12 +151,14 @@ subtest('metrics', sub {
     my $port = Poolwatch::free_port();
     mkdir "$host->{prefix}/data";
     $host->write_file('prometheus.yml', $host->fill(<<'YAML'));
-global: { scrape_interval: 1s, scrape_timeout: 1s }
+global: { scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }
+rule_files: [ rules.yml ]
 scrape_configs:
   - job_name: poolwatch
     metrics_path: /poolwatch/metrics
     static_configs: [ { targets: [ "127.0.0.1:%%PORT%%" ] } ]
 YAML
+    $host->write_file('rules.yml', slurp("$root/deploy/prometheus/poolwatch.rules.yml"));
     $host->start;
     $host->get_many(20);
     $host->stop('blue');
@@ -191,6 +193,9 @@ YAML
     is($value->('poolwatch_notifications_total{receiver="slack"}'), scalar $host->messages(0), 'what was told');
     is($value->('poolwatch_receiver_up'), 1, 'and to whom');
     is($value->('poolwatch_observations_dropped_total'), 0, 'nothing was lost');
+    my $firing = sub { $query->('ALERTS{alertstate="firing"}') // [] };
+    Poolwatch::wait_until(sub { @{ $firing->() } }, 'an alert of deploy/prometheus', 30);
+    is_deeply([map { $_->{metric}{alertname} } @{ $firing->() }], ['PoolwatchOtherPoolServes'], 'the one that should fire does');
     $host->finish;
 });
 
@@ -250,6 +255,33 @@ subtest('writes', sub {
     is($read->{status}, 403, 'without write=on nothing is taken');
     is(decode_json($host->get('/read/api/v1/state')->{content})->{write}, 0, 'and the state says so');
     is(scalar @{ state($host, 'silences') }, 1, 'of all that was refused nothing was done');
+    $host->finish;
+});
+
+subtest('looking while workers count, and when one is killed', sub {
+    my $host = host(workers => 4);
+    $host->start;
+    my $load = $host->spawn('wrk', {}, undef, 'wrk', '-t1', '-c8', '-d3s', "http://127.0.0.1:$host->{ports}{PORT}/");
+    my ($looks, $last, $bad) = (0, 0, 0);
+    until (waitpid($load, POSIX::WNOHANG()) == $load) {
+        my $response = $host->get('/poolwatch/api/v1/state');
+        $bad++, next if $response->{status} != 200;
+        my ($app) = @{ decode_json($response->{content})->{upstreams} };
+        my ($blue) = grep { $_->{name} ne 'backup' && $_->{name} ne 'green' } @{ $app->{pools} };
+        my $served = $blue->{requests}{served};
+        # What is copied word by word never goes back, and each attempt is counted before its request.
+        $bad++ if $served < $last || $blue->{attempts}{ok} < $served || $app->{error_rate}{upstream}{requests} > 200;
+        ($last, $looks) = ($served, $looks + 1);
+    }
+    delete $host->{pids}{$load};
+    cmp_ok($looks, '>', 10, 'looks under load');
+    is($bad, 0, 'each found a state that can be');
+    my ($victim) = $host->workers;
+    kill 'KILL', $victim;
+    Poolwatch::wait_until(sub { $host->workers == 4 && !grep { $_ == $victim } $host->workers }, 'another worker');
+    is(objections($host, 'killed', $host->get('/poolwatch/api/v1/state')->{content}), '', 'after a kill the state is valid');
+    cmp_ok(state($host)->{upstreams}[0]{requests}{served}, '>=', $last, 'and has what was counted');
+    $host->allow(qr/\[alert\] .* worker process \d+ exited on signal 9/);
     $host->finish;
 });
 
