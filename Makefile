@@ -3,7 +3,7 @@
 MODULE := target/release/libngx_http_poolwatch_module.so
 DEMO   := target/demo/release
 
-.PHONY: help deps headers module demo-programs demo latency throughput replay test test-long clean
+.PHONY: help deps headers module demo-programs demo bench replay test test-long clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,12 +23,9 @@ demo-programs: deps ## build the blue/green application, the mock Slack and the 
 demo: module demo-programs ## the drill: break blue, see green serve and the alerts arrive
 	@$(DEMO)/drill demo
 
-latency: module demo-programs ## measure how long an alert takes, from the first failed-over response to the receiver
-	@$(DEMO)/drill latency
-
-throughput: module demo-programs ## compare nginx's throughput without and with the module, in an incident with a hanging receiver
-	@tools/install-deps test
-	@tools/throughput
+bench: module demo-programs ## what watching costs, beside the other ways: 20 minutes; writes the README's tables and docs/bench.svg
+	@tools/install-deps bench
+	@tools/bench
 
 replay: module demo-programs ## a failing primary under load: a log watcher's pool changes and Poolwatch's alerts, side by side
 	@tools/install-deps test
