@@ -101,13 +101,16 @@ static void show(const char *name, const void *of, size_t size) {
 
 int main(void) {
     static ngx_http_upstream_server_t server;
+    static ngx_variable_value_t value;
+    static ngx_connection_t connection;
     server.backup = 1;
     show("BACKUP_SERVER", &server, sizeof(server));
-    static ngx_variable_value_t value;
     value.len = 0x5a5a5a5;
     value.valid = 1;
     value.not_found = 1;
     show("VALUE", &value, sizeof(value));
+    connection.idle = 1;
+    show("IDLE_CONNECTION", &connection, sizeof(connection));
     return 0;
 }
 "#;

@@ -274,6 +274,11 @@ impl Debt {
         (self.acked, self.acked_state, self.repair) = (truth.generation, truth.state, 0);
     }
 
+    /// May a message be on its way?
+    pub fn is_leased(&self, clock: &dyn Clock, now: Millis) -> bool {
+        self.lease.owner != 0 && now < self.lease.until && clock.is_alive(self.lease.owner)
+    }
+
     /// An exiting worker gives its lease back.
     pub fn release(&mut self, owner: u32) {
         if self.lease.owner == owner {

@@ -72,6 +72,12 @@ pub trait Store {
 
     /// Waits for a ring after `rings`, at most for `span`.
     fn listen(&self, rings: u32, span: Option<Millis>);
+
+    /// Is it for the workers of this table to deliver? When that changes, the bell is rung.
+    fn delivers(&self, clock: &dyn Clock) -> bool;
+
+    /// Something changed that should outlive the table.
+    fn note_change(&self);
 }
 
 /// How a line in error.log is marked.
@@ -218,11 +224,14 @@ impl<S: Store, C: Clock> Worker<S, C> {
             let rings = self.store.rings();
             let stopping = self.delivered.load(Ordering::Acquire);
             let caller = self.caller();
+            let our_turn = self.store.delivers(&self.clock);
             let (reports, delivery, due, outdated) = self.store.with(|table| {
                 let changes = table.tick(caller.now);
                 let outdated = table.is_outdated(self.config.generation);
-                let delivery = if outdated { None } else { table.claim(place, receiver.send_resolved, &caller) };
-                let due = [table.deadline(), table.next_delivery(place, &caller)].into_iter().flatten().min();
+                let may = our_turn && !outdated;
+                let delivery = may.then(|| table.claim(place, receiver.send_resolved, &caller)).flatten();
+                let next = our_turn.then(|| table.next_delivery(place, &caller)).flatten();
+                let due = [table.deadline(), next].into_iter().flatten().min();
                 (reports(table, &changes, &caller), delivery, due, outdated)
             });
             self.announce(&reports);
@@ -254,6 +263,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
         let outcome = slack::classify(post.post(&receiver.endpoint, &body));
         let now = self.clock.now();
         let settled = self.store.with(|table| table.settle(delivery, &outcome, now, random()));
+        self.store.note_change();
         if let Some(line) = delivery_line(receiver, &delivery.report, &outcome, settled) {
             (self.log)(line);
         }
@@ -290,6 +300,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
         }
         if !reports.is_empty() {
             self.store.ring();
+            self.store.note_change();
         }
     }
 
@@ -304,6 +315,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
             });
             self.announce(&reports);
             self.store.ring();
+            self.store.note_change();
             places
         })
     }

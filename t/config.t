@@ -71,7 +71,7 @@ my @mistakes = (
     [upstream => 'poolwatch_pool "a b" 127.0.0.1:8081;', 'invalid value "a b" in "poolwatch_pool"'],
     [http     => 'poolwatch_zone a 1x;', 'invalid zone size "1x"'],
     [http     => 'poolwatch_zone a 16k;', 'zone "a" is too small'],
-    [http     => 'poolwatch_zone a 1m state=/x;', 'invalid parameter "state=/x"'],
+    [http     => 'poolwatch_zone a 1m status=/x;', 'invalid parameter "status=/x"'],
     [http     => 'poolwatch_receiver webhook https://canary.example/;', 'unknown receiver type "webhook"'],
     [http     => 'poolwatch_receiver slack env:UNSET_VARIABLE;', 'environment variable "UNSET_VARIABLE" is not set'],
     [http     => 'poolwatch_receiver slack env:EMPTY;', 'environment variable "EMPTY" is empty'],

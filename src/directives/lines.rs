@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::directives::parse::{self, Mistake};
+use crate::directives::parse::{self, Mistake, ZoneLine};
 use crate::directives::receiver::ReceiverLine;
 use crate::outbox::MAX_RECEIVERS;
 use crate::pools::MAX_POOLS;
@@ -49,8 +49,8 @@ pub struct Line<'a> {
 /// What the `http` block says once.
 #[derive(Default)]
 pub struct Http {
-    /// `poolwatch_zone`: name and size.
-    pub zone: Option<Said<(String, usize)>>,
+    /// `poolwatch_zone`
+    pub zone: Option<Said<ZoneLine>>,
     /// `poolwatch_receiver`
     pub receivers: Vec<Said<ReceiverLine>>,
 }

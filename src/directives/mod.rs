@@ -99,12 +99,18 @@ pub static DIRECTIVES: [Directive; 13] = [
     },
     Directive {
         name: c"poolwatch_zone",
-        syntax: "name size",
+        syntax: "name size [state=file]",
         default: Some("poolwatch 1m"),
         contexts: HTTP,
         arguments: Arguments::TwoOrMore,
-        text: "Names the shared memory zone in which all workers keep one state, and sets its size. The state survives a reload; \
-               a zone that is too small for the watched upstreams is refused with the size they need.",
+        text: "Names the shared memory zone in which all workers keep one state, and sets its size. The state survives a \
+               reload, also one that changes the size. A zone that is too small for the watched upstreams is refused with the size they \
+               need.\n\n\
+               * `state=` names a file that keeps the state while nginx does not run: who serves, open incidents, what each receiver \
+               has heard, silences. A restart then repeats no alert and forgets none that is owed. It also lets the two process trees \
+               of an upgrade of the binary on the fly agree on which one sends; without it both do. A relative path starts at nginx's \
+               prefix. nginx opens the file as root; it must stand on a local file system, and each nginx needs one of its own. A file \
+               that cannot be written, read or understood is said in the error log, and nginx goes on without it.",
         read: Read::Http(Http::zone),
     },
     Directive {

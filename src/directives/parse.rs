@@ -219,17 +219,35 @@ pub(super) fn status(args: &[&[u8]]) -> Result<bool, Mistake> {
     Ok(write.unwrap_or(false))
 }
 
-/// `name size`, in nginx's own phrases for zones.
-pub(super) fn zone(args: &[&[u8]]) -> Result<(String, usize), Mistake> {
+/// `poolwatch_zone`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneLine {
+    /// The zone's name.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: usize,
+    /// `state=`: the file that keeps the state while nginx does not run, as written; `None`: nothing does.
+    pub state: Option<Vec<u8>>,
+}
+
+/// `name size [state=file]`, in nginx's own phrases for zones.
+pub(super) fn zone(args: &[&[u8]]) -> Result<ZoneLine, Mistake> {
     let [argument, size_argument, rest @ ..] = args else { return Err(Mistake::Arguments) };
     let zone = name(argument).map(|_| shown(argument)).ok_or_else(|| Mistake::value(argument))?;
     let invalid_size = || Mistake::Phrase(format!("invalid zone size \"{}\"", shown(size_argument)));
     let size = size(size_argument).ok_or_else(invalid_size)?;
-    match rest {
-        [parameter, ..] => Err(Mistake::Parameter(shown(parameter))),
-        [] if size < LEAST_ZONE => Err(Mistake::Phrase(format!("zone \"{zone}\" is too small"))),
-        [] => Ok((zone, size)),
+    if size < LEAST_ZONE {
+        return Err(Mistake::Phrase(format!("zone \"{zone}\" is too small")));
     }
+    let mut state = None;
+    for parameter in rest {
+        let named = shown(parameter);
+        match halves(parameter) {
+            (b"state", file) => fill(&mut state, &named, (!file.is_empty()).then(|| file.to_vec()))?,
+            _ => return Err(Mistake::Parameter(named)),
+        }
+    }
+    Ok(ZoneLine { name: zone, size, state })
 }
 
 /// As nginx: bytes, or with `k` or `m`.
@@ -334,9 +352,14 @@ mod tests {
 
     #[test]
     fn a_zone_has_a_name_and_a_size() {
-        assert_eq!(zone(&args("poolwatch 1m")), Ok(("poolwatch".to_owned(), 1024 * 1024)));
-        assert_eq!(zone(&args("a 64K")).map(|(_, size)| size), Ok(64 * 1024));
-        assert_eq!(zone(&args("a 65536")).map(|(_, size)| size), Ok(65536));
+        let plain = ZoneLine { name: "poolwatch".to_owned(), size: 1024 * 1024, state: None };
+        assert_eq!(zone(&args("poolwatch 1m")), Ok(plain.clone()));
+        assert_eq!(
+            zone(&args("poolwatch 1m state=/var/lib/x")),
+            Ok(ZoneLine { state: Some(b"/var/lib/x".to_vec()), ..plain })
+        );
+        assert_eq!(zone(&args("a 64K")).map(|line| line.size), Ok(64 * 1024));
+        assert_eq!(zone(&args("a 65536")).map(|line| line.size), Ok(65536));
         for (line, expected) in [
             ("a/b 1m", "invalid value \"a/b\" in \"d\""),
             ("a 1x", "invalid zone size \"1x\""),
@@ -345,7 +368,9 @@ mod tests {
             ("a 99999999999999999999", "invalid zone size \"99999999999999999999\""),
             ("a 18446744073709551615m", "invalid zone size \"18446744073709551615m\""),
             ("a 31k", "zone \"a\" is too small"),
-            ("a 1m state=/x", "invalid parameter \"state=/x\""),
+            ("a 1m state=", "invalid value \"state=\" in \"d\""),
+            ("a 1m state=x state=y", "duplicate parameter \"state=y\""),
+            ("a 1m status=/x", "invalid parameter \"status=/x\""),
         ] {
             assert_eq!(mistake(zone, line), expected, "{line}");
         }

@@ -1,6 +1,8 @@
 //! Bit-fields of nginx's structs, bound by our own build script and compared there with what C sees: see `build.rs` for why.
 
-use nginx_sys::{ngx_http_upstream_server_t, ngx_str_t, ngx_variable_value_t};
+use std::ptr::NonNull;
+
+use nginx_sys::{ngx_connection_t, ngx_http_upstream_server_t, ngx_str_t, ngx_variable_value_t};
 
 /// As bindgen 0.73 binds them.
 mod bound {
@@ -12,8 +14,8 @@ mod bound {
     include!(concat!(env!("OUT_DIR"), "/bits.rs"));
 }
 
-/// A server with nothing but `backup` set, and a value of a variable with a length and two of its marks, as the C compiler lays
-/// them out.
+/// A server with nothing but `backup` set, a value of a variable with a length and two of its marks, and a connection with nothing
+/// but `idle` set, as the C compiler lays them out.
 mod seen_by_c {
     include!(concat!(env!("OUT_DIR"), "/bits_in_c.rs"));
 }
@@ -53,4 +55,29 @@ pub(crate) fn is_backup(server: &ngx_http_upstream_server_t) -> bool {
     let server = std::ptr::from_ref(server).cast::<bound::ngx_http_upstream_server_t>();
     // SAFETY: the same struct of the same headers.
     unsafe { server.as_ref() }.is_some_and(|server| server.backup() != 0)
+}
+
+/// Where `idle` is in a connection: the byte, and the bit in it.
+const IDLE: (usize, u8) = {
+    let (mut place, mut found) = (0, None);
+    while place < seen_by_c::IDLE_CONNECTION.len() {
+        if seen_by_c::IDLE_CONNECTION[place] != 0 {
+            assert!(found.is_none(), "more than one byte is set");
+            found = Some((place, seen_by_c::IDLE_CONNECTION[place]));
+        }
+        place += 1;
+    }
+    assert!(size_of::<ngx_connection_t>() == seen_by_c::IDLE_CONNECTION.len(), "another struct than in C");
+    found.expect("no byte is set")
+};
+
+/// Calls a connection idle: nginx then calls its handler when the worker begins to end.
+pub(crate) fn set_idle(connection: NonNull<ngx_connection_t>) {
+    let (place, bit) = IDLE;
+    // SAFETY: a byte of the struct, by the check above.
+    let byte = unsafe { connection.cast::<u8>().add(place) };
+    // SAFETY: as above; the connection is the caller's, on nginx's own thread.
+    let before = unsafe { byte.read() };
+    // SAFETY: as above.
+    unsafe { byte.write(before | bit) };
 }

@@ -6,15 +6,20 @@
 mod blocks;
 
 use std::cell::Cell;
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use nginx_sys::{
     NGX_PROCESS_SIGNALLER, ngx_conf_t, ngx_http_upstream_srv_conf_t, ngx_process, ngx_shared_memory_add, ngx_str_t,
-    ngx_uint_t,
+    ngx_test_config, ngx_uint_t,
 };
 
 use crate::deliver::Receiver;
 use crate::directives::lines::{Block, Http, Location, Place, Remark};
+use crate::nginx::file::{self, StateFile};
 use crate::nginx::headers::Headers;
 use crate::nginx::known::Known;
 use crate::nginx::status::access::Page;
@@ -47,8 +52,12 @@ pub(crate) struct ZoneConf {
     pub(crate) mapped: Cell<Option<Zone>>,
     /// Its size in bytes; set with `mapped`.
     pub(crate) size: Cell<usize>,
-    /// This configuration's number; set with `mapped`.
+    /// nginx made it for this configuration; set with `mapped`.
+    pub(crate) is_new: Cell<bool>,
+    /// This configuration's number; set when nothing can keep nginx from it any more.
     pub(crate) generation: Cell<u64>,
+    /// `state=`, opened.
+    pub(crate) file: Option<Arc<StateFile>>,
 }
 
 /// The configuration of one block: of each upstream, and of `http` itself, which speaks for all upstreams.
@@ -107,7 +116,9 @@ impl MainConf {
         for remark in self.pages.iter().filter_map(|page| page.remark(cf)) {
             log::warn_at(cf, &remark);
         }
-        watch.map_or(Ok(()), |place| self.ask_for_zone(cf, &place))
+        let Some(place) = watch else { return Ok(()) };
+        self.open_file(cf).map_err(|error| log::emerg_at(cf, &error))?;
+        self.ask_for_zone(cf, &place)
     }
 
     /// Returns the place of the `poolwatch on` that first took effect, if any did.
@@ -176,9 +187,37 @@ impl MainConf {
         Ok(())
     }
 
+    /// Opens the state file, in the process that starts nginx: its workers may not. A file that cannot be written is a warning,
+    /// a path that cannot be right an error.
+    fn open_file(&mut self, cf: &ngx_conf_t) -> Result<(), Remark> {
+        let line = self.said.zone.as_ref();
+        let Some((line, path)) = line.and_then(|line| Some((line, line.value.state.as_ref()?))) else { return Ok(()) };
+        // SAFETY: set by nginx before it reads any configuration.
+        if unsafe { ngx_process } == NGX_PROCESS_SIGNALLER as ngx_uint_t {
+            return Ok(());
+        }
+        let path = blocks::prefix(cf).join(OsStr::from_bytes(path));
+        // SAFETY: set by nginx before it reads any configuration.
+        let tests = unsafe { ngx_test_config } != 0;
+        match StateFile::open(&path, !tests) {
+            Ok(file) => self.zone.file = file.map(Arc::new),
+            Err(error) => {
+                let remark = line.place.remark(file::failed("open", &path, &error));
+                if !matches!(
+                    error.kind(),
+                    ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied | ErrorKind::StorageFull
+                ) {
+                    return Err(remark);
+                }
+                log::warn_at(cf, &remark);
+            }
+        }
+        Ok(())
+    }
+
     fn ask_for_zone(&mut self, cf: &mut ngx_conf_t, watch: &Place) -> Result<(), ()> {
         let (name, size, place) = match &self.said.zone {
-            Some(zone) => (zone.value.0.as_str(), zone.value.1, &zone.place),
+            Some(zone) => (zone.value.name.as_str(), zone.value.size, &zone.place),
             None => (DEFAULT_ZONE.0, DEFAULT_ZONE.1, watch),
         };
         let needed = zone::needed_size(self.upstreams.len());

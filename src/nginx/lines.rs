@@ -14,6 +14,7 @@ use nginx_sys::{
     ngx_uint_t,
 };
 
+use crate::nginx::{bits, process};
 use crate::pipeline::{Level, Line};
 
 /// Lines waiting for the event loop; more are lost, which takes a burst of alerts in one event loop turn.
@@ -55,6 +56,7 @@ pub(crate) fn open(cycle: &ngx_cycle_t) -> Option<()> {
     let add = unsafe { ngx_event_actions.add }?;
     // SAFETY: a valid event of an open descriptor.
     let added = unsafe { add(read, READ_EVENT, CLEAR_EVENT) };
+    bits::set_idle(connection);
     CONNECTION.store(connection.as_ptr(), Ordering::Relaxed);
     (added == 0).then_some(())
 }
@@ -106,6 +108,9 @@ pub(crate) fn write(level: u32, log: *mut ngx_log_t, text: &str) {
 
 unsafe extern "C" fn on_readable(event: *mut ngx_event_t) {
     let _ = std::panic::catch_unwind(|| {
+        if process::is_exiting() {
+            process::retire();
+        }
         // SAFETY: nginx calls this with the event that was added.
         let log = unsafe { (*event).log };
         let mut count = 0_u64;

@@ -7,8 +7,11 @@ mod bits;
 mod clock;
 mod commands;
 mod conf;
+mod file;
+mod inherit;
 mod headers;
 mod known;
+mod keeper;
 mod lines;
 mod log;
 mod peers;
@@ -54,6 +57,7 @@ pub static mut ngx_http_poolwatch_module: ngx_module_t = ngx_module_t {
     ctx: (&raw const CONTEXT).cast_mut().cast(),
     commands: (&raw const commands::COMMANDS).cast_mut().cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_module: Some(init_module),
     init_process: Some(init_process),
     exit_process: Some(exit_process),
     ..ngx_module_t::default()
@@ -147,11 +151,23 @@ unsafe extern "C" fn zone_init(shm_zone: *mut ngx_shm_zone_t, before: *mut c_voi
         let existing = if before.is_null() { None } else { unsafe { Zone::existing(pool) } };
         // SAFETY: nginx has just made this zone, unless it exists.
         let zone = existing.or_else(|| unsafe { Zone::create(pool) }).ok_or(())?;
-        conf.zone.generation.set(zone.next_generation());
+        conf.zone.is_new.set(existing.is_none());
         conf.zone.size.set(shm_zone.shm.size);
         conf.zone.mapped.set(Some(zone));
         Ok(())
     }))
+}
+
+unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx passes the cycle that has been loaded.
+    let cycle = unsafe { &*cycle };
+    // Whatever fails here, nginx must start: a new zone then begins with nothing.
+    caught(|| {
+        if let Some(conf) = cycle_conf(cycle) {
+            inherit::inherit(cycle, conf);
+        }
+    });
+    Status::NGX_OK.into()
 }
 
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {

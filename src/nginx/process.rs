@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::deliver::http;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::conf::MainConf;
+use crate::nginx::keeper::Keeper;
 use crate::nginx::lines;
 use crate::nginx::zone::Zone;
 use crate::observation::Observation;
@@ -52,6 +53,8 @@ pub(crate) struct Running {
     /// Per watched upstream: when a failed request last became an example.
     examples: Vec<AtomicU64>,
     alone: bool,
+    /// Where there is a state file: who waits for it or keeps it, and what is disconnected when that thread has ended.
+    keeper: Option<(Arc<Keeper>, channel::Receiver<()>)>,
 }
 
 /// The pipeline, where one runs.
@@ -97,6 +100,7 @@ pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
     let process = unsafe { ngx_process };
     let serves = process == NGX_PROCESS_WORKER as usize || process == NGX_PROCESS_SINGLE as usize;
     let Some(zone) = conf.zone.mapped.get().filter(|_| serves && !conf.upstreams.is_empty()) else { return };
+    let zone = zone.kept(conf.zone.file.is_some());
     if lines::open(cycle).is_none() {
         let text = "cannot open an eventfd, messages of this worker's threads are logged when it exits";
         lines::write(NGX_LOG_ALERT, cycle.log, text);
@@ -114,6 +118,8 @@ pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
     let (sender, receiver) = channel::bounded(CHANNEL);
     let (observer_ends, observer_done) = channel::bounded::<()>(0);
     let (courier_ends, couriers_done) = channel::bounded::<()>(0);
+    let (keeper_ends, keeper_done) = channel::bounded::<()>(0);
+    let keeper = conf.zone.file.clone().map(|file| Arc::new(Keeper::new(file, zone, worker.process)));
 
     let started = with_signals_blocked(|| {
         let observer = Arc::clone(&worker);
@@ -122,6 +128,9 @@ pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
         for index in 0..couriers {
             let (courier, client) = (Arc::clone(&worker), Arc::clone(&client));
             spawn("courier", courier_ends.clone(), move || courier.deliver(index, &*client))?;
+        }
+        if let Some(keeper) = keeper.clone() {
+            spawn("keeper", keeper_ends, move || keeper.run())?;
         }
         Ok::<_, std::io::Error>(())
     });
@@ -133,7 +142,8 @@ pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
         return;
     }
     let alone = process == NGX_PROCESS_SINGLE as usize || worker_processes(cycle) == 1;
-    let running = Running { worker, sender, receiver, client, observer_done, couriers_done, examples, alone };
+    let keeper = keeper.map(|keeper| (keeper, keeper_done));
+    let running = Running { worker, sender, receiver, client, observer_done, couriers_done, examples, alone, keeper };
     if RUNNING.set(running).is_err() {
         lines::write(NGX_LOG_ALERT, cycle.log, "started twice in one process");
     }
@@ -159,8 +169,22 @@ pub(crate) fn end(cycle: &ngx_cycle_t) {
         let worker = &running.worker;
         worker.store.with_patience(FAST_PATIENCE, |table| table.release(worker.process));
         worker.store.ring();
+        if let Some((keeper, done)) = &running.keeper {
+            keeper.stop();
+            // It is in the middle of a write, or it waits for the lock and holds nothing.
+            if !keeper.keeps() || has_ended(done, until) {
+                keeper.write_last();
+            }
+        }
     }
     lines::close(cycle);
+}
+
+/// nginx has begun to end this worker, which may take as long as its last request does.
+pub(crate) fn retire() {
+    if let Some((keeper, _)) = RUNNING.get().and_then(|running| running.keeper.as_ref()) {
+        keeper.retire();
+    }
 }
 
 /// Is this worker on its way out? Then its view of the peers is not the one that counts.

@@ -7,6 +7,7 @@
 mod read;
 
 use std::cell::UnsafeCell;
+use std::ffi::c_void;
 use std::mem::{MaybeUninit, size_of};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -18,16 +19,18 @@ use crate::nginx::clock::SystemClock;
 use crate::outbox::{MAX_RECEIVERS, ReceiverState};
 use crate::pipeline::Store;
 use crate::state::notices::Notices;
+use crate::state::saved::RESTORED;
 use crate::state::slot::Slot;
 use crate::state::table::Table;
 use crate::state::twin::Twin;
+use crate::text::Name;
 use crate::units::Millis;
 
 /// `poolwch` and a zero byte.
 const MAGIC: u64 = u64::from_be_bytes(*b"poolwch\0");
 
 /// Rises with every change of what is kept in the zone.
-const LAYOUT: u64 = 3;
+const LAYOUT: u64 = 4;
 
 /// The zone's slab pool hands out whole pages of this size, each with a descriptor of its own.
 const PAGE: usize = 4096;
@@ -52,6 +55,14 @@ struct Head {
     silence: AtomicU64,
     /// Futex word: how often the bell was rung.
     rings: AtomicU32,
+    /// Futex word: how often something changed that the state file should hold.
+    changes: AtomicU32,
+    /// The process that keeps the state file; 0: none.
+    keeper: AtomicU32,
+    /// Not 0: another zone has taken this one's place.
+    superseded: AtomicU32,
+    /// Tells zones apart, of this start of nginx and of others.
+    id: AtomicU64,
     lock: UnsafeCell<libc::pthread_mutex_t>,
     receivers: Twin<[ReceiverState; MAX_RECEIVERS]>,
     notices: Twin<Notices>,
@@ -62,6 +73,16 @@ struct Head {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Zone {
     head: NonNull<Head>,
+    /// There is a state file, and who keeps it delivers.
+    kept: bool,
+}
+
+/// A zone of an earlier configuration.
+pub(crate) enum Other {
+    /// Of this layout.
+    Same(Zone),
+    /// Of another, which cannot be read.
+    Different,
 }
 
 // SAFETY: the zone is made for being used by many processes at once; all access to its plain data is under its lock.
@@ -97,11 +118,15 @@ impl Zone {
             layout: LAYOUT,
             sizes: sizes(),
             slots: slots as u64,
-            generation: AtomicU64::new(0),
+            generation: AtomicU64::new(RESTORED),
             dropped: AtomicU64::new(0),
             // Numbers of another zone's life are not used again.
             silence: AtomicU64::new(SystemClock.wall() / 1000),
             rings: AtomicU32::new(0),
+            changes: AtomicU32::new(0),
+            keeper: AtomicU32::new(0),
+            superseded: AtomicU32::new(0),
+            id: AtomicU64::new(SystemClock.wall() << 22 | u64::from(std::process::id() & 0x3f_ffff)),
             lock: UnsafeCell::new(robust_mutex()?),
             receivers: Twin::new([ReceiverState::default(); MAX_RECEIVERS]),
             notices: Twin::new(Notices::default()),
@@ -109,7 +134,7 @@ impl Zone {
         };
         // SAFETY: the block is ours, large enough and aligned.
         unsafe { head.as_ptr().write(value) };
-        let zone = Self { head };
+        let zone = Self { head, kept: false };
         for index in 0..slots {
             // SAFETY: the block was sized for the head and this many slots.
             let slot = unsafe { zone.first_slot().add(index) };
@@ -128,9 +153,102 @@ impl Zone {
     pub(crate) unsafe fn existing(pool: NonNull<ngx_slab_pool_t>) -> Option<Self> {
         // SAFETY: the caller's promise.
         let head = NonNull::new(unsafe { pool.as_ref() }.data.cast::<Head>())?;
-        let zone = Self { head };
+        let zone = Self { head, kept: false };
         let found = zone.head();
         (found.magic == MAGIC && found.layout == LAYOUT && found.sizes == sizes()).then_some(zone)
+    }
+
+    /// The zone of ours that is in this slab pool, of whatever version; `None`: it is somebody else's.
+    ///
+    /// # Safety
+    /// `pool` is a mapped zone's slab pool, whose data is null or begins in the zone.
+    pub(crate) unsafe fn other(pool: NonNull<ngx_slab_pool_t>) -> Option<Other> {
+        // SAFETY: the caller's promise.
+        let data = NonNull::new(unsafe { pool.as_ref() }.data.cast::<u64>())?;
+        // SAFETY: the caller's promise.
+        let magic = unsafe { data.read() };
+        if magic != MAGIC {
+            return None;
+        }
+        // SAFETY: with this magic it is a head of ours.
+        Some(unsafe { Self::existing(pool) }.map_or(Other::Different, Other::Same))
+    }
+
+    /// Is this where it begins?
+    pub(crate) fn is_at(self, data: *const c_void) -> bool {
+        ptr::eq(self.head.as_ptr().cast(), data)
+    }
+
+    /// Another zone takes its place: its workers deliver nothing any more.
+    pub(crate) fn supersede(self) {
+        self.head().superseded.store(1, Ordering::Release);
+        self.ring();
+        self.note_change();
+    }
+
+    /// Copies another zone's table into this one, which nobody uses yet. Upstreams in `watched` come first, should there be less room.
+    /// `false`: the other zone's lock could not be had within `patience`.
+    pub(crate) fn take_from(self, old: Self, watched: &[Name], patience: Millis) -> bool {
+        let (from, to) = (old.head(), self.head());
+        let copied = old.with_patience(patience, |old| {
+            self.with(|new| {
+                *new.receivers = Twin::new(*old.receivers.live());
+                *new.notices = Twin::new(*old.notices.live());
+                let named = || old.slots.iter().filter(|slot| !slot.name.is_empty());
+                let first = named().filter(|slot| watched.contains(&slot.name));
+                let rest = named().filter(|slot| !watched.contains(&slot.name));
+                for (slot, place) in first.chain(rest).zip(new.slots.iter_mut()) {
+                    // SAFETY: two slots of two zones, both under their locks. A slot is plain data, also where it is half-written.
+                    unsafe { ptr::copy_nonoverlapping(slot, place, 1) };
+                }
+            });
+        });
+        to.generation.store(from.generation.load(Ordering::Relaxed), Ordering::Relaxed);
+        to.dropped.store(from.dropped.load(Ordering::Relaxed), Ordering::Relaxed);
+        to.id.store(old.id(), Ordering::Relaxed);
+        copied.is_some()
+    }
+
+    /// The same zone, to workers that have a state file or have none.
+    pub(crate) fn kept(self, kept: bool) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// Tells this zone's records in the state file from those of others.
+    pub(crate) fn id(self) -> u64 {
+        self.head().id.load(Ordering::Relaxed)
+    }
+
+    /// Another zone has taken its place.
+    pub(crate) fn is_superseded(self) -> bool {
+        self.head().superseded.load(Ordering::Acquire) != 0
+    }
+
+    /// This process keeps the state file now.
+    pub(crate) fn set_keeper(self, process: u32) {
+        self.head().keeper.store(process, Ordering::Release);
+    }
+
+    /// It does not any more.
+    pub(crate) fn clear_keeper(self, process: u32) {
+        // Another keeper may have noted itself since.
+        let _ = self.head().keeper.compare_exchange(process, 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// How often something changed that the state file should hold.
+    pub(crate) fn changes(self) -> u32 {
+        self.head().changes.load(Ordering::Acquire)
+    }
+
+    /// Waits for a change after `changes`, at most for `span`.
+    pub(crate) fn await_change(self, changes: u32, span: Option<Millis>) {
+        wait(&self.head().changes, changes, span);
+    }
+
+    /// Is a message on its way? If the lock cannot be had within `patience`, there may be.
+    pub(crate) fn is_sending(self, patience: Millis) -> bool {
+        let now = SystemClock.now();
+        self.with_patience(patience, |table| table.is_sending(&SystemClock, now)).unwrap_or(true)
     }
 
     /// A number for a newly loaded configuration, higher than that of all before.
@@ -225,19 +343,34 @@ impl Store for Zone {
     }
 
     fn ring(&self) {
-        let rings = &self.head().rings;
-        rings.fetch_add(1, Ordering::Release);
-        // SAFETY: a futex word in shared memory that outlives the call.
-        unsafe { libc::syscall(libc::SYS_futex, rings.as_ptr(), libc::FUTEX_WAKE, libc::c_int::MAX) };
+        wake(&self.head().rings);
     }
 
     fn listen(&self, rings: u32, span: Option<Millis>) {
-        let span = span.map(timespec);
-        let timeout = span.as_ref().map_or(ptr::null(), ptr::from_ref);
-        let word = self.head().rings.as_ptr();
-        // SAFETY: a futex word in shared memory and a timeout that outlive the call. All its errors mean: look again.
-        unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAIT, rings, timeout) };
+        wait(&self.head().rings, rings, span);
     }
+
+    fn delivers(&self, clock: &dyn Clock) -> bool {
+        let keeper = self.head().keeper.load(Ordering::Acquire);
+        !self.is_superseded() && (!self.kept || (keeper != 0 && clock.is_alive(keeper)))
+    }
+
+    fn note_change(&self) {
+        wake(&self.head().changes);
+    }
+}
+
+fn wake(word: &AtomicU32) {
+    word.fetch_add(1, Ordering::Release);
+    // SAFETY: a futex word in shared memory that outlives the call.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, libc::c_int::MAX) };
+}
+
+fn wait(word: &AtomicU32, value: u32, span: Option<Millis>) {
+    let span = span.map(timespec);
+    let timeout = span.as_ref().map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: a futex word in shared memory and a timeout that outlive the call. All its errors mean: look again.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, timeout) };
 }
 
 struct Unlock(*mut libc::pthread_mutex_t);

@@ -256,6 +256,13 @@ impl Table<'_> {
         settled
     }
 
+    /// May any message be on its way?
+    pub fn is_sending(&self, clock: &dyn Clock, now: Millis) -> bool {
+        let incidents = self.slots.iter().flat_map(|slot| slot.debts.live().iter().flatten());
+        let notices = self.notices.live().list.iter().flat_map(|notice| &notice.debts);
+        incidents.chain(notices).any(|debt| debt.is_leased(clock, now))
+    }
+
     /// Gives back every lease of an exiting process.
     pub fn release(&mut self, owner: u32) {
         for slot in self.slots.iter_mut() {

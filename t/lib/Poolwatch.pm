@@ -133,7 +133,15 @@ sub test_config {
 
 sub start {
     my ($self) = @_;
-    $self->{master} = $self->spawn('nginx', $self->{env}, undef, $self->command('-g', 'daemon off;'));
+    # nginx changes its binary only as a daemon, which is nobody's child; else it is ours.
+    my $daemon = $self->{daemon} ? 'on' : 'off';
+    $self->{master} = $self->spawn('nginx', $self->{env}, undef, $self->command('-g', "daemon $daemon;"));
+    if ($self->{daemon}) {
+        waitpid $self->{master}, 0;
+        delete $self->{pids}{ $self->{master} };
+        $self->{master} = wait_until(sub { $self->pid_file }, 'the daemon', 15);
+        $self->{pids}{ $self->{master} } = 'nginx';
+    }
     wait_until(sub { $self->is_listening }, 'nginx to listen', 15);
     wait_until(sub { $self->workers == $self->{workers} }, 'all workers', 15);
     return $self;
@@ -221,10 +229,40 @@ sub reload {
 sub quit {
     my ($self, $signal) = @_;
     my $begin = time;
-    kill $signal // 'QUIT', $self->{master};
-    wait_until(sub { waitpid($self->{master}, WNOHANG) == $self->{master} }, 'nginx to end', 20);
-    delete $self->{pids}{ delete $self->{master} };
+    $self->end_master(delete $self->{master}, $signal // 'QUIT');
     return time - $begin;
+}
+
+# Ends one of several masters.
+sub end_master {
+    my ($self, $master, $signal) = @_;
+    kill $signal, $master;
+    # After an upgrade the master is not our child.
+    wait_until(sub { waitpid($master, WNOHANG); !is_running($master) }, 'nginx to end', 20);
+    delete $self->{pids}{$master};
+}
+
+# Starts the binary anew beside the running one, and returns the old master; the new one is in charge.
+sub upgrade {
+    my ($self) = @_;
+    my $old = $self->{master};
+    kill 'USR2', $old;
+    my $new = wait_until(sub { my $pid = $self->pid_file; $pid && $pid != $old && $pid }, 'the new master', 15);
+    ($self->{master}, $self->{pids}{$new}) = ($new, 'nginx');
+    wait_until(sub { $self->workers == $self->{workers} }, 'all new workers', 15);
+    return $old;
+}
+
+sub pid_file {
+    my ($self) = @_;
+    open my $file, '<', "$self->{prefix}/nginx.pid" or return 0;
+    return int(<$file> // 0);
+}
+
+sub is_running {
+    my ($pid) = @_;
+    open my $file, '<', "/proc/$pid/stat" or return 0;
+    return (<$file> // '') !~ /\) Z /;
 }
 
 # -- requests
@@ -316,7 +354,8 @@ sub wait_until {
 
 sub is_listening {
     my ($self) = @_;
-    waitpid($self->{master}, WNOHANG) == 0 or Test::More::BAIL_OUT('nginx ended: ' . $self->error_log);
+    waitpid $self->{master}, WNOHANG;
+    is_running($self->{master}) or Test::More::BAIL_OUT('nginx ended: ' . $self->error_log);
     return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{ports}{PORT}, Timeout => 1);
 }
 

@@ -63,6 +63,12 @@ impl Store for Shared {
     fn ring(&self) {}
 
     fn listen(&self, _rings: u32, _span: Option<Millis>) {}
+
+    fn delivers(&self, _clock: &dyn Clock) -> bool {
+        true
+    }
+
+    fn note_change(&self) {}
 }
 
 #[derive(Clone, Default)]

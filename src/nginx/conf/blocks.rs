@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::slice;
 
-use nginx_sys::{ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t};
+use nginx_sys::{
+    ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_str_t,
+};
 use ngx::http::{HttpModuleMainConf, NgxHttpUpstreamModule};
 
 use super::SrvConf;
@@ -52,11 +54,20 @@ pub(super) fn read(uscf: &ngx_http_upstream_srv_conf_t) -> Upstream {
     Upstream { name: uscf.host.as_bytes().to_vec(), place, servers: servers.iter().map(server).collect() }
 }
 
-/// The folder of `nginx.conf`, from which nginx names other files.
+/// The folder of `nginx.conf`, from which nginx names other files of the configuration.
 pub(super) fn conf_prefix(cf: &ngx_conf_t) -> PathBuf {
+    path(cf, |cycle| &cycle.conf_prefix)
+}
+
+/// nginx's own folder, from which it names what it writes.
+pub(super) fn prefix(cf: &ngx_conf_t) -> PathBuf {
+    path(cf, |cycle| &cycle.prefix)
+}
+
+fn path(cf: &ngx_conf_t, which: impl Fn(&ngx_cycle_t) -> &ngx_str_t) -> PathBuf {
     // SAFETY: the cycle whose configuration is being read.
-    let prefix = unsafe { cf.cycle.as_ref() }.map(|cycle| cycle.conf_prefix.as_bytes());
-    PathBuf::from(OsStr::from_bytes(prefix.unwrap_or_default()))
+    let path = unsafe { cf.cycle.as_ref() }.map(|cycle| which(cycle).as_bytes());
+    PathBuf::from(OsStr::from_bytes(path.unwrap_or_default()))
 }
 
 fn server(server: &ngx_http_upstream_server_t) -> Server {

@@ -1,0 +1,126 @@
+//! What a new zone begins with: the table of the zone whose place it takes, else what the state file says, else nothing.
+//!
+//! nginx makes a new zone when it starts, when a reload changes the zone's name or size, and when a reload loads the module from another
+//! file. All that happens here happens last in the loading of a configuration, when nothing can keep nginx from using it any more, and
+//! while the old zone is still mapped.
+
+use std::ptr::NonNull;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nginx_sys::{
+    NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_cycle, ngx_cycle_t, ngx_list_part_t, ngx_shm_zone_t, ngx_slab_pool_t,
+    ngx_test_config,
+};
+
+use crate::clock::Clock;
+use crate::nginx::clock::SystemClock;
+use crate::nginx::conf::MainConf;
+use crate::nginx::file::StateFile;
+use crate::nginx::lines;
+use crate::nginx::zone::{Other, Zone};
+use crate::pipeline::Store;
+use crate::state::record::{self, Found};
+use crate::state::saved::{Saved, Times};
+use crate::text::Name;
+use crate::units::Millis;
+
+/// How long the old zone's lock is waited for.
+const PATIENCE: Millis = Millis::from_secs(1);
+
+/// How long for messages on their way, so that what becomes of them is known: their senders will not find the new zone.
+const LAST_MESSAGES: Duration = Duration::from_secs(1);
+
+/// Fills the configuration's zone, if it is new, and gives the configuration its number.
+pub(crate) fn inherit(cycle: &ngx_cycle_t, conf: &MainConf) {
+    let Some(zone) = conf.zone.mapped.get() else { return };
+    let say = |level, text: &str| lines::write(level, cycle.log, text);
+    if conf.zone.is_new.get() {
+        let watched: Vec<Name> = conf.upstreams.iter().map(|upstream| upstream.watched.name).collect();
+        let carried = old_zone(zone).is_some_and(|old| match old {
+            Other::Same(old) if carry_over(old, zone, &watched) => {
+                say(NGX_LOG_NOTICE, "the state is carried over into a zone of another size");
+                true
+            }
+            Other::Same(_) => {
+                say(NGX_LOG_WARN, "the old zone's lock cannot be had, its state is not carried over");
+                false
+            }
+            Other::Different => {
+                say(NGX_LOG_NOTICE, "the old zone's layout is another version's, its state is not carried over");
+                false
+            }
+        });
+        if let Some(file) = conf.zone.file.as_ref().filter(|_| !carried) {
+            restore(file, zone, &watched).unwrap_or_else(|warning| say(NGX_LOG_WARN, &warning));
+        }
+    }
+    // SAFETY: set by nginx before it reads any configuration.
+    let tests = unsafe { ngx_test_config } != 0;
+    if let Some(file) = conf.zone.file.as_ref().filter(|_| !tests) {
+        file.reserve(conf.upstreams.len()).unwrap_or_else(|error| {
+            say(NGX_LOG_WARN, &file.failed("posix_fallocate", &error));
+        });
+    }
+    conf.zone.generation.set(zone.next_generation());
+}
+
+/// From the old zone, whose workers will not deliver any more.
+fn carry_over(old: Zone, new: Zone, watched: &[Name]) -> bool {
+    old.supersede();
+    let until = Instant::now() + LAST_MESSAGES;
+    while old.is_sending(PATIENCE) && Instant::now() < until {
+        thread::sleep(Duration::from_millis(10));
+    }
+    new.take_from(old, watched, PATIENCE)
+}
+
+/// What the file says, unless it says nothing yet.
+fn restore(file: &StateFile, zone: Zone, watched: &[Name]) -> Result<(), String> {
+    let bytes = file.read().map_err(|error| file.failed("read", &error))?;
+    let text = match record::find(&bytes) {
+        Found::Record(record) => record.text,
+        Found::Blank => return Ok(()),
+        Found::Useless => return Err(format!("\"{}\" holds no usable state, it begins anew", file.name())),
+        Found::Foreign => return Err(format!("\"{}\" is no state file, nothing is kept in it", file.name())),
+    };
+    let saved = Saved::from_text(text);
+    let saved = saved.ok_or_else(|| format!("\"{}\" holds no usable state, it begins anew", file.name()))?;
+    let times = Times { now: SystemClock.now(), wall: SystemClock.wall() };
+    zone.with(|table| saved.restore(table, watched, times));
+    Ok(())
+}
+
+/// A zone of ours in the configuration that this one takes the place of.
+fn old_zone(new: Zone) -> Option<Other> {
+    // SAFETY: while a configuration is loaded, this is still the one before; at the first start it is one without anything.
+    let old = unsafe { ngx_cycle };
+    // SAFETY: as above.
+    let old = unsafe { old.as_ref() }?;
+    let mut part: *const ngx_list_part_t = &raw const old.shared_memory.part;
+    // SAFETY: nginx's list of zones: parts with an array of zones each.
+    while let Some(zones) = unsafe { part.as_ref() } {
+        if let Some(first) = NonNull::new(zones.elts.cast::<ngx_shm_zone_t>()) {
+            // SAFETY: as above.
+            let zones = unsafe { std::slice::from_raw_parts(first.as_ptr(), zones.nelts) };
+            if let Some(found) = zones.iter().find_map(|zone| ours(zone, new)) {
+                return Some(found);
+            }
+        }
+        part = zones.next;
+    }
+    None
+}
+
+fn ours(shm_zone: &ngx_shm_zone_t, new: Zone) -> Option<Other> {
+    let begin = NonNull::new(shm_zone.shm.addr)?;
+    let pool = begin.cast::<ngx_slab_pool_t>();
+    // SAFETY: every zone of nginx begins with a slab pool, and the old configuration's are still mapped.
+    let data = unsafe { pool.as_ref() }.data;
+    let inside = (data.addr().wrapping_sub(begin.as_ptr().addr())).checked_add(size_of::<u64>())? <= shm_zone.shm.size;
+    if data.is_null() || !inside || !data.cast::<u64>().is_aligned() || new.is_at(data) {
+        return None;
+    }
+    // SAFETY: so many bytes of a mapped zone begin there.
+    unsafe { Zone::other(pool) }
+}
