@@ -24,7 +24,7 @@ const HEADER: usize = 140;
 const NOTIFICATION: usize = 400;
 
 /// Bytes of the plain form's facts and of their whole, such that JSON's own escapes leave the body below 1000.
-const PLAIN_FACTS: usize = 320;
+const PLAIN_FACTS: usize = 280;
 const PLAIN: usize = 480;
 
 /// Bytes of a value that a header of a response brought, or a name.
@@ -66,8 +66,9 @@ pub fn body(report: &Report) -> String {
 /// The message as Slack cannot dislike it: one ASCII text, less than 1000 bytes in all.
 pub fn fallback(report: &Report) -> String {
     let facts = clean(ascii(&wording::log_line(report)).as_bytes(), PLAIN_FACTS);
+    let waited = wording::waited(&report.suppressed).map_or_else(String::new, |waited| format!("; {waited}"));
     let words = format!(
-        "{}: {facts}; since {}, on host {}, {}",
+        "{}: {facts}{waited}; since {}, on host {}, {}",
         wording::severity(report.severity),
         wording::rfc3339(report.since_unix),
         clean(report.host.as_bytes(), VALUE),
