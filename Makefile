@@ -3,7 +3,7 @@
 MODULE := target/release/libngx_http_poolwatch_module.so
 DEMO   := target/demo/release
 
-.PHONY: help deps headers module demo-programs demo bench replay test test-long clean
+.PHONY: help deps headers module demo-programs demo bench replay test-faults test test-long clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ bench: module demo-programs ## what watching costs, beside the other ways: 20 mi
 replay: module demo-programs ## a failing primary under load: a log watcher's pool changes and Poolwatch's alerts, side by side
 	@tools/install-deps test
 	@tools/replay
+
+test-faults: module demo-programs ## every fault of a receiver, from real sockets: one row per fault, alerts lost and told twice
+	@tools/install-deps test
+	@tools/faults
 
 test-long: headers ## every property test over 100,000 random schedules, about half an hour
 	PROPTEST_CASES=100000 cargo test --profile quick --locked --no-default-features --test truth --test owed

@@ -24,9 +24,11 @@ use HTTP::Tiny;
 use IO::Socket::INET;
 use JSON::PP qw(decode_json encode_json);
 use POSIX qw(WNOHANG);
+use Scalar::Util ();
 use Test::More ();
 use Time::HiRes qw(sleep time);
 
+my @hosts;
 my $root = abs_path(dirname(__FILE__) . '/../..');
 
 sub module { $ENV{POOLWATCH_MODULE} // "$root/target/ngx_http_poolwatch_module.so" }
@@ -42,6 +44,8 @@ sub new {
     }, $class;
     # Workers run as nobody.
     chmod 0755, $self->{prefix};
+    push @hosts, $self;
+    Scalar::Util::weaken($hosts[-1]);
     mkdir "$self->{prefix}/logs";
     $self->{ports}{PORT} = free_port();
     return $self;
@@ -185,6 +189,38 @@ sub spawn {
     $self->{pids}{$pid} = $name;
     return $pid;
 }
+
+# A server of the test's own, in a process of its own.
+sub fork_server {
+    my ($self, $name, $serve) = @_;
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        local $SIG{PIPE} = 'IGNORE';
+        $serve->();
+        POSIX::_exit(0);
+    }
+    $self->{named}{$name} = $pid;
+    $self->{pids}{$pid} = $name;
+}
+
+# One that does this with each connection, one after the other, and keeps those that it gets back open.
+sub raw_server {
+    my ($self, $name, $port, $handle) = @_;
+    my $listener = IO::Socket::INET->new(Listen => 64, LocalAddr => "127.0.0.1:$port", ReuseAddr => 1) or die "port $port: $!";
+    $self->fork_server($name, sub {
+        my @kept;
+        while (my $socket = $listener->accept) {
+            $self->note_try($name);
+            my $left = $handle->($socket);
+            push @kept, $left if $left;
+        }
+    });
+}
+
+# How often somebody came.
+sub note_try     { my ($self, $name) = @_; open my $file, '>>', "$self->{prefix}/logs/$name.tries" or die $!; print $file '.' }
+sub tries        { my ($self, $name) = @_; return -s "$self->{prefix}/logs/$name.tries" // 0 }
+sub forget_tries { my ($self) = @_; unlink glob "$self->{prefix}/logs/*.tries" }
 
 # Ends an application or the mock, at once.
 sub stop {
@@ -390,6 +426,14 @@ sub end_processes {
         waitpid $pid, 0;
     }
     $self->{pids} = {};
+}
+
+# Whatever ends the program, BAIL_OUT as well.
+END {
+    local $?;
+    for my $host (grep { $_ && $_->{owner} == $$ } @hosts) {
+        eval { $host->end_processes };
+    }
 }
 
 sub DESTROY {

@@ -26,6 +26,8 @@ pub(super) enum Mode {
         #[serde(default)]
         body: String,
     },
+    /// This answer to every second request, beginning with the first.
+    Flapping { status: u16 },
     /// 429, with this `Retry-After` if any.
     RateLimited {
         #[serde(default)]
@@ -58,6 +60,8 @@ pub(super) struct Behaviour {
     mode: Mode,
     /// So many more; then as Slack does.
     times: Option<u32>,
+    /// Requests so far.
+    count: u64,
     last_accepted: HashMap<String, Instant>,
 }
 
@@ -68,6 +72,10 @@ impl Behaviour {
             Some(0) => (self.mode, self.times) = (Mode::default(), None),
             Some(times) => *times -= 1,
             None => {}
+        }
+        self.count += 1;
+        if matches!(self.mode, Mode::Flapping { .. }) && self.count % 2 == 0 {
+            return Mode::default();
         }
         if self.mode == (Mode::Ok { enforce_rate: true }) {
             let now = Instant::now();
@@ -95,7 +103,7 @@ impl<'de> Deserialize<'de> for Behaviour {
         let mut fields = serde_json::Map::<String, serde_json::Value>::deserialize(deserializer)?;
         let times = fields.remove("times").map(serde_json::from_value).transpose().map_err(serde::de::Error::custom)?;
         let mode = serde_json::from_value(fields.into()).map_err(serde::de::Error::custom)?;
-        Ok(Self { mode, times, last_accepted: HashMap::new() })
+        Ok(Self { mode, times, count: 0, last_accepted: HashMap::new() })
     }
 }
 
@@ -111,6 +119,14 @@ mod tests {
         assert_eq!(behaviour.next("/a"), refuse);
         assert_eq!(behaviour.next("/a"), refuse);
         assert_eq!(behaviour.next("/a"), Mode::default());
+    }
+
+    #[test]
+    fn a_flapping_receiver_refuses_every_second_request() {
+        let mut behaviour: Behaviour =
+            serde_json::from_str(r#"{"mode": "flapping", "status": 503}"#).expect("a behaviour");
+        let flapping = Mode::Flapping { status: 503 };
+        assert_eq!([(); 4].map(|()| behaviour.next("/a") == flapping), [true, false, true, false]);
     }
 
     #[test]

@@ -109,6 +109,9 @@ fn judge(behaviour: &Mode, headers: &HeaderMap, body: &[u8]) -> (StatusCode, Str
         Mode::Refuse { status, body } => {
             (StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body.clone())
         }
+        Mode::Flapping { status } => {
+            (StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), String::new())
+        }
         Mode::RateLimited { .. } | Mode::TooSoon => rate_limited(),
         Mode::Html {} => (StatusCode::OK, "<!doctype html><title>Sign in</title>".to_owned()),
         Mode::Redirect { .. } => (StatusCode::FOUND, String::new()),
