@@ -17,7 +17,7 @@ pub const MAX_PEERS: usize = 64;
 pub type PoolId = u8;
 
 /// Primary and backup, as the `server` directives say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Role {
     /// Asked first.
@@ -30,7 +30,7 @@ pub enum Role {
 /// A peer of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfiguredPeer {
-    /// As nginx prints it in `$upstream_addr`.
+    /// As nginx prints it in `$upstream_addr`. Of a server that nginx resolves at run time: as written, which no peer is ever called.
     pub address: Vec<u8>,
     /// Whether `backup` stands at its server.
     pub role: Role,
@@ -228,10 +228,11 @@ impl Directory {
         self.peers().nth(place).map(|peer| peer.address.as_bytes())
     }
 
-    /// The pool that answered this request; `None`: no attempt was ok, or an unknown address named no known pool.
+    /// The pool that answered this request; `None`: no attempt was ok, or an unknown address named no known pool of several.
     pub fn answered_by(&self, watched: &Watched, seen: &Observation) -> Option<PoolId> {
         let by_address = self.pool_of(watched, seen.answer()?);
-        by_address.or_else(|| self.find(seen.pool()).filter(|_| !seen.pool().is_empty()))
+        let by_header = || self.find(seen.pool()).filter(|_| !seen.pool().is_empty());
+        by_address.or_else(by_header).or_else(|| (self.pool_count == 1).then_some(0))
     }
 
     /// Would [`Directory::learn`] change anything? Cheap, for every request.
@@ -299,12 +300,18 @@ impl Directory {
         self.peers().filter(move |peer| peer.pool == id).map(|peer| peer.address.as_bytes())
     }
 
-    /// A header names a pool: the guessed pool of the peer's role takes the name, unless it is another pool's already.
+    /// A header names a pool: the guessed pool of the peer's role takes the name, unless it is another pool's already. Of a peer that
+    /// the configuration did not name the role is not known: the first name goes to the primary servers, which nginx asks first.
     fn named_by_header(&mut self, name: &Name, by_peer: Option<Peer>) -> Option<PoolId> {
         if let Some(id) = self.pools().position(|pool| pool.name == *name && !pool.unnamed) {
             return Some(id as PoolId);
         }
-        let guessed = by_peer.filter(|peer| self.is_unnamed(peer.pool)).map(|peer| peer.pool);
+        let is_guess = |peer: &Peer| self.is_unnamed(peer.pool);
+        let guessed = match by_peer {
+            Some(peer) => Some(peer).filter(is_guess),
+            None => self.peers().filter(|peer| is_guess(peer)).min_by_key(|peer| peer.role).copied(),
+        };
+        let guessed = guessed.map(|peer| peer.pool);
         match guessed.and_then(|id| self.pools.get_mut(usize::from(id))) {
             Some(pool) => {
                 pool.name = *name;
@@ -479,6 +486,33 @@ mod tests {
         let expected = directory.expected(&watched.rules);
         assert_eq!(expected, Expected::Several(0b11));
         assert_eq!((expected.stand_in(0), expected.stand_in(1), expected.stand_in(2)), (0, 0, 2));
+    }
+
+    #[test]
+    fn servers_resolved_at_run_time_are_told_apart_by_headers() {
+        let stranger = |header: &[u8]| answer(Attempt::UNKNOWN_PEER, header);
+        let peers =
+            |pools: [Option<usize>; 2]| [("blue:80", Role::Primary, pools[0]), ("green:80", Role::Backup, pools[1])];
+        let named = watched(&peers([Some(0), Some(1)]), &["one", "two"]);
+        let mut directory = adopted(&named);
+        assert_eq!(see(&mut directory, &named, &stranger(b"two")), "two");
+        assert_eq!(see(&mut directory, &named, &stranger(b"three")), "", "a header names no pool here");
+        assert_eq!(directory.expected(&named.rules), Expected::Pool(0));
+
+        let unnamed = watched(&peers([None, None]), &[]);
+        let mut directory = adopted(&unnamed);
+        assert_eq!(see(&mut directory, &unnamed, &stranger(b"")), "", "nobody knows which of the two");
+        assert_eq!(see(&mut directory, &unnamed, &stranger(b"blue")), "blue");
+        assert_eq!(see(&mut directory, &unnamed, &stranger(b"green")), "green");
+        assert_eq!(directory.expected(&unnamed.rules), Expected::Pool(0));
+        assert_eq!((directory.name(0), directory.name(1)), (&b"blue"[..], &b"green"[..]));
+    }
+
+    #[test]
+    fn of_one_pool_even_a_stranger_is() {
+        let watched = watched(&[("app:80", Role::Primary, None)], &[]);
+        let mut directory = adopted(&watched);
+        assert_eq!(see(&mut directory, &watched, &answer(Attempt::UNKNOWN_PEER, b"")), "primary");
     }
 
     #[test]

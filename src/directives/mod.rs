@@ -194,7 +194,7 @@ pub static DIRECTIVES: [Directive; 13] = [
                (`0.02`) between nothing and all; a bare `2` is refused, since it could mean either.\n\n\
                * `window=` is how many requests that is, from 1 to 100000. Errors count against the full window even while it \
                fills: 2% of 200 needs five errors, however few requests there were.\n\
-               * `period=` watches the requests of this time, from 10s to 1h, of which at least 50 and 5 errors are needed; instead of \
+               * `period=` watches the requests that ended within this time, from 10s to 1h, of which at least 50 and 5 errors are needed; instead of \
                a number of requests, or with `window=` beside it.\n\
                * `of=upstream` counts requests of which any attempt failed, even if another server spared the client; \
                `of=client` counts those that were answered with a 5xx.\n\

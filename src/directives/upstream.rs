@@ -89,6 +89,17 @@ impl Block {
             return Err(place.remark(text));
         }
         let peers = peers(upstream, &members, &mut |text| warn(upstream.place.remark(text)));
+        if let Some(Said { value: active, place }) = active {
+            let mut roles = peers.iter().filter(|peer| peer.pool.and_then(|pool| pools.get(pool)) == Some(active));
+            let is_reserve = roles.clone().next().is_some() && roles.all(|peer| peer.role == Role::Backup);
+            if is_reserve {
+                let (pool, upstream) = (parse::shown(active.as_bytes()), parse::shown(&upstream.name));
+                let text = format!(
+                    "pool \"{pool}\" in \"poolwatch_active\" has only backup servers in upstream \"{upstream}\""
+                );
+                warn(place.remark(text));
+            }
+        }
         let fail_timeout = upstream.servers.iter().map(|server| server.fail_timeout).max().unwrap_or_default();
         Ok(Watched { name, rules: Rules { fail_timeout, ..effective(self, http) }, pools, peers })
     }
@@ -123,7 +134,9 @@ fn peers(upstream: &Upstream, members: &[Option<usize>], warn: &mut impl FnMut(S
             let server = parse::shown(&server.name);
             warn(format!("server \"{server}\" of upstream \"{name}\" is in no \"poolwatch_pool\""));
         }
-        for address in &server.addresses {
+        // What is resolved at run time has no address yet, but a pool and a role.
+        let written = server.addresses.is_empty().then(|| server.name.clone());
+        for address in server.addresses.iter().chain(&written) {
             match peers.iter().find(|peer| peer.address == *address) {
                 None => peers.push(ConfiguredPeer { address: address.clone(), role: server.role, pool }),
                 Some(twin) if twin.pool == pool => {}
@@ -231,6 +244,27 @@ mod tests {
         assert_eq!(on.is_watched(&off), Some(&place(1)));
         assert_eq!(off.is_watched(&on), None);
         assert_eq!(unsaid.is_watched(&unsaid), None);
+    }
+
+    #[test]
+    fn an_expected_pool_that_nginx_keeps_in_reserve_earns_a_warning() {
+        let pools = ["poolwatch_pool blue app_blue", "poolwatch_pool green app_green:3000"];
+        let warnings = |active| judge(&[pools[0], pools[1], active], &[], &app()).1;
+        assert_eq!(warnings("poolwatch_active blue"), [""; 0]);
+        let said = "pool \"green\" in \"poolwatch_active\" has only backup servers in upstream \"app\" in nginx.conf:3";
+        assert_eq!(warnings("poolwatch_active green"), [said]);
+    }
+
+    #[test]
+    fn a_server_that_is_resolved_at_run_time_has_a_pool_and_a_role_before_it_has_an_address() {
+        let mut upstream = app();
+        upstream.servers.iter_mut().for_each(|server| server.addresses.clear());
+        let (judged, warnings) = judge(&["poolwatch_pool green app_green:3000"], &[], &upstream);
+        let peers = judged.unwrap().peers;
+        let roles: Vec<_> = peers.iter().map(|peer| (peer.address.as_slice(), peer.role, peer.pool)).collect();
+        let green = (&b"app_green:3000"[..], Role::Backup, Some(0));
+        assert_eq!(roles, [(&b"app_blue"[..], Role::Primary, None), green]);
+        assert_eq!(warnings.len(), 1, "app_blue is in no pool");
     }
 
     #[test]

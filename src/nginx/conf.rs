@@ -86,6 +86,8 @@ pub(crate) struct Upstream {
     pub(crate) headers: Headers,
     /// What variables last told of it.
     pub(crate) glance: Cell<Option<Glance>>,
+    /// Its peers stay what they are: no server is resolved again at run time.
+    pub(crate) is_fixed: bool,
     /// nginx's own configuration of it.
     pub(crate) uscf: *const ngx_http_upstream_srv_conf_t,
 }
@@ -158,13 +160,15 @@ impl MainConf {
             let srv_conf = unsafe { srv_conf.as_mut() };
             let Some(place) = srv_conf.said.is_watched(http) else { continue };
             first.get_or_insert_with(|| place.clone());
-            let watched = srv_conf.said.judge(http, &blocks::read(uscf), &mut |warning| log::warn_at(cf, &warning))?;
+            let block = blocks::read(uscf);
+            let is_fixed = block.servers.iter().all(|server| !server.addresses.is_empty());
+            let watched = srv_conf.said.judge(http, &block, &mut |warning| log::warn_at(cf, &warning))?;
             let (pool_header, release_header) = srv_conf.said.headers(http);
             // Where the configuration names the pools no header does.
             let pool_header = Some(pool_header).filter(|_| watched.pools.is_empty());
             let (known, headers) = (Known::new(&watched), Headers::new(pool_header, release_header));
             srv_conf.watched = u16::try_from(self.upstreams.len()).ok();
-            self.upstreams.push(Upstream { glance: Cell::new(None), watched, known, headers, uscf });
+            self.upstreams.push(Upstream { glance: Cell::new(None), watched, known, headers, is_fixed, uscf });
         }
         Ok(first)
     }

@@ -17,7 +17,8 @@ pub(crate) fn unusable(upstream: &Upstream, running: &Running) -> u64 {
     // In a zone nginx itself takes the balancer's data for this table; elsewhere only its own balancer's surely is.
     let is_shared_table =
         !uscf.shm_zone.is_null() || (running.is_alone() && uscf.peer.init.is_some_and(is_round_robin));
-    if !is_shared_table || process::is_exiting() {
+    // Where servers are resolved at run time the table's lists change under our eyes.
+    if !is_shared_table || !upstream.is_fixed || process::is_exiting() {
         return 0;
     }
     // SAFETY: see above.
@@ -27,7 +28,7 @@ pub(crate) fn unusable(upstream: &Upstream, running: &Running) -> u64 {
     let now = now();
     let mut unusable = 0;
     for table in primaries.into_iter().chain(backups) {
-        // SAFETY: a list of peers; workers change numbers in it but not the list.
+        // SAFETY: a list of peers; workers change numbers in it, but not the list of a fixed upstream.
         let mut next = unsafe { table.peer.as_ref() };
         while let Some(peer) = next {
             let index = upstream.watched.peer_index(peer.name.as_bytes()).filter(|_| is_refused(peer, now));

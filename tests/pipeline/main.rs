@@ -652,6 +652,49 @@ fn invariant_11_memory_is_constant() {
     assert!(!memory_is_constant(true));
 }
 
+/// What is told of random traffic, of which each request is seen by the worker that `place` gives it to.
+fn told_by(workers: u32, seed: u64, place: impl Fn(usize) -> Option<usize>) -> Vec<String> {
+    let rules = Rules { error_rate: None, fail_timeout: Millis::from_secs(2), ..Rules::default() };
+    let mut host = Host::new(workers, &rules);
+    let mut random = seed;
+    let mut below = |limit: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % limit
+    };
+    let mut index = 0;
+    for _ in 0..8 {
+        let kind = below(5);
+        for _ in 0..20 + below(200) {
+            let attempts: &[_] = match if kind == 4 { below(4) } else { kind } {
+                0 => &[(BLUE, Verdict::Ok)],
+                1 => &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)],
+                2 => &[(GREEN, Verdict::Ok)],
+                _ => &[(BLUE, Verdict::Refused), (GREEN, Verdict::Refused)],
+            };
+            if let Some(worker) = place(index) {
+                host.request(worker, attempts, 200);
+            }
+            index += 1;
+            host.run(10 * below(20));
+        }
+    }
+    host.run(60_000);
+    // How many requests there were until then depends on who came first, what is told does not.
+    host.titles().iter().map(|title| title.split(". ").next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn invariant_15_which_worker_saw_a_request_is_no_matter() {
+    let worker_of = |index: usize| index.wrapping_mul(0x9e37_79b9) >> 7 & 3;
+    let alone = |seed| told_by(1, seed, |_| Some(0));
+    assert!((0..40).all(|seed| told_by(4, seed, |index| Some(worker_of(index))) == alone(seed)));
+    // Each worker for itself, as a log watcher in each of them would be.
+    let apart = |seed| -> Vec<String> {
+        (0..4).flat_map(|worker| told_by(1, seed, |index| (worker_of(index) == worker).then_some(0))).collect()
+    };
+    assert!(!(0..40).all(|seed| apart(seed) == alone(seed)));
+}
+
 /// 17: an incident's number is the count of all changes so far, over reloads and under any traffic.
 fn numbers_count_changes(seed: u64, forgets: bool) -> bool {
     let rules = Rules { error_rate: None, cooldown: Millis::ZERO, ..Rules::default() };

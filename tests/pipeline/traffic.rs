@@ -281,3 +281,29 @@ fn d24_errors_of_the_old_pool_do_not_keep_an_alert_after_the_failover() {
     }
     assert_told(&host, &[&["error rate"], &["back to normal"]]);
 }
+
+#[test]
+fn servers_that_are_resolved_at_run_time_fail_over_by_their_headers() {
+    let peers = [("app_blue:80", Role::Primary), ("app_green:80", Role::Backup)];
+    let mut host = Host::new(2, &only_failover());
+    host.configure(2, &[of_peers(&only_failover(), &peers)]);
+    let strange = |host: &mut Host, pool: &[u8], verdicts: &[Verdict]| {
+        let names = Names { pool: Name::new(pool), ..Names::default() };
+        let mut seen = Observation { status: 200, names: Some(names.into()), ..Observation::default() };
+        for &verdict in verdicts {
+            let start = host.time.now();
+            seen.push(Attempt { peer: Attempt::UNKNOWN_PEER, verdict, status: 200, start, to_header: 1 });
+        }
+        host.send(0, seen);
+        host.run(100);
+    };
+    (0..20).for_each(|_| strange(&mut host, b"blue", &[Verdict::Ok]));
+    assert_told(&host, &[]);
+    (0..20).for_each(|_| strange(&mut host, b"green", &[Verdict::Refused, Verdict::Ok]));
+    assert_told(&host, &[&["failover", "blue → green"]]);
+    (0..20).for_each(|_| strange(&mut host, b"", &[Verdict::Refused, Verdict::Refused]));
+    assert_told(&host, &[&["failover"], &["outage"]]);
+    // Without its header nobody knows who answers, but somebody does.
+    (0..20).for_each(|_| strange(&mut host, b"", &[Verdict::Ok]));
+    assert_told(&host, &[&["failover"], &["outage"], &["serving traffic again"]]);
+}
