@@ -193,6 +193,12 @@ YAML
     is($value->('poolwatch_notifications_total{receiver="slack"}'), scalar $host->messages(0), 'what was told');
     is($value->('poolwatch_receiver_up'), 1, 'and to whom');
     is($value->('poolwatch_observations_dropped_total'), 0, 'nothing was lost');
+    # The dashboard asks for nothing that is not there.
+    my $dashboard = decode_json(slurp("$root/deploy/grafana/poolwatch.json"));
+    for my $target (map { @{ $_->{targets} } } @{ $dashboard->{panels} }) {
+        my $expr = $target->{expr} =~ s/\$(instance|upstream)/.+/gr =~ s/\$__rate_interval/1m/gr;
+        Poolwatch::wait_until(sub { @{ $query->($expr) // die "not a query: $expr\n" } }, "an answer to $expr", 30);
+    }
     my $firing = sub { $query->('ALERTS{alertstate="firing"}') // [] };
     Poolwatch::wait_until(sub { @{ $firing->() } }, 'an alert of deploy/prometheus', 30);
     is_deeply([map { $_->{metric}{alertname} } @{ $firing->() }], ['PoolwatchOtherPoolServes'], 'the one that should fire does');
