@@ -1,7 +1,7 @@
 //! The status page: the API's document of the state, for people.
 //!
-//! It is made from the very document that `api/v1/state` answers, so the two cannot tell different stories, and it is made here
-//! alone: its script fetches the page again and takes over what differs. So it says the same without scripts.
+//! It is made from the very document that `api/v1/state` answers, so the two cannot tell different stories, and it is made
+//! here alone: its script fetches the page again and takes over what differs. So it says the same without scripts.
 
 mod card;
 mod chart;
@@ -19,9 +19,10 @@ use card::{Level, card};
 use palette::Palette;
 use words::{count, counted, grouped, is, list, moment, text};
 
-/// The value of the header Content-Security-Policy that belongs to the page: this style and this script, nothing from elsewhere.
+/// The value of the header Content-Security-Policy that belongs to the page: this style and this script, and nothing else.
 pub const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-FzynLmekRh/diEZnHbZ141ZoxUCNlCKKIHVXj6vAMMw='; script-src 'sha256-LzexGOeYLUOeGcShowskq40TKK84ZpMNkXaSJT+dWyY='; \
+    style-src 'sha256-8JwJYDtKaxxj5rg89briCie0I29yh5A4zzGsK8kdPBU='; \
+    script-src 'sha256-kRuAGI5lH9906I6okS+O1WidxstcQcYTy2/fZ4xlZM8='; \
     img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const STYLE: &str = include_str!("html/page.css");
@@ -70,7 +71,9 @@ fn document(state: &Value, upstreams: &[&Value], chosen: Option<&Value>) -> Mark
                 main #main {
                     p #verdict role="status" .alone[upstreams.len() == 1] { (verdict) }
                     @if upstreams.len() > 1 { (overview(upstreams, chosen)) }
-                    @if upstreams.is_empty() { section.card { p { "No upstream is watched: " code { "poolwatch on" } " stands in none." } } }
+                    @if upstreams.is_empty() {
+                        section.card { p { "No upstream is watched: " code { "poolwatch on" } " stands in none." } }
+                    }
                     @for (place, upstream) in shown(upstreams, chosen).into_iter().enumerate() {
                         @let is_alone = upstreams.len() == 1 || chosen.is_some();
                         @let is_open = is_alone || place < OPEN && Level::of(upstream) < Level::Calm;
@@ -130,8 +133,10 @@ fn footer(state: &Value) -> Markup {
                 span { "nginx " (text(module, "nginx_version")) }
                 span { (counted(count(module, "worker_processes"), "worker")) }
                 span { (counted(count(module, "configurations"), "configuration")) " loaded" }
-                span { "zone " (count(zone, "upstreams_used")) " of " (counted(count(zone, "upstreams_max"), "upstream")) " in "
-                    (grouped(count(zone, "size_bytes") / 1024)) " KiB" }
+                span {
+                    "zone " (count(zone, "upstreams_used")) " of " (counted(count(zone, "upstreams_max"), "upstream"))
+                    " in " (grouped(count(zone, "size_bytes") / 1024)) " KiB"
+                }
                 span { (counted(count(module, "observations_dropped"), "observation")) " dropped" }
             }
             p { a href="api/v1/state" { "JSON" } a href="metrics" { "Metrics" } }
@@ -174,8 +179,8 @@ fn serving(upstream: &Value) -> String {
     match (card::state(upstream), expected) {
         ("pool", None) => format!("{pool} serves"),
         ("pool", Some(expected)) => format!("{pool} serves instead of {expected}"),
-        ("mixed", None) => "all pools serve".to_owned(),
-        ("mixed", Some(_)) => "no pool prevails".to_owned(),
+        ("several", _) => "several pools serve".to_owned(),
+        ("mixed", _) => "no pool prevails".to_owned(),
         ("down", _) => "no pool answers".to_owned(),
         _ => "no answer seen yet".to_owned(),
     }

@@ -94,7 +94,7 @@ fn head(palette: &Palette, upstream: &Value, now: &str) -> Markup {
                 h2 {
                     @match state(upstream) {
                         "pool" => { bdi.serving { (pool) } " serves" },
-                        "mixed" if is(upstream, "as_expected") => "All pools serve",
+                        "several" => "Several pools serve",
                         "mixed" => "No pool prevails",
                         "down" => "No pool answers",
                         _ => "No answer seen yet",
@@ -133,7 +133,9 @@ fn impact(upstream: &Value) -> Option<String> {
 pub(super) fn emblem(palette: &Palette, upstream: &Value) -> Markup {
     match state(upstream) {
         "pool" => palette.mark(text(&upstream["serving"], "pool")),
-        "mixed" => html! { @for pool in list(upstream, "pools").iter().take(3) { (palette.mark(text(pool, "name"))) } },
+        "mixed" | "several" => {
+            html! { @for pool in list(upstream, "pools").iter().take(3) { (palette.mark(text(pool, "name"))) } }
+        }
         "down" => html! { svg.mark viewBox="0 0 16 16" { path d="m3 3 10 10M13 3 3 13" {} } },
         _ => html! { svg.mark viewBox="0 0 16 16" { circle cx="8" cy="8" r="6.5" {} } },
     }
@@ -151,7 +153,9 @@ fn badges(upstream: &Value) -> Markup {
     html! {
         ul.badges {
             li class=@if state(upstream) != "unknown" { (level.name()) } { (verdict) }
-            @if is(upstream, "flapping") { li.warning { "flapping: " (count(upstream, "changes_10m")) " changes in 10 min" } }
+            @if is(upstream, "flapping") {
+                li.warning { "flapping: " (count(upstream, "changes_10m")) " changes in 10 min" }
+            }
             @if is(upstream, "silenced") { li.silenced { "silenced" } }
         }
     }
@@ -212,8 +216,8 @@ fn pool_box(palette: &Palette, pool: &Value, now: &str) -> Markup {
                 (failures("failed", failed))
                 (fact("masked", &grouped(count(requests, "masked_failover"))))
                 (failures("client errors", count(requests, "client_error") + count(requests, "no_live_upstreams")))
-                (times(&pool["response_seconds"]))
             }
+            (times(&pool["response_seconds"]))
             @if !why.is_empty() { p.soft { "failed: " (why.join(", ")) } }
             ul.peers { @for peer in list(pool, "peers") { (peer_line(peer, now)) } }
         }
@@ -232,14 +236,17 @@ pub(super) fn failures(label: &str, count: u64) -> Markup {
 
 fn times(times: &Value) -> Markup {
     html! {
-        @for (label, key) in [("median", "p50"), ("95%", "p95"), ("99%", "p99")] {
-            (fact(label, &latency(times[key].as_f64())))
+        dl {
+            @for (label, key) in [("median", "p50"), ("95%", "p95"), ("99%", "p99")] {
+                (fact(label, &latency(times[key].as_f64())))
+            }
         }
     }
 }
 
 fn peer_line(peer: &Value, now: &str) -> Markup {
     let last = &peer["last"];
+    let (attempts, failures) = (count(peer, "attempts"), count(peer, "failures"));
     let is_ok = text(last, "result") == "ok";
     html! {
         li class=@if last.is_object() && !is_ok { "bad" } {
@@ -249,7 +256,7 @@ fn peer_line(peer: &Value, now: &str) -> Markup {
                     (text(last, "result").replace('_', " ")) " " (count(last, "status")) ", "
                     (span(between(text(last, "at"), now))) " ago"
                 }
-                span.soft { (grouped(count(peer, "failures"))) " of " (counted(count(peer, "attempts"), "attempt")) " failed" }
+                span.soft { (grouped(failures)) " of " (counted(attempts, "attempt")) " failed" }
             } @else {
                 span.soft { "not asked yet" }
             }
@@ -266,13 +273,15 @@ fn releases(palette: &Palette, upstream: &Value, now: &str) -> Markup {
                     @let (requests, errors) = (count(release, "requests"), count(release, "errors"));
                     article.box {
                         h4 { bdi.mono { (text(release, "release")) } }
-                        p.soft { (palette.pool(text(release, "pool"))) ", seen " (moment(text(release, "last_seen"), now)) }
+                        p.soft {
+                            (palette.pool(text(release, "pool"))) ", seen " (moment(text(release, "last_seen"), now))
+                        }
                         dl {
                             (fact("requests", &grouped(requests)))
                             (failures("errors", errors))
                             (fact("of all", &share(errors, requests)))
-                            (times(&release["response_seconds"]))
                         }
+                        (times(&release["response_seconds"]))
                     }
                 }
             }
@@ -280,7 +289,7 @@ fn releases(palette: &Palette, upstream: &Value, now: &str) -> Markup {
     }
 }
 
-/// What state it is in: `pool`, `mixed`, `down`, `unknown`.
+/// What state it is in: `pool`, `several`, `mixed`, `down`, `unknown`.
 pub(super) fn state(upstream: &Value) -> &str {
     text(&upstream["serving"], "state")
 }

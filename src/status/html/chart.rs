@@ -34,7 +34,14 @@ fn errors(rate: &Value, series: &Value) -> Markup {
     let (upstream, client) = (shares("upstream_errors"), shares("client_errors"));
     let threshold = rate["threshold"].as_f64();
     let top = highest([&upstream, &client]).max(threshold.unwrap_or_default() * 2.5).clamp(0.001, 1.0);
-    let limit = threshold.map(|threshold| format!("{:.1}%", 100.0 - threshold / top * 100.0));
+    let limit = html! {
+        @if let Some(threshold) = threshold {
+            @let y = format!("{:.1}%", 100.0 - threshold / top * 100.0);
+            line.limit x1="0" x2="100%" y1=(y) y2=(y) {}
+            text x="0" y=(y) dy="-4" { "limit " (percent(threshold)) }
+        }
+    };
+    let label = format!("Share of failed requests, at most {}", percent(highest([&upstream, &client])));
     let watched = &rate[text(rate, "of")];
     let other = if text(rate, "of") == "client" { "upstream" } else { "client" };
     html! {
@@ -50,16 +57,7 @@ fn errors(rate: &Value, series: &Value) -> Markup {
                     span.soft { "not watched" }
                 }
             }
-            svg.plot role="img" aria-label={ "Share of failed requests, at most " (percent(highest([&upstream, &client]))) } {
-                svg viewBox={ "0 0 " (upstream.len().max(1)) " 100" } preserveAspectRatio="none" width="100%" height="100%" {
-                    path.warning d=(bars(&upstream, top)) {}
-                    path.critical d=(bars(&client, top)) {}
-                }
-                @if let (Some(y), Some(threshold)) = (limit, threshold) {
-                    line.limit x1="0" x2="100%" y1=(y) y2=(y) {}
-                    text x="0" y=(y) dy="-4" { "limit " (percent(threshold)) }
-                }
-            }
+            (plot(&label, upstream.len(), &[("warning", bars(&upstream, top)), ("critical", bars(&client, top))], &limit))
             p.legend { span.warning { "hidden from clients" } span.critical { "seen by clients" } }
         }
     }
@@ -68,6 +66,8 @@ fn errors(rate: &Value, series: &Value) -> Markup {
 fn latencies(series: &Value) -> Markup {
     let (p50, p95) = (numbers(series, "p50_seconds"), numbers(series, "p95_seconds"));
     let top = highest([&p50, &p95]);
+    let slowest = latency(Some(top).filter(|top| *top > 0.0));
+    let label = format!("Response time, 95% within at most {slowest}");
     let latest = |times: &[Option<f64>]| times.iter().rev().take(2).find_map(|time| *time);
     html! {
         figure.chart {
@@ -77,13 +77,8 @@ fn latencies(series: &Value) -> Markup {
                 span.soft { "median" }
                 span.soft { "95% within " (latency(latest(&p95))) }
             }
-            svg.plot role="img" aria-label={ "Response time, 95% within at most " (latency(Some(top))) } {
-                svg viewBox={ "0 0 " (p50.len().max(2) - 1) " 100" } preserveAspectRatio="none" width="100%" height="100%" {
-                    path.p95 d=(line(&p95, top * 1.15)) {}
-                    path.p50 d=(line(&p50, top * 1.15)) {}
-                }
-            }
-            p.legend { span.p50 { "median" } span.p95 { "95%" } span.top { "top " (latency(Some(top).filter(|top| *top > 0.0))) } }
+            (plot(&label, p50.len().saturating_sub(1), &[("p95", line(&p95, top * 1.15)), ("p50", line(&p50, top * 1.15))], &html! {}))
+            p.legend { span.p50 { "median" } span.p95 { "95%" } span.top { "top " (slowest) } }
         }
     }
 }
@@ -94,21 +89,30 @@ fn requests(series: &Value) -> Markup {
     let top = highest([&requests]);
     // The last step is not over.
     let now = requests.iter().rev().nth(1).copied().flatten().unwrap_or_default();
-    let total: f64 = requests.iter().flatten().sum();
+    let total = grouped(whole(requests.iter().flatten().sum()));
+    let label = format!("Requests: {total}");
     html! {
         figure.chart {
             figcaption {
                 span.what { "Requests" }
                 strong { (per_second(now / step)) }
                 span.soft { "per second" }
-                span.soft { (grouped(whole(total))) " in all" }
+                span.soft { (total) " in all" }
             }
-            svg.plot role="img" aria-label={ "Requests: " (grouped(whole(total))) } {
-                svg viewBox={ "0 0 " (requests.len().max(1)) " 100" } preserveAspectRatio="none" width="100%" height="100%" {
-                    path.count d=(bars(&requests, top * 1.15)) {}
-                }
-            }
+            (plot(&label, requests.len(), &[("count", bars(&requests, top * 1.15))], &html! {}))
             p.legend { span.top { "top " (per_second(top / step)) } }
+        }
+    }
+}
+
+/// Paths over so many units of width, stretched to the room there is, and what is drawn over them as it is.
+fn plot(label: &str, width: usize, paths: &[(&str, String)], over: &Markup) -> Markup {
+    html! {
+        svg.plot role="img" aria-label=(label) {
+            svg viewBox={ "0 0 " (width.max(1)) " 100" } preserveAspectRatio="none" width="100%" height="100%" {
+                @for (class, path) in paths { path class=(class) d=(path) {} }
+            }
+            (over)
         }
     }
 }

@@ -18,9 +18,11 @@ pub(super) fn silence(upstream: Option<&str>) -> Markup {
             form data-method="POST" data-path="api/v1/silences" {
                 @if let Some(upstream) = upstream { input type="hidden" name="upstream" value=(upstream); }
                 label { "Minutes"
-                    input type="number" name="minutes" min="1" max=(LONGEST) value="30" required list="minutes" inputmode="numeric";
+                    input type="number" name="minutes" min="1" max=(LONGEST) value="30" required list="minutes";
                 }
-                label.wide { "Comment" input type="text" name="comment" maxlength="120" placeholder="Why?" autocomplete="off"; }
+                label.wide { "Comment"
+                    input type="text" name="comment" maxlength="120" placeholder="Why?" autocomplete="off";
+                }
                 button { "Silence" }
                 output {}
             }

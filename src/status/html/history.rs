@@ -84,7 +84,7 @@ fn serving(serving: &Value) -> &str {
     match text(serving, "state") {
         "pool" => text(serving, "pool"),
         "down" => "nobody",
-        "mixed" => "several pools",
+        "several" | "mixed" => "several pools",
         _ => "unknown",
     }
 }

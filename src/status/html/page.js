@@ -38,17 +38,17 @@ function take(old, now) {
 
 // Elements with an id are found wherever they moved to; others by their place.
 function takeChildren(old, now) {
-  const known = new Map([...old.children].filter(child => child.id).map(child => [child.id, child]));
+  const known = new Map();
+  for (const child of [...old.children].filter(child => child.id)) {
+    if ([...now.children].some(({ id }) => id === child.id)) known.set(child.id, child);
+    else child.remove();
+  }
   let place = old.firstChild;
   for (const child of [...now.childNodes]) {
     const same = child.id ? known.get(child.id) : place && !place.id ? place : null;
-    if (!same) {
-      old.insertBefore(child, place);
-      continue;
-    }
-    if (same === place) place = place.nextSibling;
-    else old.insertBefore(same, place);
-    take(same, child);
+    if (same === place && place) place = place.nextSibling;
+    else old.insertBefore(same ?? child, place);
+    if (same) take(same, child);
   }
   while (place) {
     const next = place.nextSibling;

@@ -52,8 +52,9 @@ impl<'a> Palette<'a> {
     /// A pool's shape in its colour.
     pub(super) fn mark(&self, pool: &str) -> Markup {
         let look = self.look(pool);
+        let shape = PreEscaped(SHAPES[look % SHAPES.len()]);
         html! {
-            svg class={ "mark p" (look) } viewBox="0 0 16 16" aria-hidden="true" { (PreEscaped(SHAPES[look % SHAPES.len()])) }
+            svg class={ "mark p" (look) } viewBox="0 0 16 16" aria-hidden="true" { (shape) }
         }
     }
 

@@ -28,25 +28,31 @@ pub(super) fn timeline(palette: &Palette, upstream: &Value, changes: &[&Value], 
     let Some(now) = unix(now) else { return html! {} };
     let window = Window::of(changes, now);
     let stretches = stretches(upstream, changes, now);
-    let others = [("mixed", "mixed"), ("down", "nobody")];
+    let others = [("several", "several"), ("mixed", "mixed"), ("down", "nobody")];
+    let in_state = |key, value| -> Vec<&Stretch> {
+        stretches.iter().filter(|stretch| text(stretch.serving, key) == value).collect()
+    };
     html! {
         section.timeline aria-label={ "Who served in the last " (last(window.seconds())) } {
             h3 { "Who served" span.soft { ", last " (last(window.seconds())) } }
             div.lanes {
                 @for pool in list(upstream, "pools") {
                     @let name = text(pool, "name");
-                    @let its: Vec<_> = stretches.iter().filter(|stretch| text(stretch.serving, "pool") == name).collect();
-                    (lane(&palette.pool(name), palette.look(name).to_string().as_str(), name, &its, window))
+                    (lane(&palette.pool(name), &palette.look(name).to_string(), name, &in_state("pool", name), window))
                 }
                 @for (state, label) in others {
-                    @let its: Vec<_> = stretches.iter().filter(|stretch| text(stretch.serving, "state") == state).collect();
+                    @let its = in_state("state", state);
                     @if its.iter().any(|stretch| window.share(stretch) > 0.0) {
                         (lane(&html! { span.pool { (label) } }, state, label, &its, window))
                     }
                 }
                 (incidents(changes, window))
             }
-            p.axis aria-hidden="true" { span { (span(window.seconds())) " ago" } span { (span(window.seconds() / 2.0)) } span { "now" } }
+            p.axis aria-hidden="true" {
+                span { (span(window.seconds())) " ago" }
+                span { (span(window.seconds() / 2.0)) }
+                span { "now" }
+            }
         }
     }
 }
@@ -84,9 +90,9 @@ fn incidents(changes: &[&Value], window: Window) -> Markup {
                 svg.bar.marks role="img" aria-label={ "incidents: " (told.len()) } {
                     @for change in told.iter().rev() {
                         @let at = unix(text(change, "at")).unwrap_or_default();
-                        @let lasted = number(change, "lasted_seconds");
-                        @if lasted > 0.0 {
-                            rect.lasted x=(window.x(at - lasted)) y="7" width=(window.width(at - lasted, at)) height="2" {}
+                        @let began = at - number(change, "lasted_seconds");
+                        @if began < at {
+                            rect.lasted x=(window.x(began)) y="7" width=(window.width(began, at)) height="2" {}
                         }
                         svg class=(text(change, "severity")) x=(window.x(at)) y="8" overflow="visible" {
                             (PreEscaped(shape(text(change, "severity"))))
@@ -109,8 +115,8 @@ fn shape(severity: &str) -> &'static str {
     }
 }
 
-/// The states that followed one another, oldest first. What served before the first change is known from the change itself,
-/// since when is not.
+/// The states that followed one another, oldest first. What served before the first change is known from the change
+/// itself, since when is not.
 fn stretches<'a>(upstream: &'a Value, changes: &[&'a Value], now: f64) -> Vec<Stretch<'a>> {
     let mut stretches: Vec<Stretch> = Vec::new();
     let mut enter = |serving: &'a Value, at: f64| match stretches.last_mut() {
@@ -222,7 +228,8 @@ mod tests {
         let begin = |at| lanes(&[change("11:45:00", "blue", "green"), change(at, "unknown", "blue")]);
         assert_eq!(begin("09:00:00")[1], "green: 8.3%");
         assert_eq!(begin("00:00:01")[1], "green: 2.1%");
-        let yesterday = json!({ "kind": "untold", "at": "2026-11-20T00:00:00Z", "from": serving("unknown"), "to": serving("blue") });
+        let at = "2026-11-20T00:00:00Z";
+        let yesterday = json!({ "kind": "untold", "at": at, "from": serving("unknown"), "to": serving("blue") });
         assert_eq!(
             lanes(&[change("11:45:00", "blue", "green"), yesterday]),
             ["blue: 97.9%", "green: 2.1%", "incidents: 1"]

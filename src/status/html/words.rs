@@ -75,8 +75,8 @@ pub(super) fn last(seconds: f64) -> String {
     if span == "1 h" { "hour".to_owned() } else { span }
 }
 
-/// A moment: the time in UTC for the eye (the script puts it into the reader's own zone) with the day where it is not today's,
-/// and all of it for machines and on hovering.
+/// A moment: the time in UTC for the eye (the script puts it into the reader's own zone) with the day where it is not
+/// today's, and all of it for machines and on hovering.
 pub(super) fn moment(at: &str, now: &str) -> Markup {
     let (day, time) = at.trim_end_matches('Z').split_once('T').unwrap_or_default();
     html! {
