@@ -367,9 +367,12 @@ sub forget { my ($self) = @_; $self->http('DELETE', $self->{ports}{SLACK}, '/mes
 
 # -- logs and conditions
 
-sub error_log {
-    my ($self) = @_;
-    open my $file, '<', "$self->{prefix}/logs/error.log" or return '';
+sub error_log { my ($self) = @_; return $self->written('error.log') }
+
+# What was written to a file in logs/; a process that was spawned by NAME writes to NAME.out and NAME.err.
+sub written {
+    my ($self, $name) = @_;
+    open my $file, '<', "$self->{prefix}/logs/$name" or return '';
     local $/;
     return <$file> // '';
 }
