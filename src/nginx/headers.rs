@@ -44,8 +44,11 @@ impl Header {
         Self { lowcase: lowcase.as_bytes().to_owned(), hash, place: Cell::new(0) }
     }
 
+    #[expect(clippy::inline_always, reason = "twice for each request, and short")]
+    #[inline(always)]
     fn value<'a>(&self, headers: &'a ngx_list_t) -> &'a [u8] {
-        match nth(headers, self.place.get()) {
+        let place = self.place.get();
+        match elements(&headers.part).get(place).or_else(|| nth(headers, place)) {
             Some(header) if self.is_name_of(header) => header.value.as_bytes(),
             _ => self.search(headers),
         }
@@ -72,6 +75,8 @@ impl Header {
     }
 }
 
+/// Beyond the first part of the list.
+#[inline(never)]
 fn nth(headers: &ngx_list_t, mut place: usize) -> Option<&ngx_table_elt_t> {
     for part in parts(headers) {
         let elements = elements(part);

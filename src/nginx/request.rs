@@ -5,6 +5,7 @@
 
 use std::ptr::NonNull;
 use std::slice;
+use std::sync::Arc;
 
 use nginx_sys::{
     NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_MODIFIED,
@@ -15,7 +16,7 @@ use nginx_sys::{
 use crate::nginx::conf::{MainConf, Upstream};
 use crate::nginx::peers;
 use crate::nginx::process::{self, Running};
-use crate::observation::{Attempt, Example, Observation, Verdict};
+use crate::observation::{Attempt, Example, Names, Observation, Verdict};
 use crate::text::{self, Text};
 use crate::units::Millis;
 
@@ -51,12 +52,11 @@ fn usual(
     if attempt.verdict != Verdict::Ok {
         return None;
     }
-    let [pool, release] = upstream.headers.values(&current.headers_in.headers);
     Some(Observation {
         upstream: upstream_index,
         status: client_status,
         aborted: false,
-        names: upstream.known.names(attempt.peer, pool, release),
+        names: names(upstream, attempt.peer, &current.headers_in),
         attempts: [attempt].into(),
         unusable_peers: 0,
         example: None,
@@ -122,7 +122,8 @@ fn observe_group(
     first_start
 }
 
-#[inline]
+#[expect(clippy::inline_always, reason = "short where the request is the usual one")]
+#[inline(always)]
 fn attempt(state: &ngx_http_upstream_state_t, upstream: &Upstream, start: Millis) -> Attempt {
     // SAFETY: null only for the separators, which are no attempts; else a name that outlives the request.
     let name = unsafe { state.peer.as_ref() };
@@ -157,6 +158,12 @@ fn has_response(state: &ngx_http_upstream_state_t, headers_in: &ngx_http_upstrea
     state.header_time != NEVER && state.status as u32 != NGX_HTTP_NOT_MODIFIED && headers_in.status_n != 0
 }
 
+/// What the headers of this peer's response named.
+fn names(upstream: &Upstream, peer: u16, headers_in: &ngx_http_upstream_headers_in_t) -> Option<Arc<Names>> {
+    let [pool, release] = upstream.headers.values(&headers_in.headers);
+    upstream.known.names(peer, pool, release)
+}
+
 /// What the last attempt's own response named, and whether it was one at all.
 fn read_response(
     seen: &mut Observation,
@@ -166,8 +173,7 @@ fn read_response(
 ) {
     let Some(last) = seen.attempts.last_mut() else { return };
     if has_response(state, headers_in) {
-        let [pool, release] = upstream.headers.values(&headers_in.headers);
-        seen.names = upstream.known.names(last.peer, pool, release);
+        seen.names = names(upstream, last.peer, headers_in);
     } else if last.verdict == Verdict::Ok && state.status as u32 != NGX_HTTP_NOT_MODIFIED {
         last.verdict = Verdict::Refused;
     }
