@@ -139,7 +139,8 @@ impl Observation {
     pub fn failures(&self) -> impl Iterator<Item = &Attempt> {
         let attempts = self.attempts();
         let was_stale = |attempt: &Attempt, next: &Attempt| {
-            attempt.verdict == Verdict::Refused && next.verdict == Verdict::Ok && attempt.peer == next.peer
+            let is_same = attempt.peer == next.peer && attempt.peer != Attempt::UNKNOWN_PEER;
+            is_same && attempt.verdict == Verdict::Refused && next.verdict == Verdict::Ok
         };
         let failed = move |&(place, attempt): &(usize, &Attempt)| {
             attempt.verdict.is_failure() && !attempts.get(place + 1).is_some_and(|next| was_stale(attempt, next))
@@ -160,6 +161,23 @@ mod tests {
     #[test]
     fn it_fits_in_a_cache_line() {
         assert!(size_of::<Observation>() <= 64);
+    }
+
+    #[test]
+    fn a_refused_attempt_is_a_failure_unless_the_same_peer_then_answers() {
+        let failures = |peers: [u16; 2], verdicts: [Verdict; 2]| {
+            let mut seen = Observation::default();
+            peers.into_iter().zip(verdicts).for_each(|(peer, verdict)| {
+                seen.push(Attempt { peer, verdict, ..Attempt::default() });
+            });
+            seen.failures().count()
+        };
+        assert_eq!(failures([0, 0], [Verdict::Refused, Verdict::Ok]), 0, "a stale kept connection");
+        assert_eq!(failures([0, 1], [Verdict::Refused, Verdict::Ok]), 1);
+        assert_eq!(failures([0, 0], [Verdict::Refused, Verdict::Refused]), 2);
+        assert_eq!(failures([0, 0], [Verdict::TimedOut, Verdict::Ok]), 1);
+        let strangers = [Attempt::UNKNOWN_PEER; 2];
+        assert_eq!(failures(strangers, [Verdict::Refused, Verdict::Ok]), 1, "who knows whether they are the same");
     }
 
     #[test]

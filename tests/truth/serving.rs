@@ -252,6 +252,20 @@ fn one_request_every_thirty_seconds_is_enough_for_a_failover_and_its_end() {
     assert_eq!(states::<Real>(&requests), [Serving::Pool(BLUE), Serving::Pool(GREEN), Serving::Pool(BLUE)]);
 }
 
+#[test]
+fn one_request_and_then_silence_is_told_for_what_it_is() {
+    let one = |pool, start| Request { pool, start: BOOT + start, took: 20 };
+    let blue = one(Some(BLUE), 0);
+    assert_eq!(states::<Real>(&[blue]), [Serving::Pool(BLUE)]);
+    assert_eq!(states::<Real>(&[one(Some(GREEN), 0)]), [Serving::Pool(GREEN)]);
+    assert_eq!(states::<Real>(&[blue, one(Some(GREEN), 60_000)]), [Serving::Pool(BLUE), Serving::Pool(GREEN)]);
+    assert_eq!(states::<Real>(&[blue, one(None, 60_000)]), [Serving::Pool(BLUE)], "one failure is no outage");
+    // After a failover the primary's one answer is no return.
+    let after = [blue, one(Some(GREEN), 60_000), one(Some(BLUE), 120_000)];
+    assert_eq!(states::<Real>(&after), [Serving::Pool(BLUE), Serving::Pool(GREEN)]);
+    assert_ne!(states::<Believing<Naive>>(&after), states::<Real>(&after));
+}
+
 /// A draining primary refuses new requests from the 20th second on, and still answers old ones for 35 s.
 #[test]
 fn a_draining_primary_is_left_in_seconds_and_for_good() {
