@@ -107,6 +107,9 @@ for my $guard ('allow 127.0.0.1;', 'deny all;', 'allow ::1;', 'auth_basic x;', '
     says(server => "$guard location /p/ { poolwatch_status write=on; }", [undef, qr/write=on/]);
 }
 says(server => 'location /p/ { poolwatch_status; }', [undef, qr/write=on/]);
+says(server => 'location /p/ { poolwatch_status write=on; limit_except GET { deny all; } }', [undef, qr/write=on/]);
+says(server => 'location /p/ { poolwatch_status write=on; limit_except GET POST { deny all; } }', [qr/\[warn\] \Q$open\E/]);
+says(server => 'location /p/ { poolwatch_status write=on; limit_except GET { auth_basic off; } }', [qr/\[warn\] \Q$open\E/]);
 for my $good (
     'poolwatch_receiver slack env:GOOD;', 'poolwatch_receiver slack file:hook name=ops timeout=3s send_resolved=off;',
     'poolwatch_error_rate 0.5% window=100000 of=client resolve=0.1%;', 'poolwatch_error_rate 0.02;', 'poolwatch_zone other 64m;',

@@ -19,6 +19,8 @@ location / { proxy_pass http://app; add_header X-State $poolwatch_state; add_hea
         location /poolwatch/ { poolwatch_status write=on; allow 127.0.0.1; deny all; }
         location /read { poolwatch_status; }
         location /none { return 200 "[$poolwatch_state]"; }
+        location /limited/ { poolwatch_status write=on; limit_except GET { allow 127.0.0.1; deny all; } location /limited/not/ { } }
+        location /closed/ { poolwatch_status write=on; limit_except GET { deny all; } }
         location /unguarded/ { poolwatch_status write=on; auth_basic off; }
 CONF
 
@@ -257,6 +259,10 @@ subtest('writes', sub {
     }
     my $own = "http://127.0.0.1:$host->{ports}{PORT}";
     is(ask($host, POST => 'test', {}, 'X-Poolwatch' => undef, Origin => $own)->{status}, 202, "a page's own origin vouches for it");
+    my %limited = map { $_ => $host->http('POST', $host->{ports}{PORT}, "/$_/api/v1/test", headers => { 'X-Poolwatch' => 1 }) } qw(limited closed);
+    is_deeply([map { $_->{status} } @limited{qw(limited closed)}], [202, 403], 'limit_except decides who may write');
+    is($host->get("/$_/api/v1/state")->{status}, 200, "and not who may look ($_)") for qw(limited closed);
+    is($host->get('/limited/not/metrics')->{status}, 404, 'a location within is not ours');
     my $read = $host->http('POST', $host->{ports}{PORT}, '/read/api/v1/test', headers => { 'X-Poolwatch' => 1 });
     is($read->{status}, 403, 'without write=on nothing is taken');
     is(decode_json($host->get('/read/api/v1/state')->{content})->{write}, 0, 'and the state says so');

@@ -13,8 +13,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use nginx_sys::{
-    NGX_PROCESS_SIGNALLER, ngx_conf_t, ngx_http_upstream_srv_conf_t, ngx_process, ngx_shared_memory_add, ngx_str_t,
-    ngx_test_config, ngx_uint_t,
+    NGX_PROCESS_SIGNALLER, ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_upstream_srv_conf_t, ngx_process,
+    ngx_shared_memory_add, ngx_str_t, ngx_test_config, ngx_uint_t,
 };
 
 use crate::deliver::Receiver;
@@ -74,6 +74,8 @@ pub(crate) struct SrvConf {
 pub(crate) struct LocConf {
     /// The location's lines.
     pub(crate) said: Location,
+    /// nginx's own configuration of it, where `poolwatch_status` stands.
+    pub(crate) core: Option<NonNull<ngx_http_core_loc_conf_t>>,
 }
 
 /// A watched upstream as the log phase needs it.

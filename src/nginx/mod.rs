@@ -26,7 +26,7 @@ compile_error!("Poolwatch needs nginx 1.22 or newer");
 #[cfg(not(ngx_feature = "http_upstream_zone"))]
 compile_error!("Poolwatch reads the table of peers that workers share: nginx needs ngx_http_upstream_zone_module");
 
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 
@@ -36,7 +36,7 @@ use nginx_sys::{
     ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_shm_zone_t, ngx_slab_pool_t,
     ngx_uint_t,
 };
-use ngx::core::{Pool, Status};
+use ngx::core::{NGX_CONF_ERROR, Pool, Status};
 
 use conf::{LocConf, MainConf, SrvConf};
 use zone::Zone;
@@ -71,7 +71,7 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     create_srv_conf: Some(create_srv_conf),
     merge_srv_conf: None,
     create_loc_conf: Some(create_loc_conf),
-    merge_loc_conf: None,
+    merge_loc_conf: Some(merge_loc_conf),
 };
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
@@ -87,6 +87,19 @@ unsafe extern "C" fn create_srv_conf(cf: *mut ngx_conf_t) -> *mut c_void {
 unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx passes the configuration being read.
     unsafe { allocate::<LocConf>(cf) }
+}
+
+unsafe extern "C" fn merge_loc_conf(cf: *mut ngx_conf_t, prev: *mut c_void, conf: *mut c_void) -> *mut c_char {
+    // SAFETY: nginx passes the configuration being read.
+    let cf = unsafe { &*cf };
+    // SAFETY: made by create_loc_conf for the outer location.
+    let prev = unsafe { &*prev.cast::<LocConf>() };
+    // SAFETY: made by create_loc_conf for the inner one.
+    let conf = unsafe { &mut *conf.cast::<LocConf>() };
+    match caught(|| status::inherit(cf, prev, conf)) {
+        Some(()) => ptr::null_mut(),
+        None => NGX_CONF_ERROR,
+    }
 }
 
 /// A value that is dropped with the configuration's pool.

@@ -36,16 +36,37 @@ use reply::Reply;
 pub(crate) fn install(cf: &ngx_conf_t) {
     // SAFETY: while a location is read, the context is that of the location.
     let Some(context) = (unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }) else { return };
+    let core = handle_with(context.loc_conf);
+    if let Some(mut conf) = loc_conf::<LocConf>(context.loc_conf) {
+        // SAFETY: the location's own configuration, which nobody else uses now.
+        unsafe { conf.as_mut() }.core = core;
+    }
+    if let (Ok(mut conf), Some(core)) = (main_conf(context.main_conf), core) {
+        // SAFETY: as above.
+        unsafe { conf.as_mut() }.pages.push(access::Page { loc_conf: context.loc_conf, core, place: log::place(cf) });
+    }
+}
+
+/// `limit_except` gives the methods that it limits a configuration of their own: it is ours as well. Locations within ours are not.
+pub(crate) fn inherit(cf: &ngx_conf_t, prev: &LocConf, conf: &mut LocConf) {
+    let Some(core) = prev.core else { return };
+    // SAFETY: while locations are merged, the context is that of the inner one.
+    let Some(context) = (unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }) else { return };
+    // SAFETY: nginx's configuration of the outer location, which lives as long as the cycle.
+    if conf.core.is_none() && unsafe { core.as_ref() }.limit_except_loc_conf == context.loc_conf {
+        conf.said.status.clone_from(&prev.said.status);
+        handle_with(context.loc_conf);
+    }
+}
+
+/// Makes us the handler of a location. Returns nginx's own configuration of it.
+fn handle_with(loc_conf: *mut *mut c_void) -> Option<NonNull<ngx_http_core_loc_conf_t>> {
     // SAFETY: set before any configuration is read.
     let index = unsafe { ngx_http_core_module.ctx_index };
-    if let Some(mut core) = place::<ngx_http_core_loc_conf_t>(context.loc_conf, index) {
-        // SAFETY: the location's own configuration, which nobody else uses now.
-        unsafe { core.as_mut() }.handler = Some(handle);
-    }
-    if let Ok(mut conf) = main_conf(context.main_conf) {
-        // SAFETY: as above.
-        unsafe { conf.as_mut() }.pages.push(access::Page { loc_conf: context.loc_conf, place: log::place(cf) });
-    }
+    let mut core = place::<ngx_http_core_loc_conf_t>(loc_conf, index)?;
+    // SAFETY: the location's own configuration, which nobody else uses now.
+    unsafe { core.as_mut() }.handler = Some(handle);
+    Some(core)
 }
 
 /// The content handler.

@@ -1,9 +1,12 @@
 //! Does anything say who may use a location? Asked when the configuration is complete, of the modules that nginx itself has for it.
 
 use std::ffi::{CStr, c_void};
-use std::ptr;
+use std::ptr::{self, NonNull};
 
-use nginx_sys::{NGX_HTTP_MODULE, ngx_conf_t, ngx_http_complex_value_t, ngx_module_t, ngx_uint_t};
+use nginx_sys::{
+    NGX_HTTP_DELETE, NGX_HTTP_MODULE, NGX_HTTP_POST, ngx_conf_t, ngx_http_complex_value_t, ngx_http_core_loc_conf_t,
+    ngx_module_t, ngx_uint_t,
+};
 
 use super::place;
 use crate::directives::lines::{Place, Remark};
@@ -14,6 +17,8 @@ use crate::nginx::loc_conf;
 pub(crate) struct Page {
     /// Its configuration of each http module.
     pub(crate) loc_conf: *mut *mut c_void,
+    /// nginx's own among them.
+    pub(crate) core: NonNull<ngx_http_core_loc_conf_t>,
     /// Where the directive stands.
     pub(crate) place: Place,
 }
@@ -26,29 +31,35 @@ impl Page {
         let write = unsafe { conf.as_ref() }.said.status.as_ref().is_some_and(|status| status.value);
         let text = "\"poolwatch_status write=on\" stands in a location without \"allow\", \"deny\", \"auth_basic\" or \
                     \"auth_request\"";
-        (write && !self.is_guarded(cf)).then(|| self.place.remark(text))
+        // SAFETY: nginx's configuration of the location, which nobody changes now.
+        let core = unsafe { self.core.as_ref() };
+        // Writes that `limit_except` limits have its rules, merged with the location's.
+        let writes = [NGX_HTTP_POST, NGX_HTTP_DELETE].into_iter();
+        let limited = |method: u32| !core.limit_except_loc_conf.is_null() && core.limit_except & method != 0;
+        let mut confs = writes.map(|method| if limited(method) { core.limit_except_loc_conf } else { self.loc_conf });
+        (write && !confs.all(|confs| is_guarded(cf, confs))).then(|| self.place.remark(text))
     }
+}
 
-    /// By the modules' own configurations of the location, after nginx has merged them. Their first members are known well enough.
-    fn is_guarded(&self, cf: &ngx_conf_t) -> bool {
-        // Rules for IPv4, IPv6 and sockets, each null without any. All three are there in every build that is common.
-        let rules = self.words::<3>(cf, c"ngx_http_access_module");
-        let realm = self.words::<1>(cf, c"ngx_http_auth_basic_module").map_or(ptr::null(), |[realm]| realm);
-        // The length of its URI.
-        let uri = self.words::<1>(cf, c"ngx_http_auth_request_module");
-        // SAFETY: null, or the realm, for which nginx keeps a complex value.
-        let realm = unsafe { realm.cast::<ngx_http_complex_value_t>().as_ref() };
-        rules.is_some_and(|rules| rules.iter().any(|rules| !rules.is_null()))
-            || realm.is_some_and(|realm| realm.value.as_bytes() != b"off")
-            || uri.is_some_and(|[length]| !length.is_null())
-    }
+/// By the modules' own configurations of a location, after nginx has merged them. Their first members are known well enough.
+fn is_guarded(cf: &ngx_conf_t, confs: *mut *mut c_void) -> bool {
+    // Rules for IPv4, IPv6 and sockets, each null without any. All three are there in every build that is common.
+    let rules = words::<3>(cf, confs, c"ngx_http_access_module");
+    let realm = words::<1>(cf, confs, c"ngx_http_auth_basic_module").map_or(ptr::null(), |[realm]| realm);
+    // The length of its URI.
+    let uri = words::<1>(cf, confs, c"ngx_http_auth_request_module");
+    // SAFETY: null, or the realm, for which nginx keeps a complex value.
+    let realm = unsafe { realm.cast::<ngx_http_complex_value_t>().as_ref() };
+    rules.is_some_and(|rules| rules.iter().any(|rules| !rules.is_null()))
+        || realm.is_some_and(|realm| realm.value.as_bytes() != b"off")
+        || uri.is_some_and(|[length]| !length.is_null())
+}
 
-    /// The first words of a module's configuration; `None`: nginx was built without it.
-    fn words<const N: usize>(&self, cf: &ngx_conf_t, module: &CStr) -> Option<[*const c_void; N]> {
-        let conf = place::<[*const c_void; N]>(self.loc_conf, index(cf, module)?)?;
-        // SAFETY: each of these configurations has that many words.
-        Some(unsafe { conf.read() })
-    }
+/// The first words of a module's configuration; `None`: nginx was built without it.
+fn words<const N: usize>(cf: &ngx_conf_t, confs: *mut *mut c_void, module: &CStr) -> Option<[*const c_void; N]> {
+    let conf = place::<[*const c_void; N]>(confs, index(cf, module)?)?;
+    // SAFETY: each of these configurations has that many words.
+    Some(unsafe { conf.read() })
 }
 
 /// Where an http module has its configurations.
