@@ -35,8 +35,9 @@ test-faults: module demo-programs ## every fault of a receiver, from real socket
 	@tools/install-deps test
 	@tools/faults
 
-test-long: headers ## every property test over 100,000 random schedules, about half an hour
+test-long: module demo-programs ## every property test over 100,000 random schedules, and 500 reloads in an incident: about half an hour
 	PROPTEST_CASES=100000 cargo test --profile quick --locked --no-default-features --test truth --test owed
+	POOLWATCH_RELOADS=500 tools/prove t/storm.t
 
 test: ## run every test; the last line is the count
 	@tools/test

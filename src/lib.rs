@@ -9,6 +9,7 @@
 pub mod units;
 pub mod text;
 pub mod clock;
+pub mod crash;
 // What is seen.
 pub mod observation;
 pub mod window;

@@ -12,6 +12,7 @@ use once_cell::sync::OnceCell;
 
 use crate::alert::{Kind, Report};
 use crate::clock::Clock;
+use crate::crash;
 use crate::deliver::{Outcome, Post, Receiver, slack};
 use crate::gate::Gate;
 use crate::observation::Observation;
@@ -256,13 +257,17 @@ impl<S: Store, C: Clock> Worker<S, C> {
     }
 
     fn send(&self, receiver: &Receiver, delivery: &Delivery, post: &impl Post) {
+        crash::at("message-claimed");
         if !self.store.with(|table| table.may_send(delivery, &self.caller())) {
             return;
         }
+        crash::at("message-allowed");
         let body = if delivery.claim.plain { slack::fallback(&delivery.report) } else { slack::body(&delivery.report) };
         let outcome = slack::classify(post.post(&receiver.endpoint, &body));
+        crash::at("message-posted");
         let now = self.clock.now();
         let settled = self.store.with(|table| table.settle(delivery, &outcome, now, random()));
+        crash::at("message-settled");
         self.store.note_change();
         if let Some(line) = delivery_line(receiver, &delivery.report, &outcome, settled) {
             (self.log)(line);
@@ -280,6 +285,9 @@ impl<S: Store, C: Clock> Worker<S, C> {
     }
 
     fn announce(&self, reports: &[Report]) {
+        if !reports.is_empty() {
+            crash::at("change-committed");
+        }
         for report in reports {
             let level = match report.kind {
                 Kind::Failover

@@ -4,6 +4,7 @@
 //! window, so that entries written but not yet committed never touch those that the committed counts still stand for: a
 //! worker killed between the two loses its batch and nothing else.
 
+use crate::crash;
 use crate::units::Millis;
 
 /// The largest window in requests.
@@ -63,6 +64,7 @@ impl Window {
         let bits = (u64::from(entry.upstream_error) * UPSTREAM_BIT) | (u64::from(entry.client_error) * CLIENT_BIT);
         let (word, shift) = place(self.head);
         ring[word] = (ring[word] & !(0b11 << shift)) | (bits << shift);
+        crash::at("ring-pushed");
         self.head += 1;
         self.requests += 1;
         self.upstream_errors += u32::from(entry.upstream_error);

@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::crash;
 use crate::state::record::{self, Found};
 
 /// An open state file.
@@ -99,7 +100,10 @@ impl StateFile {
         if record.len() > room {
             return Err(io::Error::from_raw_os_error(libc::EFBIG));
         }
-        self.file.write_all_at(&record, begin as u64)
+        let (first, rest) = record.split_at(record.len() / 2);
+        self.file.write_all_at(first, begin as u64)?;
+        crash::at("record-half-written");
+        self.file.write_all_at(rest, (begin + first.len()) as u64)
     }
 
     /// Waits until what was written is on the disk.

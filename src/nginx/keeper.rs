@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use once_cell::sync::OnceCell;
 
 use crate::clock::Clock;
+use crate::crash;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::file::{StateFile, Turn};
 use crate::nginx::lines;
@@ -110,8 +111,11 @@ impl Keeper {
     /// Has the lock. Returns when this turn is over.
     fn keep(&self) {
         self.keeps.store(true, Ordering::Release);
+        crash::at("keeper-locked");
         self.take_over();
+        crash::at("keeper-informed");
         self.zone.set_keeper(self.process);
+        crash::at("keeper-noted");
         self.zone.ring();
         let until = self.is_retired().then(|| SystemClock.now() + LAST_TURN);
         loop {
@@ -147,6 +151,7 @@ impl Keeper {
 
     fn write_down(&self) {
         self.write();
+        crash::at("record-written");
         if let Err(error) = self.file.sync() {
             self.complain("fdatasync", &error);
         }

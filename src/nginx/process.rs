@@ -121,6 +121,8 @@ pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
     let (keeper_ends, keeper_done) = channel::bounded::<()>(0);
     let keeper = conf.zone.file.clone().map(|file| Arc::new(Keeper::new(file, zone, worker.process)));
 
+    #[cfg(feature = "crashpoints")]
+    arm_crash_points(cycle);
     let started = with_signals_blocked(|| {
         let observer = Arc::clone(&worker);
         let observations = receiver.clone();
@@ -147,6 +149,22 @@ pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
     if RUNNING.set(running).is_err() {
         lines::write(NGX_LOG_ALERT, cycle.log, "started twice in one process");
     }
+}
+
+/// A file in the prefix' `crash/` with a point's name is removed at that point, and the process with it. Files with a number more are
+/// removed first, and stand for so many passings without harm.
+#[cfg(feature = "crashpoints")]
+fn arm_crash_points(cycle: &ngx_cycle_t) {
+    let folder = std::path::PathBuf::from(cycle.prefix.to_string()).join("crash");
+    crate::crash::arm(Box::new(move |point| {
+        let fires = folder.join(point).exists()
+            && (1..10).all(|pass| std::fs::remove_file(folder.join(format!("{point}.{pass}"))).is_err())
+            && std::fs::remove_file(folder.join(point)).is_ok();
+        if fires {
+            // SAFETY: ends this process, which is what it is for.
+            unsafe { libc::raise(libc::SIGKILL) };
+        }
+    }));
 }
 
 /// Ends the pipeline: what was observed is folded, what is owed and unsent stays in the zone for the other workers.

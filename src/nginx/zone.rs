@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use nginx_sys::{ngx_slab_alloc, ngx_slab_pool_t};
 
 use crate::clock::Clock;
+use crate::crash;
 use crate::nginx::clock::SystemClock;
 use crate::outbox::{MAX_RECEIVERS, ReceiverState};
 use crate::pipeline::Store;
@@ -309,7 +310,10 @@ impl Zone {
         let due = unsafe { &mut *due };
         // SAFETY: as above; the slots were initialised with the zone.
         let slots = unsafe { std::slice::from_raw_parts_mut(self.first_slot(), self.capacity()) };
-        Some(f(&mut Table { receivers, notices, due, slots }))
+        crash::at("lock-taken");
+        let result = f(&mut Table { receivers, notices, due, slots });
+        crash::at("lock-held");
+        Some(result)
     }
 
     fn first_slot(&self) -> *mut Slot {

@@ -1,6 +1,7 @@
 //! Everything about one watched upstream, in one fixed place of the table.
 
 use crate::alert::{Kind, Reasons, Severity};
+use crate::crash;
 use crate::detect::error_rate::{self, ErrorRate, Level};
 use crate::detect::failover::{Change, Evidence, Failover, Serving};
 use crate::detect::flapping::Flapping;
@@ -167,6 +168,7 @@ impl Slot {
     /// Makes the slot this upstream's own, with nothing known of it. The name comes last: a slot is never half another's.
     pub(crate) fn reset(&mut self, name: Name) {
         self.name = Name::EMPTY;
+        crash::at("slot-unnamed");
         (self.adopted, self.left) = (0, 0);
         // Edited, not made anew: their commits rise, so that a reader on the way notices.
         self.setup.edit(|setup| *setup = Setup::default());
@@ -174,7 +176,9 @@ impl Slot {
         self.examples.edit(|examples| *examples = Examples::default());
         self.debts.edit(|debts| *debts = [[Debt::default(); MAX_RECEIVERS]; 2]);
         self.forget_counts();
+        crash::at("slot-forgotten");
         self.name = name;
+        crash::at("slot-named");
     }
 
     /// A newer configuration names this upstream no more. What was open is told as no longer watched; told or not, the slot
@@ -237,7 +241,9 @@ impl Slot {
                 detection.failover.expect_anew(now);
             }
         });
+        crash::at("slot-configured");
         self.adopted = generation;
+        crash::at("slot-adopted");
     }
 
     /// Folds a batch of this upstream's observations, all under one commit. `generation`: of the configuration that made them.

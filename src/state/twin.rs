@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use crate::crash;
+
 /// A value with a spare.
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -34,8 +36,11 @@ impl<T: Copy> Twin<T> {
         // Whoever still reads the spare without the lock must see the last commit before the first of these changes.
         fence(Ordering::Release);
         *spare = *live;
+        crash::at("twin-copied");
         let result = change(spare);
+        crash::at("twin-changed");
         self.commits.store(commits.wrapping_add(1), Ordering::Release);
+        crash::at("twin-committed");
         result
     }
 }

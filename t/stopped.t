@@ -1,0 +1,45 @@
+# A worker that is stopped with a message on its way, for longer than its lease: another worker tells it, and what the stopped one
+# finds when it goes on changes nothing.
+
+use strict;
+use warnings;
+use utf8;
+use open qw(:std :encoding(UTF-8));
+
+use Poolwatch;
+use Test::More;
+
+my $host = Poolwatch->new(workers => 2);
+$host->app($_) for qw(blue green);
+$host->slack;
+$host->slack_mode(mode => 'hang');
+$host->write_config($host->blue_green('poolwatch_error_rate off; poolwatch_cooldown 0;'), $host->receiver);
+$host->start;
+$host->get_many(20);
+$host->stop('blue');
+$host->get_until(sub { $host->captured('count=0') }, 'a courier to be stuck', 10);
+my ($sender) = grep { connects($_, $host->{ports}{SLACK}) } $host->workers;
+ok($sender, 'a worker has the message on its way');
+kill 'STOP', $sender;
+$host->slack_mode(mode => 'ok');
+my @titles = $host->titles(1, 45);
+like($titles[0], qr/Failover on "app"/, 'told when the lease is over, by the other worker');
+kill 'CONT', $sender;
+# It cannot know whether its message arrived after the other one, so the truth is told once more.
+$host->messages(2, 30);
+my @after = $host->titles(0);
+is(scalar(grep { !/Failover on "app"/ } @after), 0, 'nothing but the truth');
+cmp_ok(scalar @after, '<=', 2, 'and that at most twice');
+$host->app('blue');
+$host->get_until(sub { ($host->titles(0))[-1] =~ /Recovery/ }, 'the recovery alert', 30, '/', 0.02);
+$host->finish;
+done_testing;
+
+# Has the process a connection to this port?
+sub connects {
+    my ($pid, $port) = @_;
+    my $remote = sprintf ':%04X', $port;
+    open my $table, '<', "/proc/$pid/net/tcp" or return 0;
+    my %inodes = map { my @field = split; $field[2] =~ /$remote$/ ? ("socket:[$field[9]]" => 1) : () } <$table>;
+    return grep { $inodes{ readlink($_) // '' } } glob "/proc/$pid/fd/*";
+}
