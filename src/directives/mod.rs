@@ -152,7 +152,8 @@ pub static DIRECTIVES: [Directive; 13] = [
         contexts: BOTH,
         arguments: Arguments::One,
         text: "Names the pool that should serve. By default it is the pool of the primary servers. Changing it by a reload \
-               announces a planned switch.",
+               announces a planned switch. It moves no traffic: nginx asks the servers that are not `backup`. In `http` it speaks \
+               for every watched upstream, also for one that has no such pool.",
         read: Read::Block(Block::active),
     },
     Directive {
