@@ -6,6 +6,7 @@ use utf8;
 use open qw(:std :encoding(UTF-8));
 
 use IO::Socket::INET;
+use JSON::PP qw(decode_json);
 use Poolwatch;
 use Test::More;
 
@@ -78,6 +79,48 @@ subtest('pools that the configuration names are not renamed by any header', sub 
     $host->get('/');
     my ($message) = $host->messages(1, 10);
     like($message->{body}{text}, qr/one → two/, 'one and two');
+    $host->finish;
+});
+
+subtest('headers are found wherever they stand, and none is taken for that of another response', sub {
+    my $host = Poolwatch->new(workers => 1);
+    $host->{ports}{BLUE} = Poolwatch::free_port();
+    $host->app('green');
+    my $pool = 'add_header X-App-Pool blue;';
+    my $others = join ' ', map { "add_header X-Other-$_ $_;" } 1 .. 12;
+    # nginx keeps eight headers in a part of its list. X-Release-Ix has the other name's length.
+    my %headers = (
+        few     => "$pool add_header X-Release-Id few;",
+        swapped => "add_header X-Release-Id swapped; $pool",
+        late    => "$pool $others add_header X-Release-Id late;",
+        between => "add_header X-Release-Ix wrong; $pool add_header X-Release-Id between; $others",
+        twice   => "$pool add_header X-Release-Id twice; add_header X-Release-Id wrong;",
+        none    => "$pool add_header X-Release-Ix wrong;",
+        long    => "$pool add_header X-Release-Id @{['long' x 20]};",
+    );
+    my $locations = join '', map { "location /$_ { $headers{$_} return 200 ok; }\n" } sort keys %headers;
+    my $http = "server { listen 127.0.0.1:%%BLUE%%; $locations }";
+    $host->write_config($host->blue_green, $http, <<'CONF');
+location / { proxy_pass http://app; }
+        location /poolwatch/ { poolwatch_status; }
+CONF
+    $host->start;
+    # Each after each other one, and after itself.
+    for my $before (sort keys %headers) {
+        for my $after (sort keys %headers) {
+            $host->get("/$_") for $before, $after;
+        }
+    }
+    my $requests = 2 * keys %headers;
+    my %expected = map { $_ => $requests } grep { $_ ne 'none' } keys %headers;
+    $expected{ substr 'long' x 20, 0, 44 } = delete $expected{long};
+    my $seen = sub {
+        my $state = decode_json($host->get('/poolwatch/api/v1/state')->{content});
+        return { map { $_->{release} => $_->{requests} } @{ $state->{upstreams}[0]{releases} } };
+    };
+    my $all = sub { my $count = 0; $count += $_ for values %{ $seen->() }; return $count >= $requests * keys %expected };
+    Poolwatch::wait_until($all, 'all requests to be counted', 10);
+    is_deeply($seen->(), \%expected, 'each release has its requests');
     $host->finish;
 });
 

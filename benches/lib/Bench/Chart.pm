@@ -5,7 +5,9 @@ package Bench::Chart;
 use strict;
 use warnings;
 
-my ($left, $right, $bar, $gap) = (250, 420, 16, 8);
+use List::Util qw(max);
+
+my ($left, $right, $bar, $gap) = (270, 420, 16, 8);
 
 # Panels, each a title, a unit's format and rows of [name, value, ours, low, high]; a bar is as long as its value.
 sub svg {
@@ -20,7 +22,7 @@ sub svg {
         $y += 12;
         for my $row (@rows) {
             my ($name, $value, $ours, $low, $high) = @$row;
-            my ($width, $middle) = (sprintf('%.1f', $value * $scale), $y + $bar - 4);
+            my ($width, $middle) = (sprintf('%.1f', max(0, $value) * $scale), $y + $bar - 4);
             my $class = $ours ? 'ours' : 'other';
             push @parts, sprintf '<text x="%d" y="%d" text-anchor="end">%s</text>', $left - 8, $middle, plain($name);
             push @parts, qq{<rect x="$left" y="$y" width="$width" height="$bar" class="$class"/>};

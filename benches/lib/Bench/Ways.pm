@@ -107,6 +107,9 @@ sub host {
     my $access_log = ($way->{http} // '') =~ /access_log/ ? '' : 'access_log off;';
     my $upstream = join ' ', map { $_ // () } $way->{upstream}, $more{upstream};
     my $fails = $more{fails} // 'max_fails=0';
+    # The longest one of a block counts.
+    my ($timeout) = $fails =~ /(fail_timeout=\S+)/;
+    my $backup = join ' ', 'backup', $timeout // ();
     my $zone = $more{no_zone} ? '' : 'zone app 64k;';
     $host->write_file('nginx.conf', $host->fill(<<"CONF"));
 $load
@@ -125,7 +128,7 @@ http {
     upstream app {
         $zone
         server 127.0.0.1:%%BLUE%% $fails;
-        server 127.0.0.1:%%GREEN%% backup;
+        server 127.0.0.1:%%GREEN%% $backup;
         keepalive 64;
         $upstream
     }
