@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use crate::directives::url;
 use crate::rules::{ErrorRateRules, RateOf};
-use crate::text::{Name, Text};
+use crate::text::{Name, Text, clean};
 use crate::units::{Millis, Ratio};
 use crate::window::MAX_REQUESTS;
 
@@ -42,9 +42,9 @@ impl Mistake {
         Self::Value(shown(argument))
     }
 
-    /// The words, to which ` in FILE:LINE` fits.
+    /// The words, to which ` in FILE:LINE` fits: one line, whatever bytes the configuration holds.
     pub fn in_directive(&self, name: &str) -> String {
-        match self {
+        let words = match self {
             Self::Value(value) => format!("invalid value \"{value}\" in \"{name}\""),
             Self::Flag(value) => {
                 format!("invalid value \"{value}\" in \"{name}\" directive, it must be \"on\" or \"off\"")
@@ -57,7 +57,8 @@ impl Mistake {
             Self::Duplicate => format!("\"{name}\" directive is duplicate"),
             Self::Arguments => format!("invalid number of arguments in \"{name}\" directive"),
             Self::Phrase(phrase) => phrase.clone(),
-        }
+        };
+        clean(words.as_bytes(), usize::MAX)
     }
 }
 
@@ -268,6 +269,12 @@ mod tests {
 
     fn args(line: &str) -> Vec<&[u8]> {
         line.split(' ').map(str::as_bytes).collect()
+    }
+
+    #[test]
+    fn a_mistake_is_one_line_whatever_the_configuration_holds() {
+        let said = Mistake::value(b"2\n\x1b[31m").in_directive("poolwatch_cooldown");
+        assert_eq!(said, r#"invalid value "2\x0a\x1b[31m" in "poolwatch_cooldown""#);
     }
 
     /// What nginx would say of a line.
