@@ -54,7 +54,7 @@ sub new {
     $self->make_certificates;
     $self->start_tls;
     $self->start_dns if has_own_network();
-    my $receiver = sub { my ($name, $url, $more) = @_; return "poolwatch_receiver slack $url/services/T/B/$name name=$name timeout=1s $more;\n" };
+    my $receiver = sub { my ($name, $url, $more) = @_; return "poolwatch_receiver slack $url/services/T/B/$name name=$name timeout=2s $more;\n" };
     my $http = 'poolwatch_zone poolwatch ' . (128 + 256 * @{ $self->{free} }) . "k;\n"
         . $receiver->('plain', 'http://127.0.0.1:%%FRONT%%', '')
         . $receiver->('tls', 'https://127.0.0.1:%%TLS%%', "ca_file=$host->{prefix}/ca.pem")
@@ -342,9 +342,10 @@ sub turn {
     }
 }
 
-# So many upstreams go down and come back while the fault holds. What became of it, and whether anything is wrong.
+# So many upstreams go down and come back while the fault holds, at least for so many seconds. What became of it, and whether anything
+# is wrong.
 sub run {
-    my ($self, $fault, $incidents) = @_;
+    my ($self, $fault, $incidents, $seconds) = @_;
     my $host = $self->{host};
     my @names = splice @{ $self->{free} }, 0, $incidents // 1;
     my ($receiver, $tries) = @$fault{qw(receiver tries)};
@@ -361,6 +362,7 @@ sub run {
     my $wanted = $fault->{broken} || $fault->{title} =~ /^429/ || !defined $fault->{says} ? 1 : 2;
     Poolwatch::wait_until(sub { $tries->($self) >= $wanted }, 'the receiver to be tried', 30) if $tries;
     Poolwatch::wait_until(sub { $lines->('error') }, 'the error line', 30) if defined $fault->{says};
+    sleep $seconds if $seconds;
     $self->turn(0, @names);
     Poolwatch::wait_until(sub { $self->has_heard('witness', 2, @names) }, 'the witness to hear all', 30);
     my $tried = $tries ? $tries->($self) : '';
