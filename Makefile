@@ -3,7 +3,7 @@
 MODULE := target/release/libngx_http_poolwatch_module.so
 DEMO   := target/demo/release
 
-.PHONY: help deps headers module demo-programs demo bench replay test-faults test test-long clean
+.PHONY: help deps headers module demo-programs demo bench replay test-faults fuzz test test-long clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,9 +35,15 @@ test-faults: module demo-programs ## every fault of a receiver, from real socket
 	@tools/install-deps test
 	@tools/faults
 
-test-long: module demo-programs ## every property test over 100,000 random schedules, and 500 reloads in an incident: about half an hour
+fuzz: ## feed arbitrary bytes to whatever reads or writes foreign text, for a minute a target
+	@tools/install-deps test
+	@tools/fuzz 60
+
+test-long: module demo-programs ## the property tests over 100,000 schedules, 500 reloads in an incident, a receiver that is down for an hour
 	PROPTEST_CASES=100000 cargo test --profile quick --locked --no-default-features --test truth --test owed
+	@tools/install-deps test
 	POOLWATCH_RELOADS=500 tools/prove t/storm.t
+	@tools/faults 3 '500 with a page' 3600
 
 test: ## run every test; the last line is the count
 	@tools/test

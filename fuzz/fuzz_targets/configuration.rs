@@ -1,0 +1,26 @@
+//! Any arguments of any directive: they are taken, or there is one clean line about them.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ngx_http_poolwatch_module::directives::lines::{Block, Http, Line, Location, Place};
+use ngx_http_poolwatch_module::directives::{DIRECTIVES, Read};
+
+fuzz_target!(|input: (u8, Vec<Vec<u8>>)| {
+    let (which, args) = input;
+    let directive = &DIRECTIVES[usize::from(which) % DIRECTIVES.len()];
+    // nginx's own parser cuts no argument out of nothing, and hands over at least one.
+    let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).chain([&b"on"[..]]).collect();
+    let place = Place { file: "nginx.conf".into(), line: 1 };
+    let line = Line { args: &args, place: &place };
+    let (mut http, mut block, mut location) = (Http::default(), Block::default(), Location::default());
+    let read = match directive.read {
+        Read::Http(read) => read(&mut http, &line),
+        Read::Block(read) => read(&mut block, &line),
+        Read::Location(read) => read(&mut location, &line),
+    };
+    if let Err(mistake) = read {
+        let text = mistake.in_directive(directive.name());
+        assert!(!text.chars().any(char::is_control), "{text:?}");
+    }
+});

@@ -1,0 +1,137 @@
+//! Any bytes in every foreign field of a report: each renderer writes what its reader takes, and nothing that it would obey.
+
+#![no_main]
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use ngx_http_poolwatch_module::alert::{
+    Kind, PoolFacts, Rate, Reasons, Report, Sample, Severity, SilenceFacts, Suppressed, Threshold,
+};
+use ngx_http_poolwatch_module::deliver::slack;
+use ngx_http_poolwatch_module::rules::RateOf;
+use ngx_http_poolwatch_module::units::{Millis, Ratio};
+use ngx_http_poolwatch_module::wording;
+
+/// Slack's rules, as the golden tests have them.
+#[path = "../../tests/golden/rules.rs"]
+mod rules;
+
+/// In every query, and nowhere else.
+const CANARY: &str = "CANARY";
+
+const KINDS: [Kind; 13] = [
+    Kind::Failover,
+    Kind::Recovery,
+    Kind::PlannedSwitch,
+    Kind::Down,
+    Kind::Mixed,
+    Kind::Flapping,
+    Kind::ErrorRateFiring,
+    Kind::ErrorRateResolved,
+    Kind::ErrorRateNoData,
+    Kind::NoLongerWatched,
+    Kind::SilenceBegan,
+    Kind::SilenceEnded,
+    Kind::Test,
+];
+
+#[derive(Arbitrary, Debug)]
+struct Pool {
+    name: Vec<u8>,
+    addresses: Vec<Vec<u8>>,
+    release: Vec<u8>,
+}
+
+#[derive(Arbitrary, Debug)]
+struct Request {
+    method: Vec<u8>,
+    path: Vec<u8>,
+    status: u16,
+    lists: [Vec<u8>; 3],
+}
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    kind: u8,
+    severity: u8,
+    /// Of so many things that are there or not.
+    known: [bool; 5],
+    upstream: Vec<u8>,
+    texts: [Vec<u8>; 3],
+    comment: Vec<u8>,
+    pools: [Option<Pool>; 2],
+    requests: Vec<Request>,
+    small: [u32; 10],
+    large: [u64; 6],
+}
+
+impl Input {
+    fn report(self) -> Report {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let [has_lasted, has_threshold, has_silence, as_expected, is_linked] = self.known;
+        let [refused, timed_out, server_errors, no_live_upstreams, errors, requests, others, millionths, window, times] =
+            self.small;
+        let [since_unix, now_unix, lasted, changes, delayed, ends] = self.large;
+        let [id, host, runbook] = self.texts.each_ref().map(|bytes| text(bytes));
+        let [from, to] =
+            self.pools.map(|pool| pool.map(|Pool { name, addresses, release }| PoolFacts { name, addresses, release }));
+        let sample = |Request { method, path, status, lists }| {
+            let [upstream_status, upstream_addr, upstream_response_time] = lists;
+            let path = [&path, &b"?token="[..], CANARY.as_bytes()].concat();
+            Sample { method, path, status, upstream_status, upstream_addr, upstream_response_time }
+        };
+        Report {
+            kind: KINDS[usize::from(self.kind) % KINDS.len()],
+            severity: [Severity::Info, Severity::Warning, Severity::Critical][usize::from(self.severity) % 3],
+            upstream: self.upstream,
+            id,
+            from,
+            to,
+            since_unix,
+            now_unix,
+            lasted: has_lasted.then_some(Millis(lasted)),
+            reasons: Reasons { refused, timed_out, server_errors, no_live_upstreams },
+            upstream_rate: Rate { errors, requests },
+            client_rate: Rate { errors: others, requests },
+            threshold: has_threshold.then_some(Threshold {
+                ratio: Ratio::from_millionths(millionths),
+                window,
+                period: Millis(ends),
+            }),
+            rate_of: if as_expected { RateOf::Upstream } else { RateOf::Client },
+            as_expected,
+            changes: times,
+            samples: self.requests.into_iter().map(sample).collect(),
+            silence: has_silence
+                .then(|| SilenceFacts { ends_unix: (ends % 2 == 0).then_some(ends), comment: self.comment }),
+            host,
+            runbook: if is_linked { format!("https://{runbook}") } else { runbook },
+            suppressed: Suppressed { changes, delayed: Millis(delayed) },
+        }
+    }
+}
+
+fuzz_target!(|input: Input| {
+    let report = input.report();
+    let says = |text: &[u8]| text.windows(CANARY.len()).any(|window| window == CANARY.as_bytes());
+    let (full, plain) = (slack::body(&report), slack::fallback(&report));
+    assert_eq!(rules::check(&full), Ok(()), "{report:?}");
+    assert!(full.contains("\"blocks\""), "fell back: {report:?}");
+    assert_eq!(rules::check(&plain), Ok(()), "{report:?}");
+    assert!(plain.is_ascii() && plain.len() < 1000, "{plain}");
+    let lines = [wording::log_line(&report), wording::headline(&report), wording::subject(&report)];
+    for line in &lines {
+        assert!(line.len() < 1000 && !line.chars().any(char::is_control), "{line}");
+    }
+    // The word may stand where the engine put it; not where only the queries have it.
+    let without_queries = Report { samples: Vec::new(), ..report.clone() };
+    let elsewhere = says(format!("{:?}", without_queries).as_bytes())
+        || report.samples.iter().any(|sample| {
+            let path = sample.path.split(|&byte| byte == b'?').next().unwrap_or_default();
+            [path, &sample.method, &sample.upstream_status, &sample.upstream_addr, &sample.upstream_response_time]
+                .into_iter()
+                .any(says)
+        });
+    let told = [full, plain].into_iter().chain(lines).any(|text| says(text.as_bytes()));
+    assert!(!told || elsewhere, "a query was told: {report:?}");
+});

@@ -1,0 +1,43 @@
+//! Any bytes as a state file: no table, or one that can be saved again and shown on every page.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ngx_http_poolwatch_module::outbox::{MAX_RECEIVERS, ReceiverState};
+use ngx_http_poolwatch_module::state::notices::Notices;
+use ngx_http_poolwatch_module::state::record::{self, Found};
+use ngx_http_poolwatch_module::state::saved::{Saved, Times};
+use ngx_http_poolwatch_module::state::slot::Slot;
+use ngx_http_poolwatch_module::state::snapshot::{Facts, Snapshot};
+use ngx_http_poolwatch_module::state::table::Table;
+use ngx_http_poolwatch_module::state::twin::Twin;
+use ngx_http_poolwatch_module::status::{html, json, prometheus};
+use ngx_http_poolwatch_module::units::Millis;
+
+const NOW: Millis = Millis(50_000_000);
+const WALL: u64 = 1_790_000_000_000;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Found::Record(record) = record::find(bytes) {
+        restore(record.text);
+    }
+    restore(&String::from_utf8_lossy(bytes));
+});
+
+fn restore(text: &str) {
+    let Some(saved) = Saved::from_text(text) else { return };
+    let (mut receivers, mut notices, mut due) =
+        (Twin::new([ReceiverState::default(); MAX_RECEIVERS]), Twin::new(Notices::default()), Millis::ZERO);
+    let mut slots: Vec<Slot> = (0..2).map(|_| Slot::empty()).collect();
+    let mut table = Table { receivers: &mut receivers, notices: &mut notices, due: &mut due, slots: &mut slots };
+    let times = Times { now: NOW, wall: WALL };
+    saved.restore(&mut table, &[], times);
+    saved.merge(&mut table, times);
+    assert!(Saved::from_text(&Saved::of(&table, 1, times).to_text()).is_some(), "cannot be saved again");
+    let facts = Facts { now: NOW, wall: WALL, host: "web1".into(), ..Facts::default() };
+    let snapshot = Snapshot::new(table.contents(), &[], facts);
+    let state = json::document(&snapshot, true);
+    for text in [prometheus::body(&snapshot), html::page(&state, ""), json::body(json::Part::State, &snapshot, true)] {
+        assert!(!text.chars().any(|letter| letter.is_control() && letter != '\n'), "{text}");
+    }
+}
