@@ -5,13 +5,16 @@
 #[cfg(feature = "crashpoints")]
 use once_cell::sync::OnceCell;
 
-/// What happens at a point.
+/// What happens at a point, given its name.
 #[cfg(feature = "crashpoints")]
-static DEATH: OnceCell<Box<dyn Fn(&str) + Send + Sync>> = OnceCell::new();
+pub type Death = Box<dyn Fn(&str) + Send + Sync>;
+
+#[cfg(feature = "crashpoints")]
+static DEATH: OnceCell<Death> = OnceCell::new();
 
 /// From now on this happens at each point. Only the first call counts.
 #[cfg(feature = "crashpoints")]
-pub fn arm(death: Box<dyn Fn(&str) + Send + Sync>) {
+pub fn arm(death: Death) {
     let _ = DEATH.set(death);
 }
 

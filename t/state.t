@@ -207,6 +207,38 @@ subtest('a larger zone takes the state over, and a smaller one', sub {
     }
 });
 
+# File systems that do not let anything be kept: nginx starts, says so once, and alerts go out. They are mounted for this nginx alone.
+my %disks = (
+    'a full disk'      => [ 'size=16k', qr/posix_fallocate\(\) ".*" failed \(28: No space left on device\)/ ],
+    'a read-only disk' => [ 'ro', qr/open\(\) ".*" failed \(30: Read-only file system\)/ ],
+);
+for my $disk (sort keys %disks) {
+    my ($options, $warning) = @{ $disks{$disk} };
+    subtest("the state file is on $disk", sub {
+        my $mount = sub { qq{mount -t tmpfs -o $options none "$_[0]" && exec "\$@"} };
+        my $host = Poolwatch->new(workers => 2);
+        mkdir "$host->{prefix}/disk";
+        my @under = ('unshare', '-m', 'sh', '-c', $mount->("$host->{prefix}/disk"), 'sh');
+        plan skip_all => 'mounting is not allowed here' if system(@under, 'true') != 0;
+        $host->{under} = \@under;
+        $host->app($_) for qw(blue green);
+        $host->slack;
+        $host->write_config($host->blue_green($app), $host->receiver . "\n" . zone('1m', 'disk/poolwatch.state'));
+        $host->start;
+        $host->get_many(20);
+        $host->stop('blue');
+        $host->get_until(sub { $host->messages(0, 0) }, 'the failover alert', 10);
+        # What the master says before it has read where error_log is goes to stderr.
+        open my $stderr, '<', "$host->{prefix}/logs/nginx.err";
+        my %warnings = map { $_ => 1 } grep { /\[warn\].*poolwatch\.state/ } <$stderr>, split /(?<=\n)/, $host->error_log;
+        my @said = map { s/^\S+ \S+ \[warn\] \S+ |^nginx: \[warn\] //r } keys %warnings;
+        my %said = map { (s/^poolwatch: //r =~ s/\s+$//r) => 1 } @said;
+        is(scalar keys %said, 1, 'one warning') or diag explain \%said;
+        like((keys %said)[0] // '', $warning, 'that says what is wrong');
+        $host->finish;
+    });
+}
+
 # The process that keeps the state file, by the kernel's list of locks.
 sub keepers {
     my ($host) = @_;

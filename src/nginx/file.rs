@@ -85,9 +85,13 @@ impl StateFile {
         Ok(bytes)
     }
 
-    /// Writes a text as the newest record, and leaves the one before it whole.
+    /// Writes a text as the newest record, and leaves the one before it whole. Without any room it writes nothing.
     pub(crate) fn write(&self, text: &str, wall: u64) -> io::Result<()> {
         let bytes = self.read()?;
+        if bytes.is_empty() {
+            // No space could be set aside for it, which was said then.
+            return Ok(());
+        }
         let newest = match record::find(&bytes) {
             Found::Record(newest) => Some(newest),
             Found::Blank | Found::Useless => None,
