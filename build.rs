@@ -64,11 +64,17 @@ fn bind_bits(flags: &[String], out: &Path) -> Done {
         // Sizes and offsets are compared with clang's when the bindings are compiled.
         .layout_tests(true)
         .use_core()
+        // The same text whether or not rustfmt is installed: the line below looks for a piece of it.
+        .formatter(bindgen::Formatter::None)
         .generate()?
         .to_string();
     // Getters call only what is const. As const functions they can be checked when they are compiled.
     for getter in ["backup", "len", "valid", "no_cacheable", "not_found"] {
-        bindings = bindings.replace(&format!("pub fn {getter}("), &format!("pub const fn {getter}("));
+        let found = format!("pub fn {getter} (");
+        if !bindings.contains(&found) {
+            return Err(format!("bindgen wrote no \"{found}\"").into());
+        }
+        bindings = bindings.replace(&found, &format!("pub const fn {getter} ("));
     }
     Ok(fs::write(out.join("bits.rs"), bindings)?)
 }

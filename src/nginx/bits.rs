@@ -6,7 +6,7 @@ use nginx_sys::{ngx_connection_t, ngx_http_upstream_server_t, ngx_str_t, ngx_var
 
 /// As bindgen 0.73 binds them.
 mod bound {
-    #![allow(non_camel_case_types, dead_code, missing_docs, unreachable_pub, reason = "made by bindgen")]
+    #![allow(non_camel_case_types, dead_code, missing_docs, unreachable_pub, unknown_lints, reason = "made by bindgen")]
     #![allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "made by bindgen")]
 
     use nginx_sys::{ngx_addr_t, ngx_msec_t, ngx_str_t, ngx_uint_t, time_t, u_char};
