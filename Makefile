@@ -3,7 +3,7 @@
 MODULE := target/release/libngx_http_poolwatch_module.so
 DEMO   := target/demo/release
 
-.PHONY: help deps headers module demo-programs demo bench replay test-faults fuzz test test-long clean
+.PHONY: help deps headers module demo-programs demo image bench replay stack test-faults fuzz test test-long clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,13 @@ demo-programs: deps ## build the blue/green application, the mock Slack and the 
 
 demo: module demo-programs ## the drill: break blue, see green serve and the alerts arrive
 	@$(DEMO)/drill demo
+
+image: ## build the image `poolwatch`: nginx with the module, in Docker
+	docker build -f docker/Dockerfile --target poolwatch --build-arg REVISION="$$(git rev-parse --short HEAD)" \
+		$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) -t poolwatch .
+
+stack: demo-programs ## the acceptance drill of docker-compose.yml, on real containers that are taken down again
+	@tools/stack
 
 bench: module demo-programs ## what watching costs, beside the other ways: 20 minutes; writes the README's tables and docs/bench.svg
 	@tools/install-deps bench
