@@ -1,14 +1,17 @@
-//! The drill: `drill demo` shows what Poolwatch does, `drill latency` measures how fast it tells.
+//! The drill: `drill demo` shows what Poolwatch does, `drill latency` measures how fast it tells, `drill stack` tries the containers.
 
 use std::process::ExitCode;
 
 use poolwatch_demo::drill;
 
 fn main() -> ExitCode {
-    let result = match std::env::args().nth(1).as_deref() {
-        Some("demo") => drill::demo::run(),
-        Some("latency") => drill::latency::run(),
-        _ => Err("usage: drill demo | latency".to_owned()),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments.as_slice() {
+        ["demo"] => drill::demo::run(),
+        ["latency"] => drill::latency::run(),
+        ["stack", directory] => drill::stack::run(directory.as_ref()),
+        _ => Err("usage: drill demo | latency | stack DIRECTORY".to_owned()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -59,6 +59,8 @@ pub(super) struct Answer {
     pub(super) release: String,
     /// When it had come, milliseconds since the epoch.
     pub(super) at: u64,
+    /// How long it took.
+    pub(super) took: Duration,
 }
 
 impl Host {
@@ -184,12 +186,13 @@ impl Drop for Host {
 /// A request to nginx; any status is an answer.
 pub(super) fn get(agent: &ureq::Agent, port: u16, path: &str) -> Result<Answer, String> {
     let url = format!("http://127.0.0.1:{port}{path}");
+    let begin = Instant::now();
     let mut response = agent.get(&url).call().map_err(|error| error.to_string())?;
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("-").to_owned();
     let (pool, release) = (header("x-app-pool"), header("x-release-id"));
     let status = response.status().as_u16();
     response.body_mut().read_to_vec().map_err(|error| error.to_string())?;
-    Ok(Answer { status, pool, release, at: unix_millis() })
+    Ok(Answer { status, pool, release, at: unix_millis(), took: begin.elapsed() })
 }
 
 /// Milliseconds since the epoch.
@@ -215,11 +218,15 @@ fn server(name: &str, environment: &[(&str, &str)]) -> Result<(Process, u16), St
     port.map(|port| (process, port)).ok_or_else(|| format!("{name} did not start"))
 }
 
-/// Below the ports that the kernel gives to clients: one of those could be taken before nginx binds it.
 fn free_port() -> Result<u16, String> {
+    free_ports().next().ok_or_else(|| "no free port".to_owned())
+}
+
+/// Below the ports that the kernel gives to clients: one of those could be taken before its server binds it.
+pub(super) fn free_ports() -> impl Iterator<Item = u16> {
     let first = std::process::id() as u16 % 20_000;
-    let mut ports = (first..20_000).chain(0..first).map(|port| 10_000 + port);
-    ports.find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).ok_or_else(|| "no free port".to_owned())
+    let ports = (first..20_000).chain(0..first).map(|port| 10_000 + port);
+    ports.filter(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
 }
 
 fn configuration(settings: &Settings, module: &Path, port: u16, blue: u16, green: u16) -> String {

@@ -17,6 +17,15 @@ pub(super) struct Load {
 impl Load {
     /// `rate` requests per second in all, from that many threads.
     pub(super) fn start(port: u16, rate: u32, threads: u32) -> Self {
+        Self::spawn(port, rate, threads, 1)
+    }
+
+    /// The same, with a connection for each request: nginx closes idle ones when it is reloaded, whoever is about to use them.
+    pub(super) fn start_anew(port: u16, rate: u32, threads: u32) -> Self {
+        Self::spawn(port, rate, threads, 0)
+    }
+
+    fn spawn(port: u16, rate: u32, threads: u32, idle: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answers = Arc::new(Mutex::new(Vec::new()));
         let pause = Duration::from_secs(1) * threads / rate;
@@ -27,6 +36,7 @@ impl Load {
                     let agent: ureq::Agent = ureq::Agent::config_builder()
                         .http_status_as_error(false)
                         .timeout_global(Some(Duration::from_secs(15)))
+                        .max_idle_connections(idle)
                         .build()
                         .into();
                     let mut next = Instant::now();
@@ -47,18 +57,28 @@ impl Load {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Ends it; all answers.
+    pub(super) fn finish(mut self) -> Vec<Result<Answer, String>> {
+        self.end();
+        self.answers()
+    }
+
     /// When the first answer of this pool came.
     pub(super) fn first_of(&self, pool: &str) -> Option<u64> {
         self.answers().into_iter().flatten().filter(|answer| answer.pool == pool).map(|answer| answer.at).min()
     }
-}
 
-impl Drop for Load {
-    fn drop(&mut self) {
+    fn end(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so.
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.end();
     }
 }
