@@ -5,6 +5,7 @@ use warnings;
 use utf8;
 use open qw(:std :encoding(UTF-8));
 
+use IO::Socket::INET;
 use Poolwatch;
 use Test::More;
 
@@ -272,6 +273,28 @@ subtest('an upgrade of the binary: one process tree sends', sub {
     my @titles = $host->titles(3);
     is(scalar @titles, 3, 'nothing is told twice');
     like($titles[2], qr/Failover/, 'the last message is the truth');
+    $host->finish;
+});
+
+subtest('a worker that takes hours to end keeps nobody from sending', sub {
+    my $host = failed_over(daemon => 1, workers => 1);
+    my ($worker) = $host->workers;
+    # A request that does not end.
+    my $held = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $host->{ports}{PORT}) or die $!;
+    print $held "GET / HTTP/1.1\r\nHost: x\r\n";
+    $held->flush;
+    Poolwatch::wait_until(sub { Poolwatch::has_connection($worker, $host->{ports}{PORT}, 'local') }, 'nginx to take it', 10);
+    my $old = $host->upgrade;
+    kill 'WINCH', $old;
+    my $lingers = sub { Poolwatch::title($worker) =~ /shutting down/ };
+    Poolwatch::wait_until($lingers, 'the old worker to be on its way out', 10);
+    Poolwatch::wait_until(sub { is_kept_by($host, $host->workers) }, 'the new tree to keep the state', 10);
+    $host->app('blue');
+    $host->get_until(sub { $host->messages(0, 0) > 1 }, 'the recovery alert', 40, '/', 0.01);
+    ok($lingers->(), 'while it is still there');
+    close $held;
+    $host->end_master($old, 'QUIT');
+    like(($host->titles(2))[1], qr/Recovery/, 'told by the new tree');
     $host->finish;
 });
 

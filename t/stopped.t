@@ -18,7 +18,7 @@ $host->start;
 $host->get_many(20);
 $host->stop('blue');
 $host->get_until(sub { $host->captured('count=0') }, 'a courier to be stuck', 10);
-my ($sender) = grep { connects($_, $host->{ports}{SLACK}) } $host->workers;
+my ($sender) = grep { Poolwatch::has_connection($_, $host->{ports}{SLACK}, 'remote') } $host->workers;
 ok($sender, 'a worker has the message on its way');
 kill 'STOP', $sender;
 $host->slack_mode(mode => 'ok');
@@ -34,12 +34,3 @@ $host->app('blue');
 $host->get_until(sub { ($host->titles(0))[-1] =~ /Recovery/ }, 'the recovery alert', 30, '/', 0.02);
 $host->finish;
 done_testing;
-
-# Has the process a connection to this port?
-sub connects {
-    my ($pid, $port) = @_;
-    my $remote = sprintf ':%04X', $port;
-    open my $table, '<', "/proc/$pid/net/tcp" or return 0;
-    my %inodes = map { my @field = split; $field[2] =~ /$remote$/ ? ("socket:[$field[9]]" => 1) : () } <$table>;
-    return grep { $inodes{ readlink($_) // '' } } glob "/proc/$pid/fd/*";
-}

@@ -242,6 +242,17 @@ sub children {
 sub workers         { my ($self) = @_; return grep { title($_) eq 'nginx: worker process' } $self->children }
 sub exiting_workers { my ($self) = @_; return grep { title($_) =~ /shutting down/ } $self->children }
 
+# Has the process an open connection with this port at its local or remote end?
+sub has_connection {
+    my ($pid, $port, $end) = @_;
+    my $place = $end eq 'local' ? 1 : 2;
+    open my $table, '<', "/proc/$pid/net/tcp" or return 0;
+    my $established = '01';
+    my %inodes = map { ("socket:[$_->[9]]" => 1) }
+        grep { $_->[3] eq $established && $_->[$place] =~ sprintf(':%04X$', $port) } map { [split] } <$table>;
+    return scalar grep { $inodes{ readlink($_) // '' } } glob "/proc/$pid/fd/*";
+}
+
 sub title {
     my ($pid) = @_;
     open my $file, '<', "/proc/$pid/cmdline" or return '';
