@@ -29,7 +29,7 @@ sub load {
     my $cpu = cpu(@watching) - $before;
     my $memory = sum0(map { resident($_) } @watching) / 1024;
     my ($requests) = $wrk =~ /(\d+) requests in/ or die "wrk: $wrk";
-    die "requests failed:\n$wrk" if $wrk =~ /Non-2xx|Socket errors/;
+    die "requests failed:\n$wrk" if $wrk =~ /Non-2xx|(?:connect|read|write) [1-9]/;
     my ($rate) = $wrk =~ m{Requests/sec:\s+([\d.]+)};
     my ($p50, $p99) = map { $wrk =~ /^\s+$_%\s+([\d.]+)(us|ms|s)/m ? $1 * { us => 0.001, ms => 1, s => 1000 }->{$2} : die $wrk } 50, 99;
     $host->quit('TERM');
