@@ -192,6 +192,8 @@ pub struct Failover {
     looked: Millis,
     /// The latest start of another pool's answer.
     contradicted: Millis,
+    /// While pools share the traffic, per pool: the latest start of its answers.
+    latest: [Millis; MAX_POOLS],
     /// Per pool: answers that the state's own pool has not contradicted.
     challenges: [Run; MAX_POOLS],
     /// Requests in a row that no pool answered.
@@ -210,6 +212,7 @@ impl Default for Failover {
             answered: Millis::ZERO,
             looked: Millis::ZERO,
             contradicted: Millis::ZERO,
+            latest: [Millis::ZERO; MAX_POOLS],
             challenges: [Run::default(); MAX_POOLS],
             failures: Run::default(),
             shares: Shares::new(RETURN_SPAN),
@@ -312,6 +315,9 @@ impl Failover {
             for (_, other) in self.challenges.iter_mut().enumerate().filter(|(other, _)| *other != usize::from(pool)) {
                 other.contradict(seen.start);
             }
+            if self.is_outdone(pool, seen.start) {
+                return None;
+            }
         }
         if !own {
             self.contradicted = self.contradicted.max(seen.start);
@@ -325,6 +331,14 @@ impl Failover {
             Serving::Unknown => Some(self.change(Serving::Pool(pool), seen.start)),
             _ => None,
         }
+    }
+
+    /// Has another pool answered a younger request? Notes this one.
+    fn is_outdone(&mut self, pool: PoolId, start: Millis) -> bool {
+        if let Some(own) = self.latest.get_mut(usize::from(pool)) {
+            *own = start.max(*own);
+        }
+        self.latest.iter().enumerate().any(|(other, &latest)| other != usize::from(pool) && latest > start)
     }
 
     /// Another pool than the state's own answered.
@@ -462,6 +476,7 @@ impl Failover {
         let (before, own) = (self.serving, if let Serving::Pool(own) = to { Some(usize::from(own)) } else { None });
         self.serving = to;
         self.fence = since;
+        self.latest = [Millis::ZERO; MAX_POOLS];
         self.stood = own.and_then(|own| self.challenges.get(own)).map_or(since, |run| run.last().max(since));
         for (pool, challenge) in self.challenges.iter_mut().enumerate() {
             if own.is_some_and(|own| own != pool) {
@@ -889,6 +904,21 @@ mod tests {
             every(&mut upstream, 20, 1 - winner, winner, 1500);
             assert_eq!(upstream.changes, [(Serving::Mixed, Serving::Pool(winner))]);
         }
+    }
+
+    #[test]
+    fn stale_finishers_prove_nothing_in_mixed_traffic_either() {
+        let mut upstream = Upstream::serving(BLUE);
+        every(&mut upstream, 2, GREEN, BLUE, 1500);
+        assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Mixed)]);
+        upstream.wait(1000);
+        upstream.answer(BLUE, 0);
+        for _ in 0..5 {
+            upstream.wait(10);
+            upstream.answer(GREEN, 500);
+        }
+        upstream.wait(60_000);
+        assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Mixed)]);
     }
 
     #[test]

@@ -35,8 +35,16 @@ impl Request {
 /// A machine that sees requests and says who serves: the real one, or a wrong one.
 trait Machine {
     fn new() -> Self;
-    fn see(&mut self, request: &Request, now: u64) -> Vec<Serving>;
+    /// Takes a request, without a look at the clock.
+    fn note(&mut self, request: &Request, now: u64) -> Vec<Serving>;
     fn tick(&mut self, now: u64) -> Vec<Serving>;
+
+    fn see(&mut self, request: &Request, now: u64) -> Vec<Serving> {
+        let mut states = self.note(request, now);
+        states.extend(self.tick(now));
+        states
+    }
+
     /// Requests that started earlier are of the past.
     fn fence(&self) -> u64;
 }
@@ -116,7 +124,7 @@ impl Machine for ByVolume {
         Self { serving: Serving::Unknown, last: None, count: 0 }
     }
 
-    fn see(&mut self, request: &Request, _now: u64) -> Vec<Serving> {
+    fn note(&mut self, request: &Request, _now: u64) -> Vec<Serving> {
         self.count = if self.last == request.pool { self.count + 1 } else { 1 };
         self.last = request.pool;
         let certain = self.last.map_or(Serving::Down, Serving::Pool);
@@ -151,11 +159,9 @@ impl<B: Belief> Machine for Believing<B> {
         Self { machine, rules, belief: std::marker::PhantomData }
     }
 
-    fn see(&mut self, request: &Request, now: u64) -> Vec<Serving> {
+    fn note(&mut self, request: &Request, now: u64) -> Vec<Serving> {
         let change = self.machine.fold(&B::evidence(request, now), Expected::Pool(BLUE));
-        let mut states: Vec<Serving> = change.into_iter().map(|change| change.to).collect();
-        states.extend(self.tick(now));
-        states
+        change.into_iter().map(|change| change.to).collect()
     }
 
     fn tick(&mut self, now: u64) -> Vec<Serving> {

@@ -149,7 +149,7 @@ fn order_within_a_bucket_is_no_matter<M: Machine>(requests: &[Request], seed: u6
                 states.extend(machine.tick(bucket * BUCKET));
                 bucket = request.end() / BUCKET;
             }
-            states.extend(machine.see(request, bucket * BUCKET));
+            states.extend(machine.note(request, bucket * BUCKET));
         }
         states.extend(machine.tick(bucket * BUCKET + 60_000));
         states
