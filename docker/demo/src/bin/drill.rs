@@ -1,4 +1,4 @@
-//! The drill: `drill demo` shows what Poolwatch does, `drill latency` measures how fast it tells, `drill stack` tries the containers.
+//! The drill: `drill demo` shows what Poolwatch does, `drill stack` tries the containers.
 
 use std::process::ExitCode;
 
@@ -9,9 +9,8 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments.as_slice() {
         ["demo"] => drill::demo::run(),
-        ["latency"] => drill::latency::run(),
         ["stack", directory] => drill::stack::run(directory.as_ref()),
-        _ => Err("usage: drill demo | latency | stack DIRECTORY".to_owned()),
+        _ => Err("usage: drill demo | stack DIRECTORY".to_owned()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -39,7 +39,7 @@ impl Drop for Process {
 /// A running set-up.
 pub(super) struct Host {
     nginx: Process,
-    blue: Option<Process>,
+    _blue: Process,
     _green: Process,
     _slack: Option<Process>,
     directory: PathBuf,
@@ -97,7 +97,7 @@ impl Host {
             .into();
         let mut host = Self {
             nginx: Process(nginx),
-            blue: Some(blue),
+            _blue: blue,
             _green: green,
             _slack: slack,
             directory,
@@ -121,11 +121,6 @@ impl Host {
         let path = mode.map_or("stop".to_owned(), |mode| format!("start?mode={mode}"));
         let url = format!("http://127.0.0.1:{port}/chaos/{path}");
         self.agent.post(&url).send_empty().map(drop).map_err(|error| error.to_string())
-    }
-
-    /// Ends blue at once, as a crash would.
-    pub(super) fn kill_blue(&mut self) {
-        self.blue = None;
     }
 
     /// What the mock took, in order; empty with a real Slack.

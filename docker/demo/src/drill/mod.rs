@@ -4,6 +4,5 @@
 mod compose;
 pub mod demo;
 mod host;
-pub mod latency;
 mod load;
 pub mod stack;
