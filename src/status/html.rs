@@ -22,7 +22,7 @@ use words::{count, counted, grouped, is, list, moment, text};
 /// The value of the header Content-Security-Policy that belongs to the page: this style and this script, and nothing else.
 pub const POLICY: &str = "default-src 'none'; \
     style-src 'sha256-8JwJYDtKaxxj5rg89briCie0I29yh5A4zzGsK8kdPBU='; \
-    script-src 'sha256-kRuAGI5lH9906I6okS+O1WidxstcQcYTy2/fZ4xlZM8='; \
+    script-src 'sha256-gDxSE4nVbOkbv7x1OjGrYExvbPV1IpW6tgeZ0R2bDJ8='; \
     img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const STYLE: &str = include_str!("html/page.css");
@@ -42,7 +42,7 @@ const REFRESH: u32 = 10;
 pub fn page(state: &Value, query: &str) -> String {
     let mut upstreams: Vec<&Value> = list(state, "upstreams").iter().collect();
     // By need, then by name.
-    upstreams.sort_by_key(|upstream| (Level::of(upstream), text(upstream, "name")));
+    upstreams.sort_by_cached_key(|upstream| (Level::of(upstream), text(upstream, "name")));
     let chosen = upstreams.iter().copied().find(|upstream| query == link(upstream).trim_start_matches('?'));
     document(state, &upstreams, chosen).into_string()
 }

@@ -1,9 +1,10 @@
 'use strict';
 // Keeps the page live: fetches it again and takes over what differs, so that what is open, typed or focused stays.
 
-const EVERY = 1500, PATIENCE = 8000;
+// Milliseconds between two looks, or for each character of a large page (240 KB: 6 s), and until nginx does not answer.
+const EVERY = 1500, PER_CHARACTER = 1 / 40, PATIENCE = 8000;
 const live = document.getElementById('live');
-let seen = Date.now(), timer, isAsking = false;
+let seen = Date.now(), size = 0, timer, isAsking = false;
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const day = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric' });
@@ -82,12 +83,14 @@ async function ask() {
   try {
     const answer = await fetch(location.href, { cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
     if (!answer.ok) throw new Error(`nginx answers ${answer.status}`);
-    show(await answer.text());
+    const text = await answer.text();
+    size = text.length;
+    show(text);
   } catch (error) {
     stale(error.message.startsWith('nginx') ? error.message : 'nginx does not answer');
   }
   isAsking = false;
-  timer = setTimeout(ask, EVERY);
+  timer = setTimeout(ask, Math.max(EVERY, size * PER_CHARACTER));
 }
 
 function stale(why) {
