@@ -5,6 +5,8 @@ use warnings;
 use utf8;
 use open qw(:std :encoding(UTF-8));
 
+use Cwd ();
+use File::Copy qw(copy);
 use IO::Socket::INET;
 use Poolwatch;
 use Test::More;
@@ -200,13 +202,55 @@ subtest('a larger zone takes the state over, and a smaller one', sub {
             is_deeply($host->get_many(30), { 200 => 30 }, "requests with $size");
         }
         is(scalar $host->messages(0), 1, 'the failover is not told again');
-        is(() = $host->error_log =~ /carried over into a zone of another size/g, 2, 'the log says what happened');
+        is(() = $host->error_log =~ /carried over into a new zone/g, 2, 'the log says what happened');
         $host->app('blue');
         $host->get_until(sub { $host->messages(0, 0) > 1 }, 'the recovery alert', 30, '/', 0.02);
         like(($host->titles(2))[1], qr/Recovery on "app": green → blue/, 'and its end is told');
         $host->finish;
     }
 });
+
+subtest('a module from another file takes the state over from the one before', sub {
+    my $host = failed_over(zone => zone('1m'));
+    my $other = "$host->{prefix}/other.so";
+    copy(Poolwatch::module(), $other) or die $!;
+    {
+        local $ENV{POOLWATCH_MODULE} = $other;
+        $host->write_config($host->blue_green($app), $host->receiver . "\n" . zone('1m'));
+    }
+    $host->reload;
+    is_deeply($host->get_many(30), { 200 => 30 }, 'requests');
+    is(scalar $host->messages(0), 1, 'the failover is not told again');
+    like($host->error_log, qr/the state is carried over/, 'the log says what happened');
+    $host->app('blue');
+    $host->get_until(sub { $host->messages(0, 0) > 1 }, 'the recovery alert', 30, '/', 0.02);
+    like(($host->titles(2))[1], qr/Recovery/, 'and its end is told');
+    $host->finish;
+});
+
+# The module with crash points counts as another version: its table has another layout.
+my $version = 'target/ngx_http_poolwatch_module_crashpoints.so';
+for my $state ('', 'poolwatch.state') {
+    subtest('a module of another layout, ' . ($state ? 'with' : 'without') . ' a state file', sub {
+        plan skip_all => "no $version, see tools/test" if !-e $version;
+        my $host = failed_over(zone => zone('1m', $state));
+        wait_for_record($host, qr/"acked":1/) if $state;
+        {
+            local $ENV{POOLWATCH_MODULE} = Cwd::abs_path($version);
+            $host->write_config($host->blue_green($app), $host->receiver . "\n" . zone('1m', $state));
+        }
+        $host->reload;
+        like($host->error_log, qr/layout is another version's, its state is not carried over/, 'the log says what happened');
+        if ($state) {
+            is_deeply($host->get_many(30), { 200 => 30 }, 'requests');
+            is(scalar $host->messages(0), 1, 'the file knows what was told');
+        } else {
+            my $again = $host->get_until(sub { $host->messages(0, 0) > 1 }, 'the failover alert', 10);
+            is_deeply([ keys %$again ], [200], 'it begins anew, and requests go on');
+        }
+        $host->finish;
+    });
+}
 
 # File systems that do not let anything be kept: nginx starts, says so once, and alerts go out. They are mounted for this nginx alone.
 my %disks = (

@@ -39,7 +39,7 @@ pub(crate) fn inherit(cycle: &ngx_cycle_t, conf: &MainConf) {
         let watched: Vec<Name> = conf.upstreams.iter().map(|upstream| upstream.watched.name).collect();
         let carried = old_zone(zone).is_some_and(|old| match old {
             Other::Same(old) if carry_over(old, zone, &watched) => {
-                say(NGX_LOG_NOTICE, "the state is carried over into a zone of another size");
+                say(NGX_LOG_NOTICE, "the state is carried over into a new zone");
                 true
             }
             Other::Same(_) => {
