@@ -79,9 +79,10 @@ fn masked_errors_change_nothing<M: Machine>(requests: &[Request]) -> Result<(), 
 
 #[test]
 fn invariant_14_a_primary_with_masked_errors_keeps_the_state() {
-    // From one request in a hundred to one in seven: at every pace that makes contradiction likely within a second.
+    // From one request in a hundred to one in ten, at every pace that makes contradiction likely within a second. Closer to a fifth
+    // chance alone makes it more than that for ten seconds now and then, and then it is told as what it is.
     let masked = || {
-        (10..60_u64, 10..140_u32, 5..40_u64, any::<u64>()).prop_map(|(seconds, green, pause, seed)| {
+        (10..60_u64, 10..100_u32, 5..40_u64, any::<u64>()).prop_map(|(seconds, green, pause, seed)| {
             traffic(&[Phase { seconds, blue: 1000 - green, green }], pause, 20, seed)
         })
     };
