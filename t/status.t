@@ -316,7 +316,8 @@ subtest('paths, methods and what is fuzzed', sub {
         like($head, qr{^HTTP/1\.1 200 .*^Content-Type: \Q$type\E\r$}ms, "HEAD $path");
         is($body, '', 'has no body');
     }
-    is($host->get('/read')->{status}, 301, 'the location itself leads to the page');
+    my $moved = $host->get('/read');
+    is_deeply([$moved->{status}, $moved->{headers}{location}], [301, '/read/'], 'the location itself leads to the page');
     is($host->get('/poolwatch/api/v1/nothing')->{status}, 404, 'what is not there is not found');
     is($host->get('/poolwatch/api/v1/nothing')->{headers}{'content-type'}, 'application/json', 'and says so in JSON');
     my $wrong = $host->http('PUT', $host->{ports}{PORT}, '/poolwatch/api/v1/silences');

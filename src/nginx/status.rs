@@ -11,10 +11,9 @@ use std::ptr::NonNull;
 use std::slice;
 
 use nginx_sys::{
-    NGINX_VERSION, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MOVED_PERMANENTLY, NGX_HTTP_SPECIAL_RESPONSE,
-    NGX_LOG_NOTICE, ngx_chain_t, ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_module,
-    ngx_http_discard_request_body, ngx_http_finalize_request, ngx_http_read_client_request_body, ngx_http_request_t,
-    ngx_int_t, ngx_table_elt_t,
+    NGINX_VERSION, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SPECIAL_RESPONSE, NGX_LOG_NOTICE, ngx_chain_t, ngx_conf_t,
+    ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_discard_request_body,
+    ngx_http_finalize_request, ngx_http_read_client_request_body, ngx_http_request_t, ngx_int_t, ngx_table_elt_t,
 };
 use ngx::core::Status;
 
@@ -97,7 +96,10 @@ fn answer(r: &mut ngx_http_request_t) -> ngx_int_t {
     }
     let reply = match route {
         Ok(route) => read(conf, route, &String::from_utf8_lossy(r.args.as_bytes()), write),
-        Err(Lost::SlashMissing) => return code(NGX_HTTP_MOVED_PERMANENTLY),
+        Err(Lost::SlashMissing) => {
+            let location = format!("{}/", String::from_utf8_lossy(r.uri.as_bytes()));
+            Reply { location, ..Reply::json(301, json::error("moved permanently")) }
+        }
         Err(Lost::NotFound) => Reply::json(404, json::error("not found")),
         Err(Lost::NotAllowed(allow)) => Reply { allow, ..Reply::json(405, json::error("method not allowed")) },
     };

@@ -143,8 +143,8 @@ pub struct PeerCounts {
     pub attempts: u32,
     /// Those that failed.
     pub failures: u32,
-    /// When the last one was seen to end, in seconds since boot.
-    pub at: u32,
+    /// When the last one began. Workers tell of theirs in no order.
+    pub at: Millis,
     /// nginx's status for it.
     pub status: u16,
     /// Its place among [`RESULTS`].
@@ -259,7 +259,7 @@ impl Counters {
         for attempt in seen.attempts() {
             let place = directory.place_of_peer(watched, attempt);
             last = answered.filter(|_| attempt.verdict == Verdict::Ok).or_else(|| directory.pool_at(place?));
-            self.note_attempt(attempt, place, last, now);
+            self.note_attempt(attempt, place, last);
         }
         let ending = Ending::of(seen);
         let last = last.filter(|_| ending != Ending::NoLiveUpstreams);
@@ -301,7 +301,7 @@ impl Counters {
         self.current.sample()
     }
 
-    fn note_attempt(&mut self, attempt: &Attempt, place: Option<usize>, pool: Option<PoolId>, now: Millis) {
+    fn note_attempt(&mut self, attempt: &Attempt, place: Option<usize>, pool: Option<PoolId>) {
         let Some(result) = RESULTS.iter().position(|(verdict, _)| *verdict == attempt.verdict) else { return };
         let counts = &mut self.pools[pool_place(pool)];
         counts.attempts[result] += 1;
@@ -309,13 +309,11 @@ impl Counters {
             counts.response.count(time);
         }
         if let Some(peer) = place.and_then(|place| self.peers.get_mut(place)) {
-            *peer = PeerCounts {
-                attempts: peer.attempts.saturating_add(1),
-                failures: peer.failures.saturating_add(u32::from(attempt.verdict.is_failure())),
-                at: now.as_secs() as u32,
-                status: attempt.status,
-                result: result as u8,
-            };
+            peer.attempts = peer.attempts.saturating_add(1);
+            peer.failures = peer.failures.saturating_add(u32::from(attempt.verdict.is_failure()));
+            if attempt.start >= peer.at {
+                (peer.at, peer.status, peer.result) = (attempt.start, attempt.status, result as u8);
+            }
         }
     }
 
@@ -518,6 +516,16 @@ mod tests {
         upstream.counters.follow(&before, &upstream.directory);
         assert_eq!(upstream.counters.peers[0].attempts, 1);
         assert_eq!(upstream.counters.peers[1], PeerCounts::default());
+    }
+
+    #[test]
+    fn a_peers_last_result_is_of_the_attempt_that_began_last_whichever_worker_told_it_last() {
+        let mut upstream = Upstream::new();
+        upstream.see(&[(BLUE, Verdict::ServerError), (GREEN, Verdict::Ok)], 200, "");
+        upstream.now = upstream.now - Millis(5);
+        upstream.see(&[(BLUE, Verdict::Ok)], 200, "");
+        let blue = upstream.counters.peers[0];
+        assert_eq!((blue.attempts, blue.failures, RESULTS[usize::from(blue.result)].1), (2, 1, "server_error"));
     }
 
     #[test]

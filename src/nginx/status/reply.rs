@@ -16,6 +16,8 @@ pub(super) struct Reply {
     pub(super) content_type: &'static str,
     /// `Allow`; empty: none.
     pub(super) allow: &'static str,
+    /// `Location`; empty: none.
+    pub(super) location: String,
     /// `Content-Security-Policy`
     pub(super) policy: &'static str,
     /// Never empty.
@@ -26,7 +28,7 @@ impl Reply {
     /// A body that is JSON.
     pub(super) fn json(status: u16, body: String) -> Self {
         let policy = "default-src 'none'; frame-ancestors 'none'";
-        Self { status, content_type: "application/json", allow: "", policy, body }
+        Self { status, content_type: "application/json", allow: "", location: String::new(), policy, body }
     }
 }
 
@@ -44,8 +46,12 @@ pub(super) fn send(r: &mut ngx_http_request_t, reply: &Reply) -> ngx_int_t {
         ("Content-Security-Policy", reply.policy),
         ("Allow", reply.allow),
     ];
-    for (name, value) in headers.into_iter().filter(|(_, value)| !value.is_empty()) {
-        if add_header(r, name, value).is_none() {
+    // SAFETY: the request's pool, which lives as long as the header.
+    let location = unsafe { ngx_str_t::from_bytes(r.pool, reply.location.as_bytes()) };
+    let headers = headers.into_iter().map(|(name, value)| (name, Some(constant(value))));
+    for (name, value) in headers.chain([("Location", location)]) {
+        let added = value.map(|value| if value.is_empty() { Some(()) } else { add_header(r, name, value) });
+        if added.flatten().is_none() {
             return Status::NGX_ERROR.into();
         }
     }
@@ -77,12 +83,12 @@ fn send_body(r: &mut ngx_http_request_t, body: &[u8]) -> Option<ngx_int_t> {
     Some(unsafe { ngx_http_send_special(r, NGX_HTTP_LAST as ngx_uint_t) })
 }
 
-fn add_header(r: &mut ngx_http_request_t, name: &'static str, value: &'static str) -> Option<()> {
+fn add_header(r: &mut ngx_http_request_t, name: &'static str, value: ngx_str_t) -> Option<()> {
     // SAFETY: nginx initialised the list with the request.
     let header = unsafe { ngx_list_push(&raw mut r.headers_out.headers) }.cast::<ngx_table_elt_t>();
     // SAFETY: all zero is an unused header, in every version.
     let mut fresh: ngx_table_elt_t = unsafe { std::mem::zeroed() };
-    (fresh.hash, fresh.key, fresh.value) = (1, constant(name), constant(value));
+    (fresh.hash, fresh.key, fresh.value) = (1, constant(name), value);
     let header = ptr::NonNull::new(header)?;
     // SAFETY: a fresh element of this type.
     unsafe { header.write(fresh) };

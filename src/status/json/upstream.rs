@@ -205,11 +205,7 @@ fn peer_view(snapshot: &Snapshot, upstream: &Upstream, peer: &Peer, counts: &Pee
             Role::Backup => "backup",
         },
         pool_from: origin(upstream.setup.directory.origin_of(peer)),
-        last: last.map(|&(_, result)| LastView {
-            result,
-            status: counts.status,
-            at: time(snapshot, Millis::from_secs(counts.at.into())),
-        }),
+        last: last.map(|&(_, result)| LastView { result, status: counts.status, at: time(snapshot, counts.at) }),
         attempts: counts.attempts,
         failures: counts.failures,
     }
