@@ -45,6 +45,10 @@ const LOOK_EVERY: Millis = Millis(100);
 /// A span is looked at in so many parts: what holds for each of them is no passing transition.
 const PARTS: u64 = 4;
 
+/// With fewer answers in a span a longer one is looked at before traffic is called mixed: of a hundred, with one in ten from the
+/// wrong pool, a fifth are once in ten thousand times.
+const MIXED_ANSWERS: u64 = 100;
+
 /// The fewest answers in a part that say anything about shares.
 const PART_ANSWERS: u64 = 3;
 
@@ -444,11 +448,21 @@ impl Failover {
                 return Some((Serving::Pool(pool), since));
             }
         }
-        let nobody_prevails = |index| {
-            let any = (0..MAX_POOLS as PoolId).any(|pool| share(pool, index).prevails(0));
-            share(0, index).all >= PART_ANSWERS && !any
+        own.and_then(|_| self.mixed_since(span, now)).map(|since| (Serving::Mixed, since))
+    }
+
+    /// Since when no pool prevails. Of few answers chance alone gives the wrong pool too many, so few are looked at for longer.
+    fn mixed_since(&self, mut span: Millis, now: Millis) -> Option<Millis> {
+        while span < LONGEST_SPAN && self.shares.over(0, now - span, now).all < MIXED_ANSWERS {
+            span = span.times(2).min(LONGEST_SPAN);
+        }
+        let begin = now - span;
+        let nobody_prevails = |part: u64| {
+            let (from, to) = (begin + Millis(span.0 * part / PARTS), begin + Millis(span.0 * (part + 1) / PARTS));
+            let share = |pool| self.shares.over(pool, from, to);
+            share(0).all >= PART_ANSWERS && !(0..MAX_POOLS as PoolId).any(|pool| share(pool).prevails(0))
         };
-        (own.is_some() && (0..PARTS).all(nobody_prevails)).then_some((Serving::Mixed, begin))
+        (begin >= self.fence && (0..PARTS).all(nobody_prevails)).then_some(begin)
     }
 
     /// An outage ends when more requests are answered than not, since one of them was.
@@ -874,6 +888,18 @@ mod tests {
         let mut upstream = Upstream::serving(BLUE);
         every(&mut upstream, 2, GREEN, BLUE, 3000);
         assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Mixed)]);
+    }
+
+    #[test]
+    fn few_answers_are_looked_at_for_longer_before_they_are_mixed() {
+        for (seconds, expected) in [(30, &[][..]), (70, &[(Serving::Pool(BLUE), Serving::Mixed)][..])] {
+            let mut upstream = Upstream::serving(BLUE);
+            for index in 0..2 * seconds {
+                upstream.answer(if matches!(index % 5, 0 | 2) { GREEN } else { BLUE }, 0);
+                upstream.wait(500);
+            }
+            assert_eq!(upstream.changes, expected, "{seconds} s");
+        }
     }
 
     #[test]
