@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crossbeam_channel as channel;
 use once_cell::sync::OnceCell;
 
-use crate::alert::{Kind, Report};
+use crate::alert::{Report, Severity};
 use crate::clock::Clock;
 use crate::crash;
 use crate::deliver::{Outcome, Post, Receiver, slack};
@@ -289,21 +289,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
             crash::at("change-committed");
         }
         for report in reports {
-            let level = match report.kind {
-                Kind::Failover
-                | Kind::Down
-                | Kind::Mixed
-                | Kind::Flapping
-                | Kind::ErrorRateFiring
-                | Kind::ErrorRateNoData => Level::Warn,
-                Kind::Recovery
-                | Kind::PlannedSwitch
-                | Kind::ErrorRateResolved
-                | Kind::NoLongerWatched
-                | Kind::SilenceBegan
-                | Kind::SilenceEnded
-                | Kind::Test => Level::Notice,
-            };
+            let level = if report.severity == Severity::Info { Level::Notice } else { Level::Warn };
             (self.log)(Line { level, text: wording::log_line(report) });
         }
         if !reports.is_empty() {
