@@ -5,7 +5,7 @@
 
 mod blocks;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -23,10 +23,12 @@ use crate::nginx::file::{self, StateFile};
 use crate::nginx::headers::Headers;
 use crate::nginx::known::Known;
 use crate::nginx::status::access::Page;
+use crate::nginx::status::reply::Reply;
 use crate::nginx::variables::Glance;
 use crate::nginx::zone::{self, Zone};
 use crate::nginx::{log, zone_init};
 use crate::pools::Watched;
+use crate::status::shown::Shown;
 
 const DEFAULT_ZONE: (&str, usize) = ("poolwatch", 1024 * 1024);
 
@@ -43,6 +45,8 @@ pub(crate) struct MainConf {
     pub(crate) upstreams: Vec<Upstream>,
     /// Where it is shown.
     pub(crate) pages: Vec<Page>,
+    /// What this worker shows there now.
+    pub(crate) shown: RefCell<Shown<Reply>>,
 }
 
 /// The zone, once nginx has mapped it.

@@ -4,10 +4,11 @@
 //! to this worker's observer, so that even they wait for nobody.
 
 pub(crate) mod access;
-mod reply;
+pub(crate) mod reply;
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
+use std::rc::Rc;
 use std::slice;
 
 use nginx_sys::{
@@ -27,6 +28,7 @@ use crate::state::notices::MAX_SILENCES;
 use crate::state::snapshot::{Facts, Snapshot};
 use crate::status::order::{self, LONGEST_BODY, Refusal, Source};
 use crate::status::route::{Lost, Route, route};
+use crate::status::shown::Look;
 use crate::status::{html, json, prometheus};
 use crate::text::clean;
 use reply::Reply;
@@ -95,26 +97,34 @@ fn answer(r: &mut ngx_http_request_t) -> ngx_int_t {
         return discarded;
     }
     let reply = match route {
-        Ok(route) => read(conf, route, &String::from_utf8_lossy(r.args.as_bytes()), write),
+        Ok(route) => {
+            let query = if route == Route::Page { String::from_utf8_lossy(r.args.as_bytes()) } else { "".into() };
+            read(conf, Look { route, query: query.into_owned(), write })
+        }
         Err(Lost::SlashMissing) => {
             let location = format!("{}/", String::from_utf8_lossy(r.uri.as_bytes()));
-            Reply { location, ..Reply::json(301, json::error("moved permanently")) }
+            Rc::new(Reply { location, ..Reply::json(301, json::error("moved permanently")) })
         }
-        Err(Lost::NotFound) => Reply::json(404, json::error("not found")),
-        Err(Lost::NotAllowed(allow)) => Reply { allow, ..Reply::json(405, json::error("method not allowed")) },
+        Err(Lost::NotFound) => Rc::new(Reply::json(404, json::error("not found"))),
+        Err(Lost::NotAllowed(allow)) => Rc::new(Reply { allow, ..Reply::json(405, json::error("method not allowed")) }),
     };
     reply::send(r, &reply)
 }
 
-fn read(conf: &MainConf, route: Route, query: &str, write: bool) -> Reply {
-    let Some(snapshot) = snapshot(conf) else { return busy() };
-    match route {
-        Route::Json(part) => Reply::json(200, json::body(part, &snapshot, write)),
+fn read(conf: &MainConf, look: Look) -> Rc<Reply> {
+    let changes = conf.zone.mapped.get().map_or(0, Zone::changes);
+    let answer = conf.shown.borrow_mut().answer(look, process::now(), changes, || snapshot(conf), render);
+    answer.unwrap_or_else(|| Rc::new(Reply::json(503, json::error(BUSY))))
+}
+
+fn render(snapshot: &Snapshot, look: &Look) -> Reply {
+    match look.route {
+        Route::Json(part) => Reply::json(200, json::body(part, snapshot, look.write)),
         Route::Metrics => {
-            Reply { content_type: prometheus::CONTENT_TYPE, ..Reply::json(200, prometheus::body(&snapshot)) }
+            Reply { content_type: prometheus::CONTENT_TYPE, ..Reply::json(200, prometheus::body(snapshot)) }
         }
         _ => {
-            let page = html::page(&json::document(&snapshot, write), query);
+            let page = html::page(&json::document(snapshot, look.write), &look.query);
             Reply { content_type: "text/html; charset=utf-8", policy: html::POLICY, ..Reply::json(200, page) }
         }
     }
@@ -200,10 +210,6 @@ const fn code(status: u32) -> ngx_int_t {
 }
 
 const BUSY: &str = "the state changes too fast to be read, try again";
-
-fn busy() -> Reply {
-    Reply::json(503, json::error(BUSY))
-}
 
 fn refused(refusal: &Refusal) -> Reply {
     Reply::json(refusal.status, json::error(&refusal.text))

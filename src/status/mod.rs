@@ -7,6 +7,7 @@ pub mod json;
 pub mod order;
 pub mod prometheus;
 pub mod route;
+pub mod shown;
 
 use crate::detect::failover::Serving;
 use crate::rules::RateOf;

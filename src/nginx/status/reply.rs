@@ -9,7 +9,7 @@ use nginx_sys::{
 use ngx::core::Status;
 
 /// An answer.
-pub(super) struct Reply {
+pub(crate) struct Reply {
     /// Of the status line.
     pub(super) status: u16,
     /// Of the body.
