@@ -98,13 +98,22 @@ pub struct Observation {
     pub aborted: bool,
     /// The attempts in their order, 1 to [`MAX_ATTEMPTS`]. A request that went well has one, and its place is here.
     pub attempts: SmallVec<[Attempt; 1]>,
+    /// What the last attempt's response named; `None`: nothing, or see [`Observation::names_as_before`].
+    pub names: Option<Arc<Names>>,
+    /// It named what this peer's last response named, which [`Recall`] knows.
+    pub names_as_before: bool,
+    /// What more is known of some failed requests.
+    pub failure: Option<Box<Failure>>,
+}
+
+/// What more is known of a failed request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Failure {
     /// Peers that nginx itself will not ask for now, one bit per configured peer below 64, read from a peer table which all
     /// workers share. Zero: none, or no such table.
     pub unusable_peers: u64,
-    /// What the last attempt's response named; `None`: nothing.
-    pub names: Option<Arc<Names>>,
-    /// Present for some failed requests.
-    pub example: Option<Box<Example>>,
+    /// Not of each.
+    pub example: Option<Example>,
 }
 
 impl Observation {
@@ -127,6 +136,11 @@ impl Observation {
     /// The release header of the last attempt's response; empty: none.
     pub fn release(&self) -> &Text<64> {
         self.names.as_ref().map_or(&Text::EMPTY, |names| &names.release)
+    }
+
+    /// See [`Failure::unusable_peers`].
+    pub fn unusable_peers(&self) -> u64 {
+        self.failure.as_ref().map_or(0, |failure| failure.unusable_peers)
     }
 
     /// Did any attempt fail, whatever the client saw?
@@ -154,13 +168,65 @@ impl Observation {
     }
 }
 
+/// What the peers' responses named last. The event loop sends names only when they have changed, and shares nothing with the
+/// observer that both would write to for each request.
+#[derive(Debug)]
+pub struct Recall {
+    /// By upstream, and there by the peer's index, then for all others together.
+    names: Vec<Vec<Option<Arc<Names>>>>,
+}
+
+impl Recall {
+    /// For upstreams with so many configured peers each.
+    pub fn new(peers: impl Iterator<Item = usize>) -> Self {
+        Self { names: peers.map(|count| vec![None; count + 1]).collect() }
+    }
+
+    /// Fills in the names of an observation, which must come in the order in which they were sent.
+    pub fn complete(&mut self, seen: &mut Observation) {
+        let (Some(peers), Some(last)) = (self.names.get_mut(usize::from(seen.upstream)), seen.attempts.last()) else {
+            return;
+        };
+        let place = usize::from(last.peer).min(peers.len() - 1);
+        match peers.get_mut(place) {
+            Some(known) if seen.names_as_before => seen.names.clone_from(known),
+            Some(known) if seen.names.is_some() => known.clone_from(&seen.names),
+            _ => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn it_fits_in_a_cache_line() {
-        assert!(size_of::<Observation>() <= 64);
+    fn names_that_a_peer_named_before_are_filled_in() {
+        let names = |pool: &[u8]| Some(Arc::new(Names { pool: Name::new(pool), ..Names::default() }));
+        let mut recall = Recall::new([2, 1].into_iter());
+        let mut complete = |upstream, peer, names, names_as_before| {
+            let mut seen = Observation { upstream, names, names_as_before, ..Observation::default() };
+            seen.push(Attempt { peer, ..Attempt::default() });
+            recall.complete(&mut seen);
+            seen.pool().as_bytes().to_vec()
+        };
+        assert_eq!(complete(0, 0, names(b"blue"), false), b"blue");
+        assert_eq!(complete(0, 1, names(b"green"), false), b"green");
+        assert_eq!(complete(1, 0, names(b"red"), false), b"red");
+        assert_eq!(complete(0, 0, None, false), b"", "nothing was named");
+        assert_eq!(complete(0, 0, None, true), b"blue");
+        assert_eq!(complete(0, 1, None, true), b"green");
+        assert_eq!(complete(1, 0, None, true), b"red");
+        for stranger in [2, Attempt::UNKNOWN_PEER] {
+            assert_eq!(complete(0, stranger, names(b"grey"), false), b"grey");
+            assert_eq!(complete(0, stranger, None, true), b"grey");
+        }
+        assert_eq!(complete(9, 0, None, true), b"", "there is no such upstream");
+    }
+
+    #[test]
+    fn it_fits_in_a_cache_line_with_the_stamp_that_the_channel_puts_beside_it() {
+        assert!(size_of::<Observation>() <= 64 - size_of::<usize>());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crossbeam_channel as channel;
 use once_cell::sync::OnceCell;
@@ -15,7 +16,7 @@ use crate::clock::Clock;
 use crate::crash;
 use crate::deliver::{Outcome, Post, Receiver, slack};
 use crate::gate::Gate;
-use crate::observation::Observation;
+use crate::observation::{Observation, Recall};
 use crate::outbox::Settled;
 use crate::pools::Watched;
 use crate::state::notices::{MAX_SILENCES, Silence};
@@ -123,6 +124,8 @@ pub struct Worker<S, C> {
     orders: (channel::Sender<Order>, channel::Receiver<Order>),
     /// Observations that found no room since the last line about them.
     lost: AtomicU64,
+    /// What the observations refer to. Only one thread folds at a time.
+    recall: Mutex<Recall>,
     /// Where this configuration is in the table.
     places: OnceCell<Places>,
     /// Nothing more will be observed.
@@ -144,7 +147,8 @@ impl<S: Store, C: Clock> Worker<S, C> {
         let (gate, places) = (Gate::default(), OnceCell::new());
         let (observed, delivered) = (AtomicBool::new(false), AtomicBool::new(false));
         let (orders, lost) = (channel::bounded(ORDERS), AtomicU64::new(0));
-        Self { config, store, clock, process, host, log, gate, orders, lost, places, observed, delivered }
+        let recall = Mutex::new(Recall::new(config.upstreams.iter().map(|watched| watched.peers.len())));
+        Self { config, store, clock, process, host, log, gate, orders, lost, recall, places, observed, delivered }
     }
 
     /// The observer's loop. Returns after [`Worker::stop_observing`], with the channel empty and every loss told.
@@ -193,8 +197,13 @@ impl<S: Store, C: Clock> Worker<S, C> {
     /// Folds what is in the channel, at most a batch. Returns how many, and when the detectors have something to do next.
     pub fn fold(&self, observations: &channel::Receiver<Observation>) -> (usize, Option<Millis>) {
         let places = self.places();
-        let mut batch = Vec::with_capacity(observations.len().min(BATCH));
+        let mut batch: Vec<_> = Vec::with_capacity(observations.len().min(BATCH));
         batch.extend(observations.try_iter().take(BATCH));
+        let mut recall = self.recall.lock().unwrap_or_else(PoisonError::into_inner);
+        for seen in &mut batch {
+            recall.complete(seen);
+        }
+        drop(recall);
         // Each upstream's in one piece, and in their order.
         batch.sort_by_key(|seen| seen.upstream);
         let caller = self.caller();

@@ -65,17 +65,30 @@ impl<const N: usize> fmt::Debug for Text<N> {
     }
 }
 
-/// Are these the same? As `==`, without a call for what is as short as most names are.
-#[inline]
+/// Are these the same? As `==`, without a call.
+#[expect(clippy::inline_always, reason = "a call would cost more")]
+#[inline(always)]
 pub fn is_same(one: &[u8], other: &[u8]) -> bool {
     if one.len() != other.len() {
         return false;
     }
     // From 4 to 16 bytes the first and the last half, which may overlap, are all of it.
     match one.len() {
-        8..=16 => one.first_chunk::<8>() == other.first_chunk() && one.last_chunk::<8>() == other.last_chunk(),
+        ..4 => one.iter().eq(other),
         4..8 => one.first_chunk::<4>() == other.first_chunk() && one.last_chunk::<4>() == other.last_chunk(),
-        _ => one == other,
+        8..=16 => one.first_chunk::<8>() == other.first_chunk() && one.last_chunk::<8>() == other.last_chunk(),
+        _ => {
+            let (mut one, mut other) = (one, other);
+            while let (Some((eight, rest)), Some((other_eight, other_rest))) =
+                (one.split_first_chunk::<8>(), other.split_first_chunk())
+            {
+                if eight != other_eight {
+                    return false;
+                }
+                (one, other) = (rest, other_rest);
+            }
+            one.iter().eq(other)
+        }
     }
 }
 

@@ -69,8 +69,8 @@ pub(crate) struct ZoneConf {
 pub(crate) struct SrvConf {
     /// The block's lines.
     pub(crate) said: Block,
-    /// Of a watched upstream block: its place in [`MainConf::upstreams`].
-    watched: Option<u16>,
+    /// Of a watched upstream block: what [`MainConf::upstreams`] has of it, which stays there.
+    watched: Option<NonNull<Upstream>>,
 }
 
 /// The configuration of one location.
@@ -84,6 +84,8 @@ pub(crate) struct LocConf {
 
 /// A watched upstream as the log phase needs it.
 pub(crate) struct Upstream {
+    /// Its place in [`MainConf::upstreams`].
+    pub(crate) index: u16,
     /// What the pipeline knows of it.
     pub(crate) watched: Watched,
     /// What the event loop remembers of it.
@@ -99,18 +101,9 @@ pub(crate) struct Upstream {
 }
 
 impl MainConf {
-    /// The watched upstream that a request went to.
-    pub(crate) fn upstream_of(&self, uscf: *const ngx_http_upstream_srv_conf_t) -> Option<(u16, &Upstream)> {
-        // SAFETY: null, or a configuration that lives as long as its cycle.
-        let srv_conf = blocks::srv_conf(unsafe { uscf.as_ref() }?)?;
-        // SAFETY: made for this block; only read once the configuration is finished.
-        let index = unsafe { srv_conf.as_ref() }.watched?;
-        self.upstreams.get(usize::from(index)).map(|upstream| (index, upstream))
-    }
-
     /// The watched upstream that has a peer of this name, or this name itself; `None` where several have it.
-    pub(crate) fn upstream_with_peer(&self, name: &[u8]) -> Option<(u16, &Upstream)> {
-        let mut found = (0..).zip(&self.upstreams).filter(|(_, upstream)| upstream.answers_to(name));
+    pub(crate) fn upstream_with_peer(&self, name: &[u8]) -> Option<&Upstream> {
+        let mut found = self.upstreams.iter().filter(|upstream| upstream.answers_to(name));
         match (found.next(), found.next()) {
             (found, None) => found,
             _ => None,
@@ -173,8 +166,16 @@ impl MainConf {
             // Where the configuration names the pools no header does.
             let pool_header = Some(pool_header).filter(|_| watched.pools.is_empty());
             let (known, headers) = (Known::new(&watched), Headers::new(pool_header, release_header));
-            srv_conf.watched = u16::try_from(self.upstreams.len()).ok();
-            self.upstreams.push(Upstream { glance: Cell::new(None), watched, known, headers, is_fixed, uscf });
+            let (index, glance) = (self.upstreams.len() as u16, Cell::new(None));
+            self.upstreams.push(Upstream { index, watched, known, headers, glance, is_fixed, uscf });
+        }
+        for upstream in &self.upstreams {
+            // SAFETY: nginx's configuration of an upstream, which nobody changes now.
+            let srv_conf = blocks::srv_conf(unsafe { &*upstream.uscf });
+            if let Some(mut srv_conf) = srv_conf {
+                // SAFETY: made for this block, and used by nobody else now.
+                unsafe { srv_conf.as_mut() }.watched = Some(NonNull::from(upstream));
+            }
         }
         Ok(first)
     }
@@ -251,6 +252,18 @@ impl MainConf {
 }
 
 impl Upstream {
+    /// The one that a request went to, if it is watched. It lives as long as the request's configuration.
+    #[expect(clippy::inline_always, reason = "once for each request")]
+    #[inline(always)]
+    pub(crate) fn of<'a>(uscf: *const ngx_http_upstream_srv_conf_t) -> Option<&'a Self> {
+        // SAFETY: null, or a configuration that lives as long as its cycle.
+        let srv_conf = blocks::srv_conf(unsafe { uscf.as_ref() }?)?;
+        // SAFETY: made for this block; only read once the configuration is finished.
+        let watched = unsafe { srv_conf.as_ref() }.watched?;
+        // SAFETY: it stays where it is for as long as the configuration lives, and is only read.
+        Some(unsafe { watched.as_ref() })
+    }
+
     fn answers_to(&self, name: &[u8]) -> bool {
         self.watched.name.as_bytes() == name || self.watched.peer_index(name).is_some()
     }

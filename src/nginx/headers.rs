@@ -4,33 +4,35 @@ use std::iter;
 use std::ptr::NonNull;
 use std::slice;
 
-use nginx_sys::{ngx_hash_key, ngx_list_part_t, ngx_list_t, ngx_table_elt_t, ngx_uint_t};
+use nginx_sys::{ngx_hash_key, ngx_list_part_t, ngx_list_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t};
 
 use crate::text;
 
 /// The headers that are looked for.
 pub(crate) struct Headers {
-    pool: Option<Header>,
-    release: Header,
+    pub(crate) pool: Option<Header>,
+    pub(crate) release: Header,
 }
 
 /// A header by its name.
-struct Header {
+pub(crate) struct Header {
     /// In lower case.
     lowcase: Vec<u8>,
     /// nginx's hash of it.
     hash: ngx_uint_t,
 }
 
+/// Where a header stands in a list: the part, and the element of it.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Place {
+    part: u16,
+    element: u16,
+}
+
 impl Headers {
     /// By their names in lower case; without a pool header only the other one is looked for.
     pub(crate) fn new(pool: Option<&str>, release: &str) -> Self {
         Self { pool: pool.map(Header::new), release: Header::new(release) }
-    }
-
-    /// The values of the pool header and of the release header; empty: there is none.
-    pub(crate) fn values<'a>(&self, headers: &'a ngx_list_t) -> [&'a [u8]; 2] {
-        [self.pool.as_ref().map_or(&[][..], |pool| pool.value(headers)), self.release.value(headers)]
     }
 }
 
@@ -41,16 +43,48 @@ impl Header {
         Self { lowcase: lowcase.as_bytes().to_owned(), hash }
     }
 
-    /// Of two the first counts, unless it is empty. Two short passes, one for each header, need fewer registers than one for both.
-    #[expect(clippy::inline_always, reason = "twice for each request, and short")]
-    #[inline(always)]
-    fn value<'a>(&self, headers: &'a ngx_list_t) -> &'a [u8] {
-        for part in parts(headers) {
-            if let Some(header) = elements(part).iter().find(|header| self.is_name_of(header)) {
-                return header.value.as_bytes();
+    /// The value, and where it was found; of two the first one that is not empty. Empty: there is none.
+    pub(crate) fn find<'a>(&self, headers: &'a ngx_list_t) -> (&'a [u8], Place) {
+        for (part, list) in (0..).zip(parts(headers)) {
+            let found = (0..).zip(elements(list)).find(|(_, header)| self.is_name_of(header));
+            if let Some((element, header)) = found {
+                return (header.value.as_bytes(), Place { part, element });
             }
         }
-        &[]
+        (&[], Place::default())
+    }
+
+    /// Does the header still stand at its place with this value, or is there still none? Servers send their headers in the same
+    /// order, and that the hash and the value are the same is enough.
+    #[expect(clippy::inline_always, reason = "twice for each request, and short")]
+    #[inline(always)]
+    pub(crate) fn is_still(&self, value: &[u8], place: Place, headers: &ngx_list_t) -> bool {
+        if value.is_empty() {
+            return self.is_absent(headers);
+        }
+        let mut list = &headers.part;
+        for _ in 0..place.part {
+            // SAFETY: a part of the list, or null.
+            let Some(next) = (unsafe { list.next.as_ref() }) else { return false };
+            list = next;
+        }
+        match elements(list).get(usize::from(place.element)) {
+            Some(header) => header.hash == self.hash && is_same(&header.value, value),
+            None => false,
+        }
+    }
+
+    #[expect(clippy::inline_always, reason = "a call would need registers saved")]
+    #[inline(always)]
+    fn is_absent(&self, headers: &ngx_list_t) -> bool {
+        for list in parts(headers) {
+            for header in elements(list) {
+                if header.hash == self.hash {
+                    return false;
+                }
+            }
+        }
+        true
     }
 
     /// By hash, and for the one that matches by the name that nginx has in lower case already. An empty value says nothing.
@@ -60,8 +94,19 @@ impl Header {
         }
         // SAFETY: every protocol module of nginx keeps the key in lower case there, as long as the key itself.
         let lowcase = unsafe { slice::from_raw_parts(header.lowcase_key, header.key.len) };
-        text::is_same(lowcase, &self.lowcase) && header.value.len > 0
+        lowcase == self.lowcase && header.value.len > 0
     }
+}
+
+/// Are these the same, and not empty?
+#[expect(clippy::inline_always, reason = "a call would cost more")]
+#[inline(always)]
+pub(crate) fn is_same(one: &ngx_str_t, other: &[u8]) -> bool {
+    if one.len != other.len() || other.is_empty() {
+        return false;
+    }
+    // SAFETY: nginx's text, which is not empty.
+    text::is_same(unsafe { slice::from_raw_parts(one.data, one.len) }, other)
 }
 
 /// The parts of a list are linked, the last one by null.

@@ -2,15 +2,16 @@
 //!
 //! nginx's own pointers serve as hints only: a peer that nginx frees leaves its place in memory to another.
 
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::ptr;
 use std::sync::Arc;
 
-use nginx_sys::ngx_str_t;
+use nginx_sys::{ngx_list_t, ngx_str_t};
 
+use crate::nginx::headers::{Headers, Place, is_same};
 use crate::observation::{Attempt, Names};
 use crate::pools::Watched;
-use crate::text::{self, Name, Text};
+use crate::text::{Name, Text};
 
 /// Places for hints. Two peers that meet in one are searched for in turn, which costs time and nothing else.
 const HINTS: usize = 64;
@@ -19,54 +20,97 @@ const HINTS: usize = 64;
 pub(crate) struct Known {
     /// By the address of a peer's name in memory: the peer's index, perhaps.
     hints: [Cell<u16>; HINTS],
-    /// By the peer's index, then for all others together: what the last answer named.
-    names: Vec<Cell<Option<Arc<Names>>>>,
+    /// Those of the configuration by their index.
+    peers: Vec<Peer>,
+    /// All others together.
+    strangers: Peer,
+}
+
+/// A peer, and what is remembered of it.
+pub(crate) struct Peer {
+    /// Among the configured ones, or [`Attempt::UNKNOWN_PEER`].
+    pub(crate) index: u16,
+    address: Box<[u8]>,
+    /// `None`: the next answer must say.
+    named: UnsafeCell<Option<Named>>,
+}
+
+/// What an answer named, and where its headers stood.
+struct Named {
+    pool: Box<[u8]>,
+    release: Box<[u8]>,
+    pool_place: Place,
+    release_place: Place,
 }
 
 impl Known {
     pub(crate) fn new(watched: &Watched) -> Self {
-        let names = (0..=watched.peers.len()).map(|_| Cell::default()).collect();
-        Self { hints: [const { Cell::new(0) }; HINTS], names }
+        let peers = watched.peers.iter().zip(0..).map(|(peer, index)| Peer::new(index, &peer.address));
+        let strangers = Peer::new(Attempt::UNKNOWN_PEER, &[]);
+        Self { hints: [const { Cell::new(0) }; HINTS], peers: peers.collect(), strangers }
     }
 
-    /// The index of a configured peer by the name that nginx uses for it, or [`Attempt::UNKNOWN_PEER`].
-    pub(crate) fn peer_index(&self, watched: &Watched, name: &ngx_str_t) -> u16 {
+    /// The configured peer that nginx calls by this name, if it can be told without a search.
+    #[expect(clippy::inline_always, reason = "once for each request, and short")]
+    #[inline(always)]
+    pub(crate) fn usual_peer(&self, name: &ngx_str_t) -> Option<&Peer> {
+        match self.peers.get(usize::from(self.hint(name)?.get())) {
+            Some(peer) if is_same(name, &peer.address) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// The peer that nginx calls by this name.
+    pub(crate) fn peer(&self, name: &ngx_str_t) -> &Peer {
+        let found = self.peers.iter().find(|peer| is_same(name, &peer.address));
+        if let (Some(peer), Some(hint)) = (found, self.hint(name)) {
+            hint.set(peer.index);
+        }
+        found.unwrap_or(&self.strangers)
+    }
+
+    /// An observation of this peer was lost: what it named is to be sent again.
+    pub(crate) fn forget(&self, peer: u16) {
+        self.peers.get(usize::from(peer)).unwrap_or(&self.strangers).replace(None);
+    }
+
+    fn hint(&self, name: &ngx_str_t) -> Option<&Cell<u16>> {
         // Peers lie in memory at like distances; the product's upper bits tell them apart all the same.
-        let place = (ptr::from_ref(name).addr().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) % HINTS;
-        let Some(hint) = self.hints.get(place) else { return Attempt::UNKNOWN_PEER };
-        let peer = watched.peers.get(usize::from(hint.get()));
-        if peer.is_none_or(|peer| !text::is_same(&peer.address, name.as_bytes())) {
-            take_hint(hint, watched, name);
-        }
-        hint.get()
+        self.hints.get((ptr::from_ref(name).addr().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) % HINTS)
+    }
+}
+
+impl Peer {
+    fn new(index: u16, address: &[u8]) -> Self {
+        Self { index, address: address.into(), named: UnsafeCell::new(None) }
     }
 
-    /// What an answer of this peer named, made anew only if it is not what the peer named last. `None`: nothing.
-    pub(crate) fn names(&self, peer: u16, pool: &[u8], release: &[u8]) -> Option<Arc<Names>> {
-        if pool.is_empty() && release.is_empty() {
-            return None;
-        }
-        let (pool, release) = (Name::kept(pool), Text::<64>::kept(release));
-        let last = self.names.get(usize::from(peer)).or(self.names.last())?;
-        let names = match last.take() {
-            Some(names)
-                if text::is_same(names.pool.as_bytes(), pool) && text::is_same(names.release.as_bytes(), release) =>
-            {
-                names
-            }
-            _ => make_names(pool, release),
+    /// Did an answer of this peer name what its last answer named, as far as can be told without a search?
+    #[expect(clippy::inline_always, reason = "once for each request, and short")]
+    #[inline(always)]
+    pub(crate) fn names_as_before(&self, headers: &Headers, list: &ngx_list_t) -> bool {
+        // SAFETY: this event loop is the only one to use it, and nothing replaces it before this returns.
+        let Some(named) = (unsafe { &*self.named.get() }) else { return false };
+        let is_pool_same = match &headers.pool {
+            Some(pool) => pool.is_still(&named.pool, named.pool_place, list),
+            None => true,
         };
-        last.set(Some(Arc::clone(&names)));
-        Some(names)
+        is_pool_same && headers.release.is_still(&named.release, named.release_place, list)
     }
-}
 
-#[cold]
-fn take_hint(hint: &Cell<u16>, watched: &Watched, name: &ngx_str_t) {
-    hint.set(watched.peer_index(name.as_bytes()).unwrap_or(Attempt::UNKNOWN_PEER));
-}
+    fn replace(&self, named: Option<Named>) -> Option<Named> {
+        // SAFETY: this event loop is the only one to use it, and nothing refers to it now.
+        std::mem::replace(unsafe { &mut *self.named.get() }, named)
+    }
 
-#[cold]
-fn make_names(pool: &[u8], release: &[u8]) -> Arc<Names> {
-    Arc::new(Names { pool: Text::new(pool), release: Text::new(release) })
+    /// What an answer of this peer named; `None`: what its last answer named.
+    pub(crate) fn names(&self, headers: &Headers, list: &ngx_list_t) -> Option<Arc<Names>> {
+        let (pool, pool_place) = headers.pool.as_ref().map_or_else(Default::default, |pool| pool.find(list));
+        let (release, release_place) = headers.release.find(list);
+        let (pool, release) = (Name::kept(pool), Text::<64>::kept(release));
+        let now = Named { pool: pool.into(), release: release.into(), pool_place, release_place };
+        let before = self.replace(Some(now));
+        let is_as_before = before.is_some_and(|named| *named.pool == *pool && *named.release == *release);
+        (!is_as_before).then(|| Arc::new(Names { pool: Text::new(pool), release: Text::new(release) }))
+    }
 }

@@ -209,14 +209,10 @@ unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
 unsafe extern "C" fn log_request(request: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx passes the request that has ended.
     let r = unsafe { &*request };
-    caught(|| {
-        // Subrequests come here with log_subrequest on; their main request tells of the client.
-        let conf = if ptr::eq(r.main, r) { main_conf(r.main_conf) } else { Err(()) };
-        if let Ok(conf) = conf {
-            // SAFETY: the configuration outlives its requests, and is only read.
-            request::observe(r, unsafe { conf.as_ref() });
-        }
-    });
+    // Subrequests come here with log_subrequest on; their main request tells of the client.
+    if ptr::eq(r.main, r) {
+        caught(|| request::observe(r));
+    }
     Status::NGX_OK.into()
 }
 

@@ -18,7 +18,7 @@ use nginx_sys::{
 use crate::clock::Clock;
 use crate::deliver::http;
 use crate::nginx::clock::SystemClock;
-use crate::nginx::conf::MainConf;
+use crate::nginx::conf::{MainConf, Upstream};
 use crate::nginx::keeper::Keeper;
 use crate::nginx::lines;
 use crate::nginx::zone::Zone;
@@ -63,13 +63,22 @@ pub(crate) fn running() -> Option<&'static Running> {
 }
 
 impl Running {
-    /// Hands an observation to the observer. Never waits: without room it is counted and gone.
-    pub(crate) fn send(&self, observation: Observation) {
-        if self.sender.try_send(observation).is_err() {
-            self.worker.store.count_dropped();
-            self.worker.note_lost();
+    /// Hands an observation of an upstream to the observer. Never waits: without room it is counted and gone.
+    pub(crate) fn send(&self, observation: Observation, upstream: &Upstream) {
+        match self.sender.try_send(observation) {
+            Ok(()) => {}
+            Err(error) => self.lose(&error.into_inner(), upstream),
         }
         self.worker.gate.knock();
+    }
+
+    #[cold]
+    fn lose(&self, observation: &Observation, upstream: &Upstream) {
+        self.worker.store.count_dropped();
+        self.worker.note_lost();
+        if let (Some(last), Some(_)) = (observation.attempts().last(), &observation.names) {
+            upstream.known.forget(last.peer);
+        }
     }
 
     /// Has the observer do something, soon. `false`: too many orders wait.

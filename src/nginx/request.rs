@@ -5,142 +5,145 @@
 
 use std::ptr::NonNull;
 use std::slice;
-use std::sync::Arc;
 
 use nginx_sys::{
     NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_MODIFIED,
     ngx_http_request_t, ngx_http_upstream_headers_in_t, ngx_http_upstream_state_t, ngx_http_upstream_t, ngx_msec_t,
-    ngx_str_t,
+    ngx_str_t, ngx_uint_t,
 };
 
-use crate::nginx::conf::{MainConf, Upstream};
-use crate::nginx::peers;
+use crate::nginx::conf::Upstream;
+use crate::nginx::known::Peer;
 use crate::nginx::process::{self, Running};
-use crate::observation::{Attempt, Example, Names, Observation, Verdict};
+use crate::nginx::{main_conf, peers};
+use crate::observation::{Attempt, Example, Failure, Observation, Verdict};
 use crate::text::{self, Text};
 use crate::units::Millis;
 
 /// What nginx puts where a time was never taken: the connection or the header did not come.
 const NEVER: ngx_msec_t = ngx_msec_t::MAX;
 
+/// The name of no peer.
+const NO_NAME: ngx_str_t = ngx_str_t::empty();
+
 /// Observes a finished request.
-pub(crate) fn observe(request: &ngx_http_request_t, conf: &MainConf) {
+#[expect(clippy::inline_always, reason = "the log phase's handler is little else")]
+#[inline(always)]
+pub(crate) fn observe(request: &ngx_http_request_t) {
     let Some(running) = process::running() else { return };
     let Some(states) = states(request) else { return };
     // SAFETY: nginx keeps the upstream of a request that was sent to one until the request is freed.
     let Some(current) = (unsafe { request.upstream.as_ref() }) else { return };
-    match usual(request, conf, states, current) {
-        Some(seen) => running.send(seen),
-        None => observe_groups(request, conf, running, states, current),
+    match usual(request, states, current) {
+        Some((seen, upstream)) => running.send(seen, upstream),
+        None => observe_groups(request, running, states, current),
     }
 }
 
-/// The usual request: one attempt, and a response of a watched upstream below 500. `None`: it was another one.
-fn usual(
+/// The usual request: one attempt, and a response of a watched upstream below 500, whose peer named what it named before. `None`:
+/// it was another one. Nothing is called here, which would need registers saved.
+#[expect(clippy::inline_always, reason = "it is the one whose cost counts")]
+#[inline(always)]
+fn usual<'a>(
     request: &ngx_http_request_t,
-    conf: &MainConf,
-    states: &[ngx_http_upstream_state_t],
+    attempts: &[ngx_http_upstream_state_t],
     current: &ngx_http_upstream_t,
-) -> Option<Observation> {
-    let [state] = states else { return None };
-    let (upstream_index, upstream) = conf.upstream_of(current.upstream)?;
-    let client_status = client_status(request);
-    if !has_response(state, &current.headers_in) || u32::from(client_status) == NGX_HTTP_CLIENT_CLOSED_REQUEST {
+) -> Option<(Observation, &'a Upstream)> {
+    let [state] = attempts else { return None };
+    let upstream = Upstream::of(current.upstream)?;
+    let status = client_status(request);
+    let is_good = 0 < state.status && state.status < NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_uint_t;
+    if !is_good || !has_response(state, &current.headers_in) || u32::from(status) == NGX_HTTP_CLIENT_CLOSED_REQUEST {
         return None;
     }
-    let attempt = attempt(state, upstream, Millis(current.start_time as u64));
-    if attempt.verdict != Verdict::Ok {
+    // SAFETY: null for a separator only, which is no attempt; else a name that outlives the request.
+    let peer = upstream.known.usual_peer(unsafe { state.peer.as_ref() }?)?;
+    if !peer.names_as_before(&upstream.headers, &current.headers_in.headers) {
         return None;
     }
-    Some(Observation {
-        upstream: upstream_index,
-        status: client_status,
-        aborted: false,
-        names: names(upstream, attempt.peer, &current.headers_in),
-        attempts: [attempt].into(),
-        unusable_peers: 0,
-        example: None,
-    })
+    let attempt = attempt(state, peer, Verdict::Ok, Millis(current.start_time as u64));
+    let (upstream_index, attempts) = (upstream.index, [attempt].into());
+    let seen =
+        Observation { upstream: upstream_index, status, names_as_before: true, attempts, ..Observation::default() };
+    Some((seen, upstream))
 }
 
-/// All the others. Backwards, since the start of a later group of attempts is the end of the one before: an internal
-/// redirect's upstream.
+/// All the others, which an internal redirect may have led to several upstreams. Backwards, since the start of a later group of
+/// attempts is the end of the one before.
 #[cold]
 fn observe_groups(
     request: &ngx_http_request_t,
-    conf: &MainConf,
     running: &Running,
     states: &[ngx_http_upstream_state_t],
     current: &ngx_http_upstream_t,
 ) {
     let mut end = None;
     for group in states.rsplit(|state| state.peer.is_null()) {
-        if !group.is_empty() {
-            end = Some(observe_group(request, conf, running, group, (current, end)));
+        let ([first, ..], Some((last, earlier))) = (group, group.split_last()) else { continue };
+        let last_start = end.map_or(Millis(current.start_time as u64), |end| end - Millis(last.response_time as u64));
+        // nginx notes the next start and the last response time in the same instant, so the starts follow from the times.
+        let start = last_start - Millis(earlier.iter().map(|state| state.response_time as u64).sum());
+        // `r->upstream`, with the headers of the response, is the last group's.
+        let (upstream, headers_in) = match end {
+            None => (Upstream::of(current.upstream), Some(&current.headers_in)),
+            Some(_) => (upstream_with_peer(request, peer_name(first)), None),
+        };
+        if let Some(upstream) = upstream {
+            running.send(observe_group(request, running, group, start, headers_in, upstream), upstream);
         }
+        end = Some(start);
     }
 }
 
-/// One upstream's attempts. `end`: when the next upstream took over; `None` for the last one, which `r->upstream` still is.
-/// Returns when the first attempt started.
+fn upstream_with_peer<'a>(request: &ngx_http_request_t, name: &ngx_str_t) -> Option<&'a Upstream> {
+    let conf = main_conf(request.main_conf).ok()?;
+    // SAFETY: the configuration outlives its requests, and is only read.
+    unsafe { conf.as_ref() }.upstream_with_peer(name.as_bytes())
+}
+
+/// One upstream's attempts, the first of which began at `start`.
 fn observe_group(
     request: &ngx_http_request_t,
-    conf: &MainConf,
     running: &Running,
     group: &[ngx_http_upstream_state_t],
-    (current, end): (&ngx_http_upstream_t, Option<Millis>),
-) -> Millis {
-    let Some((last, earlier)) = group.split_last() else { return end.unwrap_or_default() };
-    let last_start = end.map_or(Millis(current.start_time as u64), |end| end - Millis(last.response_time as u64));
-    // nginx notes the next start and the last response time in the same instant, so the starts follow from the times.
-    let first_start = last_start - Millis(earlier.iter().map(|state| state.response_time as u64).sum());
-    let found = match end {
-        None => conf.upstream_of(current.upstream),
-        Some(_) => conf.upstream_with_peer(group.first().map_or(&[], peer_name)),
-    };
-    let Some((index, upstream)) = found else { return first_start };
-
-    let mut seen = Observation { upstream: index, status: client_status(request), ..Observation::default() };
-    let mut start = first_start;
+    mut start: Millis,
+    headers_in: Option<&ngx_http_upstream_headers_in_t>,
+    upstream: &Upstream,
+) -> Observation {
+    let mut seen = Observation { upstream: upstream.index, status: client_status(request), ..Observation::default() };
     for state in group {
-        seen.push(attempt(state, upstream, start));
+        let peer = upstream.known.peer(peer_name(state));
+        seen.push(attempt(state, peer, verdict(state, upstream), start));
         start = start + Millis(state.response_time as u64);
     }
-    if end.is_none() {
-        read_response(&mut seen, &current.headers_in, last, upstream);
+    if let (Some(headers_in), Some(last)) = (headers_in, group.last()) {
+        read_response(&mut seen, headers_in, last, upstream);
     }
     seen.aborted = u32::from(seen.status) == NGX_HTTP_CLIENT_CLOSED_REQUEST
         || seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Unfinished);
     if seen.has_failure() && !seen.aborted {
-        seen.unusable_peers = peers::unusable(upstream, running);
+        let unusable_peers = peers::unusable(upstream, running);
         let now = process::now();
-        if running.wants_example(index, now) {
-            seen.example = Some(Box::new(example(request, &seen, group, now)));
+        let wants_example = running.wants_example(upstream.index, now);
+        let example = wants_example.then(|| example(request, &seen, group, now));
+        if unusable_peers != 0 || wants_example {
+            seen.failure = Some(Box::new(Failure { unusable_peers, example }));
         }
     }
-    running.send(seen);
-    first_start
+    seen
 }
 
-#[expect(clippy::inline_always, reason = "short where the request is the usual one")]
-#[inline(always)]
-fn attempt(state: &ngx_http_upstream_state_t, upstream: &Upstream, start: Millis) -> Attempt {
-    // SAFETY: null only for the separators, which are no attempts; else a name that outlives the request.
-    let name = unsafe { state.peer.as_ref() };
-    Attempt {
-        peer: name.map_or(Attempt::UNKNOWN_PEER, |name| upstream.known.peer_index(&upstream.watched, name)),
-        verdict: verdict(state, upstream),
-        status: state.status as u16,
-        start,
-        to_header: u32::try_from(state.header_time).unwrap_or(u32::MAX),
-    }
+fn attempt(state: &ngx_http_upstream_state_t, peer: &Peer, verdict: Verdict, start: Millis) -> Attempt {
+    Attempt { peer: peer.index, verdict, status: state.status as u16, start, to_header: state.header_time as u32 }
 }
 
 fn verdict(state: &ngx_http_upstream_state_t, upstream: &Upstream) -> Verdict {
     match (state.status as u32, state.header_time) {
         (0, _) => Verdict::Unfinished,
         // nginx found no peer to ask and put the upstream's own name there.
-        (_, NEVER) if state.connect_time == NEVER && peer_name(state) == upstream.watched.name.as_bytes() => {
+        (_, NEVER)
+            if state.connect_time == NEVER && peer_name(state).as_bytes() == upstream.watched.name.as_bytes() =>
+        {
             Verdict::NoLiveUpstreams
         }
         (NGX_HTTP_GATEWAY_TIME_OUT, NEVER) => Verdict::TimedOut,
@@ -158,12 +161,6 @@ fn has_response(state: &ngx_http_upstream_state_t, headers_in: &ngx_http_upstrea
     state.header_time != NEVER && state.status as u32 != NGX_HTTP_NOT_MODIFIED && headers_in.status_n != 0
 }
 
-/// What the headers of this peer's response named.
-fn names(upstream: &Upstream, peer: u16, headers_in: &ngx_http_upstream_headers_in_t) -> Option<Arc<Names>> {
-    let [pool, release] = upstream.headers.values(&headers_in.headers);
-    upstream.known.names(peer, pool, release)
-}
-
 /// What the last attempt's own response named, and whether it was one at all.
 fn read_response(
     seen: &mut Observation,
@@ -173,7 +170,9 @@ fn read_response(
 ) {
     let Some(last) = seen.attempts.last_mut() else { return };
     if has_response(state, headers_in) {
-        seen.names = names(upstream, last.peer, headers_in);
+        let peer = upstream.known.peer(peer_name(state));
+        seen.names = peer.names(&upstream.headers, &headers_in.headers);
+        seen.names_as_before = seen.names.is_none();
     } else if last.verdict == Verdict::Ok && state.status as u32 != NGX_HTTP_NOT_MODIFIED {
         last.verdict = Verdict::Refused;
     }
@@ -199,7 +198,7 @@ fn example(
         example.upstream_status.push(separator);
         example.upstream_status.push(status.as_bytes());
         example.upstream_addr.push(separator);
-        example.upstream_addr.push(peer_name(state));
+        example.upstream_addr.push(peer_name(state).as_bytes());
         let time = state.response_time;
         example.upstream_response_time.push(separator);
         example.upstream_response_time.push(format!("{}.{:03}", time / 1000, time % 1000).as_bytes());
@@ -207,10 +206,10 @@ fn example(
     example
 }
 
-/// As nginx's `$status`.
+/// As nginx's `$status`, which has three digits.
 fn client_status(request: &ngx_http_request_t) -> u16 {
     let status = if request.err_status == 0 { request.headers_out.status } else { request.err_status };
-    u16::try_from(status).unwrap_or_default()
+    status as u16
 }
 
 fn states(request: &ngx_http_request_t) -> Option<&[ngx_http_upstream_state_t]> {
@@ -221,7 +220,7 @@ fn states(request: &ngx_http_request_t) -> Option<&[ngx_http_upstream_state_t]> 
     Some(unsafe { slice::from_raw_parts(first.as_ptr(), states.nelts) })
 }
 
-fn peer_name(state: &ngx_http_upstream_state_t) -> &[u8] {
+fn peer_name(state: &ngx_http_upstream_state_t) -> &ngx_str_t {
     // SAFETY: null only for the separators, which are no attempts; else a name that outlives the request.
-    unsafe { state.peer.as_ref() }.map_or(&[], ngx_str_t::as_bytes)
+    unsafe { state.peer.as_ref() }.unwrap_or(&NO_NAME)
 }

@@ -8,6 +8,7 @@ use nginx_sys::{
 };
 use ngx::core::Status;
 
+use crate::nginx::conf::Upstream;
 use crate::nginx::{bits, caught, main_conf, process};
 use crate::state::snapshot;
 use crate::status;
@@ -70,7 +71,7 @@ fn text(r: &ngx_http_request_t, index: usize) -> Option<Text<256>> {
     let conf = unsafe { conf.as_ref() };
     // SAFETY: null before the request goes to an upstream.
     let upstream = unsafe { r.upstream.as_ref() }?;
-    let (_, watched) = conf.upstream_of(upstream.upstream)?;
+    let watched = Upstream::of(upstream.upstream)?;
     let zone = conf.zone.mapped.get()?;
     let now = process::now();
     let glance = watched.glance.get().filter(|glance| glance.at == now);

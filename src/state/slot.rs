@@ -272,10 +272,10 @@ impl Slot {
                 if seen.aborted {
                     continue;
                 }
-                if let Some(example) = &seen.example {
+                if let Some(example) = seen.failure.as_ref().and_then(|failure| failure.example) {
                     examples.edit(|examples| {
                         examples.list.rotate_right(1);
-                        examples.list[0] = Some(**example);
+                        examples.list[0] = Some(example);
                     });
                 }
                 detection.count(setup.live(), watched, ring, seen, now);
@@ -382,10 +382,9 @@ impl Detection {
             // A pool answered, and nginx asked another one all the same (`proxy_next_upstream http_404`): no outage.
             None if seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Ok) => None,
             answered => {
+                let unusable_peers = seen.unusable_peers();
                 let unusable = (0..MAX_POOLS as PoolId)
-                    .filter(|&pool| {
-                        seen.unusable_peers != 0 && directory.is_unusable(watched, seen.unusable_peers, pool)
-                    })
+                    .filter(|&pool| unusable_peers != 0 && directory.is_unusable(watched, unusable_peers, pool))
                     .fold(0, |pools, pool| pools | 1 << pool);
                 let every_peer = u64::MAX >> (64 - watched.peers.len().clamp(1, 64));
                 let evidence = Evidence {
@@ -393,7 +392,7 @@ impl Detection {
                     start: last.start,
                     to_header: last.to_header,
                     unusable,
-                    exhausted: seen.unusable_peers == every_peer && last.verdict == Verdict::NoLiveUpstreams,
+                    exhausted: unusable_peers == every_peer && last.verdict == Verdict::NoLiveUpstreams,
                 };
                 self.failover.fold(&evidence, *expected)
             }
