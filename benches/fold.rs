@@ -1,14 +1,19 @@
 //! What an observation costs the observer, in batches as they come under load: by the size of the window, by the number of watched
 //! upstreams, of releases and of servers, and when attempts fail. All lines of a group should read the same.
+//!
+//! With `--batches N` so many are observed, from the channel to the table, for callgrind to count their instructions.
 
 #![expect(missing_docs, reason = "criterion's macro makes a public function")]
 
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
+use crossbeam_channel as channel;
+use ngx_http_poolwatch_module::clock::Clock;
 use ngx_http_poolwatch_module::observation::{Attempt, Names, Observation, Verdict};
 use ngx_http_poolwatch_module::outbox::{MAX_RECEIVERS, ReceiverState};
+use ngx_http_poolwatch_module::pipeline::{Config, Store, Worker};
 use ngx_http_poolwatch_module::pools::{ConfiguredPeer, Role, Watched};
 use ngx_http_poolwatch_module::rules::{ErrorRateRules, Rules};
 use ngx_http_poolwatch_module::state::notices::Notices;
@@ -152,5 +157,78 @@ fn masked(criterion: &mut Criterion) {
     group.bench_function("10 %", |bencher| bencher.iter(|| zone.fold(&mut batch)));
 }
 
+/// The zone of a worker, and its clock, which goes on by a millisecond with each batch.
+struct Host(Mutex<Zone>);
+
+impl Store for &Host {
+    fn with<R>(&self, f: impl FnOnce(&mut Table<'_>) -> R) -> R {
+        f(&mut self.0.lock().expect("one thread").table())
+    }
+
+    fn rings(&self) -> u32 {
+        0
+    }
+
+    fn ring(&self) {}
+
+    fn listen(&self, _rings: u32, _span: Option<Millis>) {}
+
+    fn delivers(&self, _clock: &dyn Clock) -> bool {
+        true
+    }
+
+    fn note_change(&self) {}
+}
+
+impl Clock for &Host {
+    fn now(&self) -> Millis {
+        self.0.lock().expect("one thread").now
+    }
+
+    fn wall(&self) -> u64 {
+        self.now().0
+    }
+
+    fn is_alive(&self, _process: u32) -> bool {
+        true
+    }
+}
+
+/// What callgrind is to count.
+#[inline(never)]
+fn observe_batch(worker: &Worker<&Host, &Host>, observations: &channel::Receiver<Observation>) {
+    black_box(worker.fold(observations));
+}
+
+fn observe(batches: u64) {
+    let zone = Zone::blue_green(1, 200);
+    let config = Config { upstreams: zone.watched.clone(), receivers: Vec::new(), generation: 1 };
+    let host = Host(Mutex::new(zone));
+    let worker = Worker::new(config, &host, &host, 1, String::new(), Box::new(|_| ()));
+    let (sender, receiver) = channel::bounded(BATCH);
+    for number in 0..batches {
+        let now = {
+            let mut zone = host.0.lock().expect("one thread");
+            zone.now = zone.now + Millis(1);
+            zone.now
+        };
+        for (place, mut seen) in batch(|_| 0, |_| 0).into_iter().enumerate() {
+            seen.attempts[0].start = now;
+            // As the log phase sends them.
+            seen.names_as_before = number > 0 || place > 0;
+            seen.names = seen.names.filter(|_| !seen.names_as_before);
+            sender.try_send(seen).expect("room");
+        }
+        observe_batch(&worker, &receiver);
+    }
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--batches").skip(1);
+    match arguments.next() {
+        Some(batches) => observe(batches.parse().expect("a number")),
+        None => benches(),
+    }
+}
+
 criterion_group!(benches, by_window, by_upstreams, by_releases, by_servers, masked);
-criterion_main!(benches);

@@ -161,14 +161,19 @@ pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
 }
 
 /// A file in the prefix' `crash/` with a point's name is removed at that point, and the process with it. Files with a number more are
-/// removed first, and stand for so many passings without harm.
+/// removed first, and stand for so many passings without harm. With `.stop` behind the name the process is stopped there.
 #[cfg(feature = "crashpoints")]
 fn arm_crash_points(cycle: &ngx_cycle_t) {
     let folder = std::path::PathBuf::from(cycle.prefix.to_string()).join("crash");
     crate::crash::arm(Box::new(move |point| {
+        let take = |name: String| std::fs::remove_file(folder.join(name)).is_ok();
+        if take(format!("{point}.stop")) {
+            // SAFETY: stops this process, which is what it is for.
+            unsafe { libc::raise(libc::SIGSTOP) };
+        }
         let fires = folder.join(point).exists()
-            && (1..10).all(|pass| std::fs::remove_file(folder.join(format!("{point}.{pass}"))).is_err())
-            && std::fs::remove_file(folder.join(point)).is_ok();
+            && !(1..10).any(|pass| take(format!("{point}.{pass}")))
+            && take(point.to_owned());
         if fires {
             // SAFETY: ends this process, which is what it is for.
             unsafe { libc::raise(libc::SIGKILL) };

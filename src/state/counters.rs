@@ -8,8 +8,9 @@ use crate::detect::failover::Serving;
 use crate::observation::{Attempt, Observation, Verdict};
 use crate::pools::{Directory, MAX_PEERS, MAX_POOLS, PoolId, Watched};
 use crate::state::journal::Journal;
+use crate::state::sighting::Sighting;
 use crate::state::twin::Twin;
-use crate::text::Text;
+use crate::text::{self, Text};
 use crate::units::Millis;
 
 /// Upper bounds of the response times' buckets in milliseconds; a last bucket has what took longer.
@@ -47,14 +48,14 @@ impl Ending {
     pub const ALL: [Self; 5] =
         [Self::Served, Self::MaskedFailover, Self::ClientError, Self::NoLiveUpstreams, Self::Aborted];
 
-    /// Of a finished request.
-    pub fn of(seen: &Observation) -> Self {
+    /// Of a finished request. `failed`: an attempt did.
+    fn of(seen: &Observation, failed: bool) -> Self {
         let last = seen.attempts().last().map(|attempt| attempt.verdict);
         match (seen.aborted, last) {
             (true, _) => Self::Aborted,
             (_, Some(Verdict::NoLiveUpstreams)) => Self::NoLiveUpstreams,
             _ if seen.status >= 500 => Self::ClientError,
-            _ if seen.has_failure() => Self::MaskedFailover,
+            _ if failed => Self::MaskedFailover,
             _ => Self::Served,
         }
     }
@@ -251,17 +252,19 @@ impl Counters {
         directory: &Directory,
         watched: &Watched,
         releases: &mut Twin<Releases>,
-        seen: &Observation,
+        sighting: &Sighting<'_>,
         now: Millis,
     ) -> Option<Sample> {
-        let answered = directory.answered_by(watched, seen);
+        let Sighting { seen, answered, failed, .. } = *sighting;
         let mut last = None;
-        for attempt in seen.attempts() {
-            let place = directory.place_of_peer(watched, attempt);
-            last = answered.filter(|_| attempt.verdict == Verdict::Ok).or_else(|| directory.pool_at(place?));
-            self.note_attempt(attempt, place, last);
+        if let Some((newest, earlier)) = seen.attempts().split_last() {
+            let earlier = earlier.iter().map(|attempt| (attempt, directory.place_of_peer(watched, attempt)));
+            for (attempt, place) in earlier.chain([(newest, sighting.place)]) {
+                last = answered.filter(|_| attempt.verdict == Verdict::Ok).or_else(|| directory.pool_at(place?));
+                self.note_attempt(attempt, place, last);
+            }
         }
-        let ending = Ending::of(seen);
+        let ending = Ending::of(seen, failed);
         let last = last.filter(|_| ending != Ending::NoLiveUpstreams);
         self.pools[pool_place(last)].requests[ending as usize] += 1;
         if ending == Ending::Aborted {
@@ -272,7 +275,7 @@ impl Counters {
             self.note_release(releases, pool, seen, time, now);
         }
         let over = self.current.begin(now);
-        self.current.note(ending, seen.has_failure(), seen.answer().and(time));
+        self.current.note(ending, failed, seen.answer().and(time));
         over
     }
 
@@ -325,12 +328,12 @@ impl Counters {
         time: u32,
         now: Millis,
     ) {
-        let release = Release { name: Text::new(seen.release().as_bytes()), pool };
-        let known = releases.live().iter().position(|known| *known == release);
-        let place = known.unwrap_or_else(|| {
+        let name = Text::<44>::kept(seen.release().as_bytes());
+        let is_it = |known: &Release| known.pool == pool && text::is_same(known.name.as_bytes(), name);
+        let place = releases.live().iter().position(is_it).unwrap_or_else(|| {
             // A free place was never seen.
             let place = (0..MAX_RELEASES).min_by_key(|&place| self.releases[place].seen).unwrap_or_default();
-            releases.edit(|releases| releases[place] = release);
+            releases.edit(|releases| releases[place] = Release { name: Text::new(name), pool });
             self.releases[place] = ReleaseCounts::default();
             place
         });
@@ -435,7 +438,8 @@ mod tests {
             }
             seen.aborted = status == 499;
             let Self { counters, releases, series, directory, watched, now } = self;
-            if let Some(over) = counters.note(directory, watched, releases, &seen, *now) {
+            let sighting = Sighting::new(directory, watched, &seen);
+            if let Some(over) = counters.note(directory, watched, releases, &sighting, *now) {
                 series.push(over);
             }
         }

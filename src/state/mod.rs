@@ -6,6 +6,7 @@ pub mod journal;
 pub mod notices;
 pub mod record;
 pub mod saved;
+mod sighting;
 pub mod slot;
 pub mod table;
 pub mod snapshot;

@@ -11,9 +11,10 @@ use crate::pools::{Directory, Expected, MAX_POOLS, PoolId, Watched};
 use crate::rules::{RateOf, Rules};
 use crate::state::counters::{Counters, Releases, Series};
 use crate::state::history::{History, Record};
+use crate::state::sighting::{Familiar, Sighting};
 use crate::state::twin::Twin;
 use crate::state::view::View;
-use crate::text::{Name, Text};
+use crate::text::{self, Name, Text};
 use crate::units::Millis;
 use crate::window::{Entry, Period, Ring, WORDS, Window};
 
@@ -259,14 +260,21 @@ impl Slot {
         let Self { setup, detection, examples, counters, releases, series, ring, .. } = self;
         let mut news = News { now, ..News::default() };
         detection.edit(|detection| {
+            let mut familiar = Familiar::default();
             for seen in batch {
-                if !seen.aborted && setup.live().directory.is_news(watched, seen) {
-                    setup.edit(|setup| {
-                        setup.directory.learn(watched, seen);
-                        setup.expected = setup.directory.expected(&setup.rules);
-                    });
-                }
-                if let Some(over) = counters.note(&setup.live().directory, watched, releases, seen, now) {
+                let sighting = familiar.recognise(seen).unwrap_or_else(|| {
+                    if !seen.aborted && setup.live().directory.is_news(watched, seen) {
+                        setup.edit(|setup| {
+                            setup.directory.learn(watched, seen);
+                            setup.expected = setup.directory.expected(&setup.rules);
+                        });
+                        familiar = Familiar::default();
+                    }
+                    let sighting = Sighting::new(&setup.live().directory, watched, seen);
+                    familiar.remember(sighting);
+                    sighting
+                });
+                if let Some(over) = counters.note(&setup.live().directory, watched, releases, &sighting, now) {
                     series.push(over);
                 }
                 if seen.aborted {
@@ -278,10 +286,10 @@ impl Slot {
                         examples.list[0] = Some(example);
                     });
                 }
-                detection.count(setup.live(), watched, ring, seen, now);
+                detection.count(setup.live(), ring, &sighting, now);
                 // The workers of an older configuration finish requests: who serves now they do not see.
                 if is_current && setup.live().rules.failover.is_some() {
-                    detection.follow(setup.live(), watched, seen, &mut news);
+                    detection.follow(setup.live(), watched, &sighting, &mut news);
                 }
             }
             detection.tick(setup.live(), now, &mut news);
@@ -357,8 +365,8 @@ impl Slot {
 
 impl Detection {
     /// What a request says about errors.
-    fn count(&mut self, setup: &Setup, watched: &Watched, ring: &mut Ring, seen: &Observation, now: Millis) {
-        let failed = seen.has_failure();
+    fn count(&mut self, setup: &Setup, ring: &mut Ring, sighting: &Sighting<'_>, now: Millis) {
+        let Sighting { seen, answered, failed, .. } = *sighting;
         if failed {
             self.count_reasons(setup, seen);
         }
@@ -366,18 +374,21 @@ impl Detection {
         self.window.push(ring, entry);
         self.period.push(entry, now);
         self.error_rate.note_traffic(now);
-        let answered = setup.directory.answered_by(watched, seen);
         let release = answered.and_then(|pool| self.releases.get_mut(usize::from(pool)));
-        if let Some(release) = release.filter(|_| !seen.release().is_empty()) {
-            *release = *seen.release();
+        let named = seen.release();
+        if let Some(release) = release.filter(|_| !named.is_empty()) {
+            if !text::is_same(release.as_bytes(), named.as_bytes()) {
+                *release = *named;
+            }
         }
     }
 
     /// What a request says about who serves.
-    fn follow(&mut self, setup: &Setup, watched: &Watched, seen: &Observation, news: &mut News) {
+    fn follow(&mut self, setup: &Setup, watched: &Watched, sighting: &Sighting<'_>, news: &mut News) {
         let Setup { directory, expected, .. } = setup;
+        let Sighting { seen, answered, .. } = *sighting;
         let Some(last) = seen.attempts().last().filter(|last| last.verdict != Verdict::Unfinished) else { return };
-        let change = match directory.answered_by(watched, seen) {
+        let change = match answered {
             None if last.verdict == Verdict::Ok => self.failover.fold_stranger(last.start, *expected),
             // A pool answered, and nginx asked another one all the same (`proxy_next_upstream http_404`): no outage.
             None if seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Ok) => None,

@@ -1,0 +1,67 @@
+# A worker that stands still while it holds the zone's lock: the others go on serving, look at the state, and count what they could not
+# observe. What a server named in an observation that was lost is named again in the next one.
+
+use strict;
+use warnings;
+use utf8;
+use open qw(:std :encoding(UTF-8));
+
+use HTTP::Tiny;
+use JSON::PP qw(decode_json);
+use Poolwatch;
+use Test::More;
+
+my $module = $ENV{POOLWATCH_CRASH_MODULE} // 'target/ngx_http_poolwatch_module_crashpoints.so';
+plan skip_all => "no module with crash points, see tools/test" if !-e $module;
+$ENV{POOLWATCH_MODULE} = Cwd::abs_path($module);
+
+my $host = Poolwatch->new(workers => 2);
+$host->{ports}{BLUE} = Poolwatch::free_port();
+$host->app('green');
+my $releases = join '', map { "location /$_ { add_header X-App-Pool blue; add_header X-Release-Id $_; return 200 ok; }\n" } qw(one two);
+$host->write_config($host->blue_green, "server { listen 127.0.0.1:%%BLUE%%; $releases }", <<'CONF');
+location / { proxy_pass http://app; keepalive_requests 1000000; }
+        location /poolwatch/ { poolwatch_status; keepalive_requests 1000000; }
+        location /worker { return 200 $pid; keepalive_requests 1000000; }
+CONF
+mkdir "$host->{prefix}/crash";
+chmod 0777, "$host->{prefix}/crash";
+$host->start;
+
+my $base = "http://127.0.0.1:$host->{ports}{PORT}";
+my $ask  = sub { my ($client, $path) = @_; return $client->get("$base$path")->{content} };
+# A connection stays with its worker.
+my %client;
+Poolwatch::wait_until(sub { my $new = HTTP::Tiny->new(timeout => 10, keep_alive => 1); $client{ $ask->($new, '/worker') } //= $new; keys %client == 2 },
+    'a connection with each worker', 30);
+my $counted = sub {
+    my ($client) = @_;
+    my $state = decode_json($ask->($client, '/poolwatch/api/v1/state'));
+    return (map { $_->{release} => $_->{requests} } map { @{ $_->{releases} } } @{ $state->{upstreams} });
+};
+my $lost = sub { my ($client) = @_; return $ask->($client, '/poolwatch/metrics') =~ /^poolwatch_observations_dropped_total (\d+)/m ? $1 : die };
+
+$host->write_file('crash/lock-held.stop', '');
+$ask->($_, '/one') for values %client;
+my $stands = sub { my ($pid) = @_; open my $stat, '<', "/proc/$pid/stat" or return; return <$stat> =~ /\) T / };
+my ($stopped) = Poolwatch::wait_until(sub { (grep { $stands->($_) } keys %client)[0] }, 'a worker to stand still', 10);
+my ($running) = grep { $_ ne $stopped } keys %client;
+my $client = $client{$running};
+
+my $requests = 0;
+Poolwatch::wait_until(sub { $requests += $ask->($client, '/one') eq 'ok' for 1 .. 500; $lost->($client) > 0 }, 'observations to be lost', 60);
+is($requests % 500, 0, 'each request was answered');
+my $before = $lost->($client);
+is($ask->($client, '/two'), 'ok', 'so was the first one of a new release');
+Poolwatch::wait_until(sub { $lost->($client) == $before + 1 }, 'it to be counted as lost');
+
+kill 'CONT', $stopped;
+# Each worker's first request among them.
+my $observed = $requests + 2 - $before;
+Poolwatch::wait_until(sub { my %now = $counted->($client); ($now{one} // 0) == $observed }, 'all that was not lost to be counted', 30);
+$ask->($client, '/two') for 1 .. 7;
+Poolwatch::wait_until(sub { my %now = $counted->($client); ($now{two} // 0) == 7 && $now{one} == $observed }, 'the new release to be counted, by its name');
+Poolwatch::wait_until(sub { $host->error_log =~ /requests were not observed/ }, 'the line about what was lost');
+$host->allow(qr/\[warn\].* requests were not observed/);
+$host->finish;
+done_testing;
