@@ -38,6 +38,56 @@ sub load {
     return { rate => $rate, p50 => $p50, p99 => $p99, cpu => $cpu * 1e6 / $requests, memory => $memory, lost => $lost };
 }
 
+# Requests/s of a proxy of two workers while so many looks per second go, in turn, to the status page, the API and the metrics; or to files of
+# their sizes.
+sub beside_looks {
+    my ($backends, $seconds, $rate, $files) = @_;
+    my $way  = Bench::Ways::by_key('poolwatch');
+    my $host = Bench::Ways::host($way, $backends, workers => 2, server => 'location /poolwatch/ { poolwatch_status; } location /files/ { root .; }');
+    Bench::Ways::start($way, $host);
+    my @paths = map { "/poolwatch/$_" } '', qw(api/v1/state metrics);
+    if ($files) {
+        mkdir "$host->{prefix}/files";
+        $host->write_file("files/$_", 'x' x length $host->get($paths[$_])->{content}) for 0 .. $#paths;
+        @paths = map { "/files/$_" } 0 .. $#paths;
+    }
+    my $looker = looker($host, $rate, @paths);
+    my ($proxied) = `wrk -t1 -c32 -d${seconds}s http://127.0.0.1:$host->{ports}{PORT}/` =~ m{Requests/sec:\s+([\d.]+)};
+    kill 'KILL', $looker;
+    waitpid $looker, 0;
+    Bench::Ways::end($host);
+    return $proxied;
+}
+
+# A process that asks for the paths in turn, so often in a second, over a connection of its own each.
+sub looker {
+    my ($host, $rate, @paths) = @_;
+    my $pid = fork // die "fork: $!";
+    return $pid if $pid;
+    my @clients = map { HTTP::Tiny->new(keep_alive => 1, timeout => 30) } @paths;
+    my $next = time;
+    for (my $look = 0;; $look++) {
+        my $place = $look % @paths;
+        $clients[$place]->get("http://127.0.0.1:$host->{ports}{PORT}$paths[$place]")->{status} == 200 or die "no answer to a look\n";
+        $next += 1 / $rate;
+        sleep max(0, $next - time);
+    }
+}
+
+# Instructions of the observer's thread per observation, in batches as under load: of the pure parts, from the channel to the table.
+sub observer_instructions {
+    my ($few, $many) = @_;
+    local $ENV{CARGO_PROFILE_BENCH_STRIP} = 'none';
+    my @build = qw(cargo bench --locked --no-default-features --bench fold --no-run --target-dir target/callgrind);
+    my ($program) = `@build 2>&1` =~ /Executable .*\((\S+)\)/ or die "cargo bench failed\n";
+    my @counts = map {
+        my $said = `valgrind --tool=callgrind --callgrind-out-file=/dev/null --toggle-collect='*observe_batch*' $program --batches $_ 2>&1`;
+        $said =~ /Collected : (\d+)/ ? $1 : die "callgrind said nothing\n";
+    } $few, $many;
+    # A batch has 128.
+    return ($counts[1] - $counts[0]) / ($many - $few) / 128;
+}
+
 # Seconds of CPU that processes have used, all threads together.
 sub cpu {
     return sum0(map { my @stat = split ' ', slurp("/proc/$_/stat") =~ s/^.*\) //sr; ($stat[11] + $stat[12]) / 100 } @_);

@@ -87,7 +87,7 @@ CONF
 }
 
 # nginx that watches in this way, not yet started; its servers are the demo's applications if there are no backends. more: workers,
-# single (one process, for callgrind), fails (parameters of the primary server), no_zone, upstream (lines).
+# single (one process, for callgrind), fails (parameters of the primary server), no_zone, upstream and server (lines).
 sub host {
     my ($way, $backends, %more) = @_;
     my $host = Poolwatch->new(workers => $more{workers} // 1);
@@ -132,7 +132,7 @@ http {
         keepalive 64;
         $upstream
     }
-    server { listen 127.0.0.1:%%PORT%%; location / { proxy_pass http://app; } }
+    server { listen 127.0.0.1:%%PORT%%; location / { proxy_pass http://app; } @{[$more{server} // '']} }
 }
 CONF
     return $host;

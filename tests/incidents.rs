@@ -1,0 +1,52 @@
+//! Ten thousand incidents, told and over, leave nothing behind in a worker's memory. A program of its own, since it counts what the
+//! process has.
+
+#[path = "pipeline/host.rs"]
+#[expect(dead_code, reason = "the pipeline's tests use the rest of it")]
+mod host;
+
+use std::sync::atomic::Ordering;
+
+use host::{BLUE, GREEN, Host};
+use ngx_http_poolwatch_module::observation::Verdict;
+use ngx_http_poolwatch_module::rules::Rules;
+use ngx_http_poolwatch_module::units::Millis;
+
+/// Pages of memory that an allocator may keep: 1 MiB.
+const PAGES: usize = 256;
+
+fn resident() -> usize {
+    let sizes = std::fs::read_to_string("/proc/self/statm").expect("a file of procfs");
+    sizes.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number")
+}
+
+/// Blue dies, green serves, blue comes back. Returns the messages.
+fn incident(host: &mut Host) -> usize {
+    for _ in 0..5 {
+        host.request(0, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200);
+        host.run(300);
+    }
+    for _ in 0..80 {
+        host.request(1, &[(BLUE, Verdict::Ok)], 200);
+        host.run(200);
+    }
+    // Long enough for the next one to be no flapping.
+    host.time.0.fetch_add(400_000, Ordering::Relaxed);
+    let told = host.titles().len();
+    host.slack.bodies.lock().expect("no panic").clear();
+    host.log.lock().expect("no panic").clear();
+    told
+}
+
+#[test]
+fn incidents_leave_nothing_behind() {
+    let mut host = Host::new(2, &Rules { fail_timeout: Millis::from_secs(2), ..Rules::default() });
+    host.served_by(BLUE);
+    host.run(1000);
+    let told: usize = (0..500).map(|_| incident(&mut host)).sum();
+    let before = resident();
+    let told = told + (500..10_000).map(|_| incident(&mut host)).sum::<usize>();
+    let grown = resident().saturating_sub(before);
+    assert!(told >= 2 * 10_000, "{told} messages");
+    assert!(grown <= PAGES, "{grown} pages more");
+}

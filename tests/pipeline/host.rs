@@ -1,0 +1,237 @@
+//! A host in a box: workers that share a table, a clock that stands still until told, a list for a network.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crossbeam_channel::{Receiver as Channel, Sender, unbounded};
+use ngx_http_poolwatch_module::clock::Clock;
+use ngx_http_poolwatch_module::deliver::{Endpoint, Post, PostError, Receiver, ReceiverKind, Reply};
+use ngx_http_poolwatch_module::observation::{Attempt, Names, Observation, Verdict};
+use ngx_http_poolwatch_module::outbox::{MAX_RECEIVERS, ReceiverState};
+use ngx_http_poolwatch_module::pipeline::{Config, Line, Order, Store, Worker};
+use ngx_http_poolwatch_module::pools::{ConfiguredPeer, Role, Watched};
+use ngx_http_poolwatch_module::rules::Rules;
+use ngx_http_poolwatch_module::state::notices::Notices;
+use ngx_http_poolwatch_module::state::slot::Slot;
+use ngx_http_poolwatch_module::state::table::Table;
+use ngx_http_poolwatch_module::state::twin::Twin;
+use ngx_http_poolwatch_module::text::{Name, Text};
+use ngx_http_poolwatch_module::units::Millis;
+use serde_json::Value;
+
+pub(crate) const BLUE: u16 = 0;
+pub(crate) const GREEN: u16 = 1;
+
+/// What the zone holds.
+pub(crate) struct Contents {
+    pub(crate) receivers: Twin<[ReceiverState; MAX_RECEIVERS]>,
+    pub(crate) notices: Twin<Notices>,
+    pub(crate) due: Millis,
+    pub(crate) slots: Vec<Slot>,
+}
+
+/// The zone of a test.
+#[derive(Clone)]
+pub(crate) struct Shared(pub(crate) Arc<Mutex<Contents>>);
+
+impl Shared {
+    pub(crate) fn empty() -> Self {
+        let slots = (0..4).map(|_| Slot::empty()).collect();
+        let receivers = Twin::new([ReceiverState::default(); MAX_RECEIVERS]);
+        let notices = Twin::new(Notices::default());
+        Self(Arc::new(Mutex::new(Contents { receivers, notices, due: Millis::ZERO, slots })))
+    }
+}
+
+impl Store for Shared {
+    fn with<R>(&self, f: impl FnOnce(&mut Table<'_>) -> R) -> R {
+        let mut shared = self.0.lock().expect("no test panics under the lock");
+        let Contents { receivers, notices, due, slots } = &mut *shared;
+        f(&mut Table { receivers, notices, due, slots })
+    }
+
+    fn rings(&self) -> u32 {
+        0
+    }
+
+    fn ring(&self) {}
+
+    fn listen(&self, _rings: u32, _span: Option<Millis>) {}
+
+    fn delivers(&self, _clock: &dyn Clock) -> bool {
+        true
+    }
+
+    fn note_change(&self) {}
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Time(pub(crate) Arc<AtomicU64>, Arc<AtomicI64>);
+
+impl Time {
+    /// The wall clock is set.
+    pub(crate) fn jump(&self, span: i64) {
+        self.1.fetch_add(span, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Time {
+    fn now(&self) -> Millis {
+        Millis(self.0.load(Ordering::Relaxed))
+    }
+
+    fn wall(&self) -> u64 {
+        (1_790_000_000_000 + self.now().0).saturating_add_signed(self.1.load(Ordering::Relaxed))
+    }
+
+    fn is_alive(&self, _process: u32) -> bool {
+        true
+    }
+}
+
+/// A receiver that keeps what it got and answers as told.
+#[derive(Clone)]
+pub(crate) struct Slack {
+    pub(crate) bodies: Arc<Mutex<Vec<Value>>>,
+    pub(crate) status: Arc<AtomicU64>,
+}
+
+impl Post for Slack {
+    fn post(&self, _endpoint: &Endpoint, body: &str) -> Result<Reply, PostError> {
+        let status = self.status.load(Ordering::Relaxed) as u16;
+        if status != 200 {
+            return Ok(Reply { status, body: "no".into(), retry_after: None });
+        }
+        self.bodies.lock().expect("no panic").push(serde_json::from_str(body).expect("valid JSON"));
+        Ok(Reply { status, body: "ok".into(), retry_after: None })
+    }
+}
+
+/// A worker, and both ends of its channel.
+pub(crate) type Process = (Worker<Shared, Time>, Sender<Observation>, Channel<Observation>);
+
+/// A host with some workers.
+pub(crate) struct Host {
+    pub(crate) shared: Shared,
+    pub(crate) time: Time,
+    pub(crate) slack: Slack,
+    pub(crate) workers: Vec<Process>,
+    pub(crate) log: Arc<Mutex<Vec<Line>>>,
+    pub(crate) receivers: Vec<Receiver>,
+    pub(crate) generation: u64,
+}
+
+impl Host {
+    pub(crate) fn new(workers: u32, rules: &Rules) -> Self {
+        let time = Time::default();
+        time.0.store(1_000_000, Ordering::Relaxed);
+        let slack = Slack { bodies: Arc::default(), status: Arc::new(AtomicU64::new(200)) };
+        let (log, receivers) = (Arc::default(), vec![receiver()]);
+        let mut host =
+            Self { shared: Shared::empty(), time, slack, workers: Vec::new(), log, receivers, generation: 0 };
+        host.load(workers, rules);
+        host
+    }
+
+    /// A reload with other rules.
+    pub(crate) fn load(&mut self, workers: u32, rules: &Rules) {
+        self.configure(workers, &[upstream(rules)]);
+    }
+
+    /// A reload: new workers share the table, the old ones are gone.
+    pub(crate) fn configure(&mut self, workers: u32, upstreams: &[Watched]) {
+        self.generation += 1;
+        self.workers = (0..workers)
+            .map(|process| {
+                let (upstreams, receivers) = (upstreams.to_vec(), self.receivers.clone());
+                let config = Config { upstreams, receivers, generation: self.generation };
+                let log = Arc::clone(&self.log);
+                let log = Box::new(move |line| log.lock().expect("no panic").push(line));
+                let process = self.generation as u32 * 100 + process;
+                let worker = Worker::new(config, self.shared.clone(), self.time.clone(), process, "web1".into(), log);
+                let (sender, channel) = unbounded();
+                (worker, sender, channel)
+            })
+            .collect();
+        self.run(0);
+    }
+
+    /// A request at a worker: attempts as (peer, verdict), and the client's status.
+    pub(crate) fn request(&mut self, worker: usize, attempts: &[(u16, Verdict)], status: u16) {
+        let mut seen = Observation { status, ..Observation::default() };
+        for &(peer, verdict) in attempts {
+            seen.push(Attempt { peer, verdict, status, start: self.time.now(), to_header: 1 });
+        }
+        let pool = match attempts.last() {
+            Some(&(peer, Verdict::Ok)) => ["blue", "green", "red"][usize::from(peer)],
+            _ => "",
+        };
+        seen.names = Some(Arc::new(Names { pool: Name::new(pool.as_bytes()), release: Text::new(b"v1.2.3") }));
+        self.send(worker, seen);
+    }
+
+    pub(crate) fn send(&mut self, worker: usize, seen: Observation) {
+        self.workers[worker].1.send(seen).expect("the channel is open");
+    }
+
+    /// Something that an operator asks the first worker for.
+    pub(crate) fn order(&self, order: Order) {
+        assert!(self.workers[0].0.order(order), "too many orders wait");
+    }
+
+    /// Lines of error.log with these words.
+    pub(crate) fn lines_with(&self, words: &str) -> usize {
+        self.log.lock().expect("no panic").iter().filter(|line| line.text.contains(words)).count()
+    }
+
+    pub(crate) fn served_by(&mut self, peer: u16) {
+        self.request(0, &[(peer, Verdict::Ok)], 200);
+    }
+
+    /// Lets time pass, with all loops running.
+    pub(crate) fn run(&mut self, millis: u64) {
+        self.run_with(millis, &self.slack);
+    }
+
+    /// The same, with another at the receiver's end.
+    pub(crate) fn run_with(&self, millis: u64, post: &impl Post) {
+        let until = self.time.0.load(Ordering::Relaxed) + millis;
+        loop {
+            for (worker, _, channel) in &self.workers {
+                worker.fold(channel);
+                worker.stop_delivering();
+                worker.deliver(0, post);
+            }
+            let now = self.time.0.load(Ordering::Relaxed);
+            if now >= until {
+                return;
+            }
+            self.time.0.store((now + 100).min(until), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn titles(&self) -> Vec<String> {
+        let bodies = self.slack.bodies.lock().expect("no panic");
+        bodies.iter().map(|body| body["text"].as_str().expect("a text").to_owned()).collect()
+    }
+}
+
+pub(crate) fn upstream(rules: &Rules) -> Watched {
+    let peer = |address: &str, role| ConfiguredPeer { address: address.into(), role, pool: None };
+    Watched {
+        name: Name::new(b"app"),
+        rules: *rules,
+        pools: vec![],
+        peers: vec![peer("127.0.0.1:3001", Role::Primary), peer("127.0.0.1:3002", Role::Backup)],
+    }
+}
+
+pub(crate) fn receiver() -> Receiver {
+    let endpoint = Endpoint {
+        url: "https://hooks.example/services/T/B/secret".into(),
+        timeout: Millis::from_secs(10),
+        ca_pem: vec![],
+        proxy: String::new(),
+    };
+    Receiver { name: Name::new(b"slack"), kind: ReceiverKind::Slack, endpoint, send_resolved: true }
+}
