@@ -5,15 +5,18 @@
 
 #![expect(missing_docs, reason = "criterion's macro makes a public function")]
 
+#[path = "../tests/pipeline/host.rs"]
+#[expect(dead_code, reason = "the pipeline's tests use the rest of it")]
+mod host;
+
 use std::hint::black_box;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
-use crossbeam_channel as channel;
-use ngx_http_poolwatch_module::clock::Clock;
+use host::Host;
 use ngx_http_poolwatch_module::observation::{Attempt, Names, Observation, Verdict};
 use ngx_http_poolwatch_module::outbox::{MAX_RECEIVERS, ReceiverState};
-use ngx_http_poolwatch_module::pipeline::{Config, Store, Worker};
 use ngx_http_poolwatch_module::pools::{ConfiguredPeer, Role, Watched};
 use ngx_http_poolwatch_module::rules::{ErrorRateRules, Rules};
 use ngx_http_poolwatch_module::state::notices::Notices;
@@ -157,69 +160,25 @@ fn masked(criterion: &mut Criterion) {
     group.bench_function("10 %", |bencher| bencher.iter(|| zone.fold(&mut batch)));
 }
 
-/// The zone of a worker, and its clock, which goes on by a millisecond with each batch.
-struct Host(Mutex<Zone>);
-
-impl Store for &Host {
-    fn with<R>(&self, f: impl FnOnce(&mut Table<'_>) -> R) -> R {
-        f(&mut self.0.lock().expect("one thread").table())
-    }
-
-    fn rings(&self) -> u32 {
-        0
-    }
-
-    fn ring(&self) {}
-
-    fn listen(&self, _rings: u32, _span: Option<Millis>) {}
-
-    fn delivers(&self, _clock: &dyn Clock) -> bool {
-        true
-    }
-
-    fn note_change(&self) {}
-}
-
-impl Clock for &Host {
-    fn now(&self) -> Millis {
-        self.0.lock().expect("one thread").now
-    }
-
-    fn wall(&self) -> u64 {
-        self.now().0
-    }
-
-    fn is_alive(&self, _process: u32) -> bool {
-        true
-    }
-}
-
 /// What callgrind is to count.
 #[inline(never)]
-fn observe_batch(worker: &Worker<&Host, &Host>, observations: &channel::Receiver<Observation>) {
+fn observe_batch(host: &Host) {
+    let (worker, _, observations) = &host.workers[0];
     black_box(worker.fold(observations));
 }
 
-fn observe(batches: u64) {
-    let zone = Zone::blue_green(1, 200);
-    let config = Config { upstreams: zone.watched.clone(), receivers: Vec::new(), generation: 1 };
-    let host = Host(Mutex::new(zone));
-    let worker = Worker::new(config, &host, &host, 1, String::new(), Box::new(|_| ()));
-    let (sender, receiver) = channel::bounded(BATCH);
+fn observe(batches: usize) {
+    let host = Host::new(1, &Rules::default());
     for number in 0..batches {
-        let now = {
-            let mut zone = host.0.lock().expect("one thread");
-            zone.now = zone.now + Millis(1);
-            zone.now
-        };
+        let now = Millis(host.time.0.fetch_add(1, Ordering::Relaxed));
         for (place, mut seen) in batch(|_| 0, |_| 0).into_iter().enumerate() {
             seen.attempts[0].start = now;
             // As the log phase sends them.
             seen.names_as_before = number > 0 || place > 0;
             seen.names = seen.names.filter(|_| !seen.names_as_before);
-            sender.try_send(seen).expect("room");
+            host.send(0, seen);
         }
-        observe_batch(&worker, &receiver);
+        observe_batch(&host);
     }
 }
 

@@ -71,7 +71,9 @@ impl Known {
 
     /// An observation of this peer was lost: what it named is to be sent again.
     pub(crate) fn forget(&self, peer: u16) {
-        self.peers.get(usize::from(peer)).unwrap_or(&self.strangers).replace(None);
+        let peer = self.peers.get(usize::from(peer)).unwrap_or(&self.strangers);
+        // SAFETY: this event loop is the only one to use it, and nothing refers to it now.
+        unsafe { *peer.named.get() = None };
     }
 
     fn hint(&self, name: &ngx_str_t) -> Option<&Cell<u16>> {
@@ -98,19 +100,22 @@ impl Peer {
         is_pool_same && headers.release.is_still(&named.release, named.release_place, list)
     }
 
-    fn replace(&self, named: Option<Named>) -> Option<Named> {
-        // SAFETY: this event loop is the only one to use it, and nothing refers to it now.
-        std::mem::replace(unsafe { &mut *self.named.get() }, named)
-    }
-
     /// What an answer of this peer named; `None`: what its last answer named.
     pub(crate) fn names(&self, headers: &Headers, list: &ngx_list_t) -> Option<Arc<Names>> {
         let (pool, pool_place) = headers.pool.as_ref().map_or_else(Default::default, |pool| pool.find(list));
         let (release, release_place) = headers.release.find(list);
         let (pool, release) = (Name::kept(pool), Text::<64>::kept(release));
-        let now = Named { pool: pool.into(), release: release.into(), pool_place, release_place };
-        let before = self.replace(Some(now));
-        let is_as_before = before.is_some_and(|named| *named.pool == *pool && *named.release == *release);
-        (!is_as_before).then(|| Arc::new(Names { pool: Text::new(pool), release: Text::new(release) }))
+        // SAFETY: this event loop is the only one to use it, and nothing else refers to it now.
+        let named = unsafe { &mut *self.named.get() };
+        match named {
+            Some(named) if *named.pool == *pool && *named.release == *release => {
+                (named.pool_place, named.release_place) = (pool_place, release_place);
+                None
+            }
+            _ => {
+                *named = Some(Named { pool: pool.into(), release: release.into(), pool_place, release_place });
+                Some(Arc::new(Names { pool: Text::new(pool), release: Text::new(release) }))
+            }
+        }
     }
 }

@@ -258,11 +258,10 @@ impl Counters {
         let Sighting { seen, answered, failed, .. } = *sighting;
         let mut last = None;
         if let Some((newest, earlier)) = seen.attempts().split_last() {
-            let earlier = earlier.iter().map(|attempt| (attempt, directory.place_of_peer(watched, attempt)));
-            for (attempt, place) in earlier.chain([(newest, sighting.place)]) {
-                last = answered.filter(|_| attempt.verdict == Verdict::Ok).or_else(|| directory.pool_at(place?));
-                self.note_attempt(attempt, place, last);
+            for attempt in earlier {
+                self.note_attempt(directory, attempt, directory.place_of_peer(watched, attempt), answered);
             }
+            last = self.note_attempt(directory, newest, sighting.place, answered);
         }
         let ending = Ending::of(seen, failed);
         let last = last.filter(|_| ending != Ending::NoLiveUpstreams);
@@ -304,8 +303,16 @@ impl Counters {
         self.current.sample()
     }
 
-    fn note_attempt(&mut self, attempt: &Attempt, place: Option<usize>, pool: Option<PoolId>) {
-        let Some(result) = RESULTS.iter().position(|(verdict, _)| *verdict == attempt.verdict) else { return };
+    /// Counts an attempt at the peer that the directory has at `place`. Returns its pool.
+    fn note_attempt(
+        &mut self,
+        directory: &Directory,
+        attempt: &Attempt,
+        place: Option<usize>,
+        answered: Option<PoolId>,
+    ) -> Option<PoolId> {
+        let pool = answered.filter(|_| attempt.verdict == Verdict::Ok).or_else(|| directory.pool_at(place?));
+        let Some(result) = RESULTS.iter().position(|(verdict, _)| *verdict == attempt.verdict) else { return pool };
         let counts = &mut self.pools[pool_place(pool)];
         counts.attempts[result] += 1;
         if let Some(time) = response_time(attempt) {
@@ -318,6 +325,7 @@ impl Counters {
                 (peer.at, peer.status, peer.result) = (attempt.start, attempt.status, result as u8);
             }
         }
+        pool
     }
 
     fn note_release(

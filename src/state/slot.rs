@@ -274,7 +274,8 @@ impl Slot {
                     familiar.remember(sighting);
                     sighting
                 });
-                if let Some(over) = counters.note(&setup.live().directory, watched, releases, &sighting, now) {
+                let setup = setup.live();
+                if let Some(over) = counters.note(&setup.directory, watched, releases, &sighting, now) {
                     series.push(over);
                 }
                 if seen.aborted {
@@ -286,10 +287,10 @@ impl Slot {
                         examples.list[0] = Some(example);
                     });
                 }
-                detection.count(setup.live(), ring, &sighting, now);
+                detection.count(setup, ring, &sighting, now);
                 // The workers of an older configuration finish requests: who serves now they do not see.
-                if is_current && setup.live().rules.failover.is_some() {
-                    detection.follow(setup.live(), watched, &sighting, &mut news);
+                if is_current && setup.rules.failover.is_some() {
+                    detection.follow(setup, watched, &sighting, &mut news);
                 }
             }
             detection.tick(setup.live(), now, &mut news);
@@ -394,8 +395,9 @@ impl Detection {
             None if seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Ok) => None,
             answered => {
                 let unusable_peers = seen.unusable_peers();
-                let unusable = (0..MAX_POOLS as PoolId)
-                    .filter(|&pool| unusable_peers != 0 && directory.is_unusable(watched, unusable_peers, pool))
+                let pools = if unusable_peers == 0 { 0..0 } else { 0..MAX_POOLS as PoolId };
+                let unusable = pools
+                    .filter(|&pool| directory.is_unusable(watched, unusable_peers, pool))
                     .fold(0, |pools, pool| pools | 1 << pool);
                 let every_peer = u64::MAX >> (64 - watched.peers.len().clamp(1, 64));
                 let evidence = Evidence {

@@ -170,7 +170,7 @@ impl Host {
         self.send(worker, seen);
     }
 
-    pub(crate) fn send(&mut self, worker: usize, seen: Observation) {
+    pub(crate) fn send(&self, worker: usize, seen: Observation) {
         self.workers[worker].1.send(seen).expect("the channel is open");
     }
 
