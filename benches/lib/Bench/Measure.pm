@@ -5,6 +5,7 @@ package Bench::Measure;
 use strict;
 use warnings;
 
+use Cwd qw(abs_path);
 use HTTP::Tiny;
 use IO::Socket::INET;
 use List::Util qw(max min sum0);
@@ -106,12 +107,22 @@ sub instructions {
     return ($counts[1] - $counts[0]) / ($many - $few);
 }
 
+# Of the log handler alone: of a module that still has its symbols.
+sub handler_instructions {
+    my ($way, $backends, $few, $many) = @_;
+    local $ENV{CARGO_PROFILE_RELEASE_STRIP} = 'none';
+    system(qw(cargo build --quiet --release --locked --target-dir target/callgrind)) == 0 or die "cargo build failed\n";
+    local $ENV{POOLWATCH_MODULE} = abs_path('target/callgrind/release/libngx_http_poolwatch_module.so');
+    my @counts = map { count($way, $backends, $_, '--toggle-collect=*poolwatch_module*log_request*') } $few, $many;
+    return ($counts[1] - $counts[0]) / ($many - $few);
+}
+
 # Of a whole run.
 sub count {
-    my ($way, $backends, $requests) = @_;
+    my ($way, $backends, $requests, @options) = @_;
     my $host = Bench::Ways::host($way, $backends, single => 1);
     my $out = "$host->{prefix}/callgrind";
-    my @valgrind = ('valgrind', '--tool=callgrind', "--callgrind-out-file=$out", '--separate-threads=yes');
+    my @valgrind = ('valgrind', '--tool=callgrind', "--callgrind-out-file=$out", '--separate-threads=yes', @options);
     my $pid = $host->spawn('valgrind', {}, undef, @valgrind, $host->command);
     my $is_up = sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $host->{ports}{PORT}, Timeout => 1) };
     Poolwatch::wait_until($is_up, 'nginx under valgrind', 60);
