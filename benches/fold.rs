@@ -14,15 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
-use host::Host;
+use host::{Host, Shared};
 use ngx_http_poolwatch_module::observation::{Attempt, Names, Observation, Verdict};
-use ngx_http_poolwatch_module::outbox::{MAX_RECEIVERS, ReceiverState};
+use ngx_http_poolwatch_module::pipeline::Store;
 use ngx_http_poolwatch_module::pools::{ConfiguredPeer, Role, Watched};
 use ngx_http_poolwatch_module::rules::{ErrorRateRules, Rules};
-use ngx_http_poolwatch_module::state::notices::Notices;
-use ngx_http_poolwatch_module::state::slot::Slot;
-use ngx_http_poolwatch_module::state::table::{Places, Table};
-use ngx_http_poolwatch_module::state::twin::Twin;
+use ngx_http_poolwatch_module::state::table::Places;
 use ngx_http_poolwatch_module::text::{Name, Text};
 use ngx_http_poolwatch_module::units::Millis;
 
@@ -31,10 +28,7 @@ const BATCH: usize = 128;
 
 /// The zone's content, and a configuration that has adopted it.
 struct Zone {
-    receivers: Twin<[ReceiverState; MAX_RECEIVERS]>,
-    notices: Twin<Notices>,
-    due: Millis,
-    slots: Vec<Slot>,
+    shared: Shared,
     watched: Vec<Watched>,
     places: Places,
     now: Millis,
@@ -55,22 +49,13 @@ impl Zone {
             peers: peers.iter().enumerate().map(peer).collect(),
         };
         let mut zone = Self {
-            receivers: Twin::new([ReceiverState::default(); MAX_RECEIVERS]),
-            notices: Twin::new(Notices::default()),
-            due: Millis::ZERO,
-            slots: (0..upstreams).map(|_| Slot::empty()).collect(),
+            shared: Shared::with_slots(upstreams),
             watched: (0..upstreams).map(upstream).collect(),
             places: Places::default(),
             now: Millis::from_secs(1000),
         };
-        let (watched, now) = (zone.watched.clone(), zone.now);
-        zone.places = zone.table().adopt(&watched, &[], 1, now, &mut Vec::new());
+        zone.places = zone.shared.with(|table| table.adopt(&zone.watched, &[], 1, zone.now, &mut Vec::new()));
         zone
-    }
-
-    fn table(&mut self) -> Table<'_> {
-        let Self { receivers, notices, due, slots, .. } = self;
-        Table { receivers, notices, due, slots }
     }
 
     /// Blue and its backup.
@@ -84,8 +69,7 @@ impl Zone {
         for attempt in batch.iter_mut().flat_map(|seen| &mut seen.attempts) {
             attempt.start = self.now;
         }
-        let Self { receivers, notices, due, slots, watched, places, now } = self;
-        black_box(Table { receivers, notices, due, slots }.fold(watched, places, batch, *now));
+        black_box(self.shared.with(|table| table.fold(&self.watched, &self.places, batch, self.now)));
     }
 }
 

@@ -1,10 +1,13 @@
 //! Thousands of posts that fail in every way leave nothing behind: no descriptor, no thread, no growing memory. A program of its own,
 //! since it counts what the process has.
 
+mod memory;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
+use memory::resident;
 use ngx_http_poolwatch_module::deliver::http::Client;
 use ngx_http_poolwatch_module::deliver::{Endpoint, Post};
 use ngx_http_poolwatch_module::units::Millis;
@@ -48,11 +51,6 @@ struct Held {
 fn held() -> Held {
     let count = |folder| std::fs::read_dir(folder).expect("a folder of procfs").count();
     Held { descriptors: count("/proc/self/fd"), threads: count("/proc/self/task") }
-}
-
-fn resident() -> usize {
-    let sizes = std::fs::read_to_string("/proc/self/statm").expect("a file of procfs");
-    sizes.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number")
 }
 
 #[test]

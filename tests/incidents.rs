@@ -4,21 +4,18 @@
 #[path = "pipeline/host.rs"]
 #[expect(dead_code, reason = "the pipeline's tests use the rest of it")]
 mod host;
+mod memory;
 
 use std::sync::atomic::Ordering;
 
 use host::{BLUE, GREEN, Host};
+use memory::resident;
 use ngx_http_poolwatch_module::observation::Verdict;
 use ngx_http_poolwatch_module::rules::Rules;
 use ngx_http_poolwatch_module::units::Millis;
 
 /// Pages of memory that an allocator may keep: 1 MiB.
 const PAGES: usize = 256;
-
-fn resident() -> usize {
-    let sizes = std::fs::read_to_string("/proc/self/statm").expect("a file of procfs");
-    sizes.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number")
-}
 
 /// Blue dies, green serves, blue comes back. Returns the messages.
 fn incident(host: &mut Host) -> usize {

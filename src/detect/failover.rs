@@ -13,7 +13,7 @@
 //!
 //! Pools that are expected together are one pool here, and the first of them stands for all.
 
-use crate::detect::shares::Shares;
+use crate::detect::shares::{Share, Shares};
 use crate::pools::{Expected, MAX_POOLS, PoolId};
 use crate::rules::Rules;
 use crate::units::Millis;
@@ -434,8 +434,7 @@ impl Failover {
         if begin < self.fence {
             return None;
         }
-        let part = |index: u64| begin + Millis(span.0 * index / PARTS);
-        let share = |pool, index| self.shares.over(pool, part(index), part(index + 1));
+        let share = |pool, index| self.share_in_part(pool, begin, span, index);
         let others = (0..MAX_POOLS as PoolId).filter(|&pool| Some(pool) != own);
         for pool in others {
             let whole = self.shares.over(pool, begin, now);
@@ -457,12 +456,17 @@ impl Failover {
             span = span.times(2).min(LONGEST_SPAN);
         }
         let begin = now - span;
-        let nobody_prevails = |part: u64| {
-            let (from, to) = (begin + Millis(span.0 * part / PARTS), begin + Millis(span.0 * (part + 1) / PARTS));
-            let share = |pool| self.shares.over(pool, from, to);
+        let nobody_prevails = |index| {
+            let share = |pool| self.share_in_part(pool, begin, span, index);
             share(0).all >= PART_ANSWERS && !(0..MAX_POOLS as PoolId).any(|pool| share(pool).prevails(0))
         };
         (begin >= self.fence && (0..PARTS).all(nobody_prevails)).then_some(begin)
+    }
+
+    /// The pool's share in one of the [`PARTS`] of a span.
+    fn share_in_part(&self, pool: PoolId, begin: Millis, span: Millis, index: u64) -> Share {
+        let edge = |index| begin + Millis(span.0 * index / PARTS);
+        self.shares.over(pool, edge(index), edge(index + 1))
     }
 
     /// An outage ends when more requests are answered than not, since one of them was.

@@ -154,9 +154,9 @@ impl MainConf {
         for block in blocks {
             // SAFETY: nginx's configuration of an upstream, which nobody changes now.
             let uscf = unsafe { block.as_ref() };
-            let Some(mut srv_conf) = blocks::srv_conf(uscf) else { continue };
-            // SAFETY: made for this block, and used by nobody else now.
-            let srv_conf = unsafe { srv_conf.as_mut() };
+            let Some(srv_conf) = blocks::srv_conf(uscf) else { continue };
+            // SAFETY: made for this block, which nobody changes now.
+            let srv_conf = unsafe { srv_conf.as_ref() };
             let Some(place) = srv_conf.said.is_watched(http) else { continue };
             first.get_or_insert_with(|| place.clone());
             let block = blocks::read(uscf);

@@ -13,6 +13,7 @@ use nginx_sys::{
 };
 
 use crate::nginx::conf::Upstream;
+use crate::nginx::headers::Headers;
 use crate::nginx::known::Peer;
 use crate::nginx::process::{self, Running};
 use crate::nginx::{main_conf, peers};
@@ -62,9 +63,13 @@ fn usual<'a>(
         return None;
     }
     let attempt = attempt(state, peer, Verdict::Ok, Millis(current.start_time as u64));
-    let (upstream_index, attempts) = (upstream.index, [attempt].into());
-    let seen =
-        Observation { upstream: upstream_index, status, names_as_before: true, attempts, ..Observation::default() };
+    let seen = Observation {
+        upstream: upstream.index,
+        status,
+        names_as_before: true,
+        attempts: [attempt].into(),
+        ..Observation::default()
+    };
     Some((seen, upstream))
 }
 
@@ -111,13 +116,15 @@ fn observe_group(
     upstream: &Upstream,
 ) -> Observation {
     let mut seen = Observation { upstream: upstream.index, status: client_status(request), ..Observation::default() };
+    let mut last = None;
     for state in group {
         let peer = upstream.known.peer(peer_name(state));
         seen.push(attempt(state, peer, verdict(state, upstream), start));
         start = start + Millis(state.response_time as u64);
+        last = Some((state, peer));
     }
-    if let (Some(headers_in), Some(last)) = (headers_in, group.last()) {
-        read_response(&mut seen, headers_in, last, upstream);
+    if let (Some(headers_in), Some((state, peer))) = (headers_in, last) {
+        read_response(&mut seen, headers_in, state, peer, &upstream.headers);
     }
     seen.aborted = u32::from(seen.status) == NGX_HTTP_CLIENT_CLOSED_REQUEST
         || seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Unfinished);
@@ -166,12 +173,12 @@ fn read_response(
     seen: &mut Observation,
     headers_in: &ngx_http_upstream_headers_in_t,
     state: &ngx_http_upstream_state_t,
-    upstream: &Upstream,
+    peer: &Peer,
+    headers: &Headers,
 ) {
     let Some(last) = seen.attempts.last_mut() else { return };
     if has_response(state, headers_in) {
-        let peer = upstream.known.peer(peer_name(state));
-        seen.names = peer.names(&upstream.headers, &headers_in.headers);
+        seen.names = peer.names(headers, &headers_in.headers);
         seen.names_as_before = seen.names.is_none();
     } else if last.verdict == Verdict::Ok && state.status as u32 != NGX_HTTP_NOT_MODIFIED {
         last.verdict = Verdict::Refused;

@@ -377,10 +377,10 @@ impl Detection {
         self.error_rate.note_traffic(now);
         let release = answered.and_then(|pool| self.releases.get_mut(usize::from(pool)));
         let named = seen.release();
-        if let Some(release) = release.filter(|_| !named.is_empty()) {
-            if !text::is_same(release.as_bytes(), named.as_bytes()) {
-                *release = *named;
-            }
+        let is_new =
+            |release: &&mut Text<64>| !named.is_empty() && !text::is_same(release.as_bytes(), named.as_bytes());
+        if let Some(release) = release.filter(is_new) {
+            *release = *named;
         }
     }
 

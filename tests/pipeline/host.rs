@@ -36,7 +36,11 @@ pub(crate) struct Shared(pub(crate) Arc<Mutex<Contents>>);
 
 impl Shared {
     pub(crate) fn empty() -> Self {
-        let slots = (0..4).map(|_| Slot::empty()).collect();
+        Self::with_slots(4)
+    }
+
+    pub(crate) fn with_slots(slots: usize) -> Self {
+        let slots = (0..slots).map(|_| Slot::empty()).collect();
         let receivers = Twin::new([ReceiverState::default(); MAX_RECEIVERS]);
         let notices = Twin::new(Notices::default());
         Self(Arc::new(Mutex::new(Contents { receivers, notices, due: Millis::ZERO, slots })))

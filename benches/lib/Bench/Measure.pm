@@ -102,8 +102,8 @@ sub resident { my ($pid) = @_; return slurp("/proc/$pid/status") =~ /^VmRSS:\s+(
 # Instructions of the event loop's thread per request: callgrind counts two runs of different length, and their difference is free
 # of start-up.
 sub instructions {
-    my ($way, $backends, $few, $many) = @_;
-    my @counts = map { count($way, $backends, $_) } $few, $many;
+    my ($way, $backends, $few, $many, @options) = @_;
+    my @counts = map { count($way, $backends, $_, @options) } $few, $many;
     return ($counts[1] - $counts[0]) / ($many - $few);
 }
 
@@ -113,8 +113,7 @@ sub handler_instructions {
     local $ENV{CARGO_PROFILE_RELEASE_STRIP} = 'none';
     system(qw(cargo build --quiet --release --locked --target-dir target/callgrind)) == 0 or die "cargo build failed\n";
     local $ENV{POOLWATCH_MODULE} = abs_path('target/callgrind/release/libngx_http_poolwatch_module.so');
-    my @counts = map { count($way, $backends, $_, '--toggle-collect=*poolwatch_module*log_request*') } $few, $many;
-    return ($counts[1] - $counts[0]) / ($many - $few);
+    return instructions($way, $backends, $few, $many, '--toggle-collect=*poolwatch_module*log_request*');
 }
 
 # Of a whole run.

@@ -47,11 +47,12 @@ pub(super) fn send(r: &mut ngx_http_request_t, reply: &Reply) -> ngx_int_t {
         ("Allow", reply.allow),
     ];
     // SAFETY: the request's pool, which lives as long as the header.
-    let location = unsafe { ngx_str_t::from_bytes(r.pool, reply.location.as_bytes()) };
-    let headers = headers.into_iter().map(|(name, value)| (name, Some(constant(value))));
-    for (name, value) in headers.chain([("Location", location)]) {
-        let added = value.map(|value| if value.is_empty() { Some(()) } else { add_header(r, name, value) });
-        if added.flatten().is_none() {
+    let Some(location) = (unsafe { ngx_str_t::from_bytes(r.pool, reply.location.as_bytes()) }) else {
+        return Status::NGX_ERROR.into();
+    };
+    let headers = headers.map(|(name, value)| (name, constant(value)));
+    for (name, value) in headers.into_iter().chain([("Location", location)]) {
+        if !value.is_empty() && add_header(r, name, value).is_none() {
             return Status::NGX_ERROR.into();
         }
     }
