@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ngx_http_poolwatch_module::alert::{Kind, PoolFacts, Rate, Reasons, Report, Sample, Severity};
+use ngx_http_poolwatch_module::alert::{Kind, PoolFacts, Rates, Reasons, Report, Sample, Severity};
 use ngx_http_poolwatch_module::deliver::slack;
 use ngx_http_poolwatch_module::text;
 
@@ -40,7 +40,7 @@ fn bodies(criterion: &mut Criterion) {
         from: pool("blue", "v1.4.2"),
         to: pool("green", "v1.5.0"),
         reasons: Reasons { refused: 3, ..Reasons::default() },
-        upstream_rate: Rate { errors: 3, requests: 200 },
+        rates: Rates::new(200, 3, 0),
         samples: vec![sample; 3],
         ..Report::about(Kind::Failover, Severity::Warning, b"app", 1_795_441_703_000, "web1.example.org")
     };

@@ -26,7 +26,7 @@ pub enum Kind {
     Down,
     /// Several pools share the traffic although one should serve.
     Mixed,
-    /// The serving pool changes again and again; single changes are not told until that ends.
+    /// The serving pool changes again and again; until that ends, only outages are told one by one.
     Flapping,
     /// The error rate is above its threshold.
     ErrorRateFiring,
@@ -96,6 +96,16 @@ pub struct Reasons {
     pub no_live_upstreams: u32,
 }
 
+impl Reasons {
+    /// Counts more of them.
+    pub(crate) fn add(&mut self, more: &Self) {
+        self.refused = self.refused.saturating_add(more.refused);
+        self.timed_out = self.timed_out.saturating_add(more.timed_out);
+        self.server_errors = self.server_errors.saturating_add(more.server_errors);
+        self.no_live_upstreams = self.no_live_upstreams.saturating_add(more.no_live_upstreams);
+    }
+}
+
 /// Errors of requests; `requests` may be less than the window while it fills.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -104,6 +114,45 @@ pub struct Rate {
     pub errors: u32,
     /// Requests counted.
     pub requests: u32,
+}
+
+/// Both rates over the same requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Over attempts: requests of which any attempt failed.
+    pub upstream: Rate,
+    /// Over clients' answers: requests that were answered with a 5xx.
+    pub client: Rate,
+}
+
+impl Rates {
+    /// Over the same requests: those of which an attempt failed, and those that were answered with a 5xx.
+    pub fn new(requests: u32, upstream_errors: u32, client_errors: u32) -> Self {
+        let rate = |errors| Rate { errors, requests };
+        Self { upstream: rate(upstream_errors), client: rate(client_errors) }
+    }
+}
+
+/// A firing error rate that is below its threshold now, and is not over yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Easing {
+    /// The highest share of failed requests while it fired.
+    pub peak: Ratio,
+    /// Since when the share has been below the threshold, wall clock, milliseconds since the epoch.
+    pub below_since_unix: u64,
+    /// What is missing for the end.
+    pub missing: Missing,
+}
+
+/// What a firing error rate still needs to be over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The share must fall below this.
+    Share(Ratio),
+    /// So many more requests must come, with the share as low as it is.
+    Requests(u32),
+    /// It must stay low for so long.
+    Time(Millis),
 }
 
 /// What an error rate is held against.
@@ -150,6 +199,21 @@ pub struct SilenceFacts {
     pub ends_unix: Option<u64>,
     /// Why, in the operator's words. Raw bytes.
     pub comment: Vec<u8>,
+    /// Of a silence that is over: upstreams of which requests failed meanwhile, or whose serving pool changed.
+    pub during: Vec<During>,
+}
+
+/// What came of an upstream during a silence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct During {
+    /// The upstream's name. Raw bytes.
+    pub upstream: Vec<u8>,
+    /// Failed requests, of all.
+    pub rate: Rate,
+    /// From the last failed request to the silence's end.
+    pub quiet: Millis,
+    /// Changes of the serving pool.
+    pub changes: u32,
 }
 
 /// One message's facts.
@@ -161,8 +225,10 @@ pub struct Report {
     pub severity: Severity,
     /// The upstream's name; empty, of a silence: all upstreams.
     pub upstream: Vec<u8>,
-    /// Incident and generation, `app/serving/7`: a duplicate is recognised by it.
+    /// The incident, `app/serving/7`: the same from its first message to its last.
     pub id: String,
+    /// Which change of the incident this is, from 1: with the incident's name a duplicate is recognised by it.
+    pub change: u64,
     /// The pool that served before (failover machine), if one did.
     pub from: Option<PoolFacts>,
     /// The pool that serves now, if one does.
@@ -173,12 +239,20 @@ pub struct Report {
     pub now_unix: u64,
     /// How long the incident that ends here lasted (recovery, resolved).
     pub lasted: Option<Millis>,
-    /// Why, counted.
+    /// Of what ends or eases here: how loud it was.
+    pub ended: Option<Severity>,
+    /// The same state as in the message before, but now clients suffer.
+    pub worsened: bool,
+    /// The serving pool changes again and again.
+    pub flapping: bool,
+    /// Why, counted since the incident began.
     pub reasons: Reasons,
-    /// The rate over attempts.
-    pub upstream_rate: Rate,
-    /// The rate over clients' answers.
-    pub client_rate: Rate,
+    /// Since the incident began.
+    pub rates: Rates,
+    /// Over the window or, where there is none, the period.
+    pub window_rates: Rates,
+    /// Of a firing error rate that is below its threshold again.
+    pub easing: Option<Easing>,
     /// The threshold; `None`: the error rate is not watched.
     pub threshold: Option<Threshold>,
     /// Which of the two rates is held against the threshold.
@@ -200,6 +274,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// What a message is recognised by: `app/serving/7 change 2`.
+    pub fn message_id(&self) -> String {
+        format!("{} change {}", self.id, self.change)
+    }
+
     /// A report with nothing but this known.
     pub fn about(kind: Kind, severity: Severity, upstream: &[u8], wall: u64, host: &str) -> Self {
         Self {
@@ -207,14 +286,19 @@ impl Report {
             severity,
             upstream: upstream.to_vec(),
             id: String::new(),
+            change: 0,
             from: None,
             to: None,
             since_unix: wall,
             now_unix: wall,
             lasted: None,
+            ended: None,
+            worsened: false,
+            flapping: false,
             reasons: Reasons::default(),
-            upstream_rate: Rate::default(),
-            client_rate: Rate::default(),
+            rates: Rates::default(),
+            window_rates: Rates::default(),
+            easing: None,
             threshold: None,
             rate_of: RateOf::Upstream,
             as_expected: false,

@@ -25,18 +25,25 @@ const RATE: Millis = Millis::from_secs(1);
 /// A broken receiver is tried again this often.
 const PROBE: Millis = Millis::from_secs(15 * 60);
 
+/// A bit of a state: the serving pool changes again and again, and the rest of the state says where it stands.
+pub const FLAPPING: u8 = 0x40;
+
 /// What is true of one incident key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Truth {
     /// Rises by one with each change worth telling; 0: there was none yet.
     pub generation: u64,
-    /// Which state holds: `Serving::index`, or the error rate's level.
+    /// Which state holds: `Serving::index`, perhaps with [`FLAPPING`], or the error rate's level.
     pub state: u8,
     /// Which state held before.
     pub from: u8,
     /// The state is the end of an incident.
     pub over: bool,
+    /// Clients suffer in this incident.
+    pub critical: bool,
+    /// The state is the operator's own act, which is told at once.
+    pub planned: bool,
 }
 
 /// Who delivers, and until when nobody else may.
@@ -70,6 +77,11 @@ pub struct Debt {
     /// The generation that the receiver last accepted, and its state.
     pub(crate) acked: u64,
     pub(crate) acked_state: u8,
+    /// What it last accepted is an open incident, in which clients suffer.
+    pub(crate) acked_open: bool,
+    pub(crate) acked_critical: bool,
+    /// A message of an open incident was sent, and nobody knows whether it arrived.
+    pub(crate) in_doubt: bool,
     /// The generation that the receiver refused in every form: settled unheard.
     pub(crate) refused: u64,
     /// The generation whose full message it disliked: the plain one is next.
@@ -127,6 +139,8 @@ pub struct Claim {
     pub covered: u64,
     /// The plain form is asked for.
     pub plain: bool,
+    /// Whether an earlier message arrived was not known already.
+    was_in_doubt: bool,
     token: u64,
 }
 
@@ -152,6 +166,9 @@ impl Debt {
     pub const NONE: Self = Self {
         acked: 0,
         acked_state: 0,
+        acked_open: false,
+        acked_critical: false,
+        in_doubt: false,
         refused: 0,
         told: [Told { from: 0, to: 0, at: Millis::ZERO }; TOLD],
         attempts: 0,
@@ -170,9 +187,20 @@ impl Debt {
     }
 
     /// Is anything owed, now or later?
+    ///
+    /// Of the end of an incident that it never heard of a receiver hears nothing, nor, while the pool changes again and again, of a
+    /// state that is as it was when it last heard.
     pub fn is_due(&self, truth: &Truth) -> bool {
-        let news = self.acked != truth.generation && self.refused != truth.generation;
-        truth.generation > 0 && (news || self.repair > 0)
+        let unheard = self.acked != truth.generation && self.refused != truth.generation;
+        let ends_nothing = truth.over && !truth.planned && !self.knows_of_incident();
+        let is_as_heard =
+            is_flapping(truth.state) && self.acked_state == truth.state && self.acked_critical == truth.critical;
+        truth.generation > 0 && (self.repair > 0 || (unheard && !ends_nothing && !is_as_heard))
+    }
+
+    /// Has the receiver heard, or perhaps heard, of an incident that is open as far as it knows?
+    pub(crate) fn knows_of_incident(&self) -> bool {
+        self.acked_open || self.in_doubt
     }
 
     /// Has the receiver heard of this generation, or refused it? Perhaps only together with a later one.
@@ -192,7 +220,7 @@ impl Debt {
             return None;
         }
         let cooled = match self.last_told(&terms.truth) {
-            Some(at) if self.repair == 0 => at + terms.cooldown,
+            Some(at) if !self.is_urgent(&terms.truth) => at + terms.cooldown,
             _ => Millis::ZERO,
         };
         let leased = self.lease.owner != 0 && self.lease.owner != terms.me && terms.clock.is_alive(self.lease.owner);
@@ -206,7 +234,8 @@ impl Debt {
         let token = now.0.max(self.lease.token + 1);
         self.lease = Lease { owner: terms.me, until: now + LEASE, token };
         let covered = terms.truth.generation.saturating_sub(self.acked).saturating_sub(1);
-        Some(Claim { truth: terms.truth, covered, plain: self.plain == terms.truth.generation, token })
+        let plain = self.plain == terms.truth.generation;
+        Some(Claim { truth: terms.truth, covered, plain, was_in_doubt: self.in_doubt, token })
     }
 
     /// The last look before the first byte: still ours, still true, not silenced? Then the receiver's rate token is taken, here
@@ -221,6 +250,7 @@ impl Debt {
             return false;
         }
         self.lease.until = now + LEASE;
+        self.in_doubt |= !claim.truth.over;
         receiver.earliest = now + RATE;
         true
     }
@@ -237,17 +267,22 @@ impl Debt {
         let health_changed = receiver.note(outcome, now, random);
         if self.lease.token != claim.token {
             // Overtaken. What it sent, if it was heard, may have been heard after what was sent since.
-            if matches!(outcome, Outcome::Accepted | Outcome::Retry(_) | Outcome::CutShort) {
+            if matches!(outcome, Outcome::Accepted | Outcome::Retry(_) | Outcome::Unsure(_) | Outcome::CutShort) {
                 self.repair = self.lease.token;
             }
             return Settled { health_changed, refused: false };
         }
         self.lease.owner = 0;
+        match outcome {
+            Outcome::Accepted => self.in_doubt = false,
+            Outcome::Unsure(_) | Outcome::CutShort => {}
+            _ => self.in_doubt = claim.was_in_doubt,
+        }
         let mut refused = false;
         match outcome {
             Outcome::Accepted => {
                 self.note_told(&claim.truth, now);
-                (self.acked, self.acked_state) = (claim.truth.generation, claim.truth.state);
+                self.acknowledge(&claim.truth);
                 (self.attempts, self.next_attempt) = (0, Millis::ZERO);
                 if self.repair < claim.token {
                     self.repair = 0;
@@ -259,7 +294,7 @@ impl Debt {
                 refused = true;
                 (self.refused, self.repair) = (claim.truth.generation, 0);
             }
-            Outcome::Retry(_) => {
+            Outcome::Retry(_) | Outcome::Unsure(_) => {
                 self.attempts = self.attempts.saturating_add(1);
                 self.next_attempt = now + backoff::delay(self.attempts, random);
                 // The receiver fails, not this message: other news spare it as well.
@@ -271,7 +306,13 @@ impl Debt {
 
     /// Settles without a message what the receiver does not want to hear (`send_resolved=off`).
     pub fn waive(&mut self, truth: &Truth) {
-        (self.acked, self.acked_state, self.repair) = (truth.generation, truth.state, 0);
+        self.acknowledge(truth);
+        (self.in_doubt, self.repair) = (false, 0);
+    }
+
+    fn acknowledge(&mut self, truth: &Truth) {
+        (self.acked, self.acked_state) = (truth.generation, truth.state);
+        (self.acked_open, self.acked_critical) = (!truth.over, truth.critical);
     }
 
     /// May a message be on its way?
@@ -286,17 +327,31 @@ impl Debt {
         }
     }
 
-    /// The change as the receiver will see it: from what it heard last, if something was kept from it in between.
-    fn change(&self, truth: &Truth) -> (u8, u8) {
-        let from = if self.acked + 1 == truth.generation { truth.from } else { self.acked_state };
-        (from, truth.state)
+    /// Does no cooldown hold it back? An operator's act, a repair, and that an incident which the receiver knows of reaches clients now.
+    fn is_urgent(&self, truth: &Truth) -> bool {
+        let (from, to) = self.change(truth);
+        let is_worse = from == to && truth.critical && self.acked_open && !self.acked_critical;
+        self.repair > 0 || truth.planned || is_worse
     }
 
-    /// When this change was last told; of a state that came back unheard: when anything was.
+    /// The change as the receiver will see it: from what it heard last, if something was kept from it in between. While the pool changes
+    /// again and again, all pools are one.
+    fn change(&self, truth: &Truth) -> (u8, u8) {
+        let from = if self.acked + 1 == truth.generation { truth.from } else { self.acked_state };
+        (whichever_pool(from), whichever_pool(truth.state))
+    }
+
+    /// When this change was last told; of a state that came back unheard: when anything was. While the pool changes again and again, an
+    /// outage is told once per cooldown, whoever served before.
     fn last_told(&self, truth: &Truth) -> Option<Millis> {
         let (from, to) = self.change(truth);
-        let same = |told: &&Told| told.at != Millis::ZERO && (from == to || (told.from, told.to) == (from, to));
-        self.told.iter().filter(same).map(|told| told.at).max()
+        let same = |told: &&Told| match (from, to) {
+            _ if from == to && is_flapping(to) => told.to == to,
+            _ if from == to => true,
+            (FLAPPING, _) => told.to == to,
+            _ => (told.from, told.to) == (from, to),
+        };
+        self.told.iter().filter(|told| told.at != Millis::ZERO).filter(same).map(|told| told.at).max()
     }
 
     fn note_told(&mut self, truth: &Truth, at: Millis) {
@@ -307,6 +362,15 @@ impl Debt {
             *told = Told { from, to, at };
         }
     }
+}
+
+fn is_flapping(state: u8) -> bool {
+    state & FLAPPING != 0
+}
+
+/// The state, without where it stands while the pool changes again and again.
+fn whichever_pool(state: u8) -> u8 {
+    if is_flapping(state) { FLAPPING } else { state }
 }
 
 impl ReceiverState {
@@ -327,11 +391,11 @@ impl ReceiverState {
         let before = self.health;
         self.health = match (outcome, before) {
             (Outcome::Accepted, _) => Health::Up,
-            (Outcome::Broken(_), _) | (Outcome::Retry(_) | Outcome::RateLimited(_), Health::Broken) => Health::Broken,
+            (Outcome::Broken(_), _)
+            | (Outcome::Retry(_) | Outcome::Unsure(_) | Outcome::RateLimited(_), Health::Broken) => Health::Broken,
             // It reads again what it is sent.
-            (Outcome::Rejected(_), Health::Broken) | (Outcome::Retry(_) | Outcome::RateLimited(_), _) => {
-                Health::Failing
-            }
+            (Outcome::Rejected(_), Health::Broken)
+            | (Outcome::Retry(_) | Outcome::Unsure(_) | Outcome::RateLimited(_), _) => Health::Failing,
             (Outcome::Rejected(_) | Outcome::CutShort, _) => before,
         };
         self.rests = match self.health {
@@ -367,7 +431,7 @@ mod tests {
 
     const ME: u32 = 1;
     const OTHER: u32 = 2;
-    const FIRING: Truth = Truth { generation: 1, state: 1, from: 0, over: false };
+    const FIRING: Truth = Truth { generation: 1, state: 1, from: 0, over: false, critical: false, planned: false };
 
     /// One debt, one receiver, two workers.
     #[derive(Default)]
@@ -443,8 +507,8 @@ mod tests {
     #[test]
     fn cooldown_delays_the_same_news_but_not_the_way_back() {
         let mut outbox = Outbox::default();
-        let there = |generation| Truth { generation, state: 1, from: 0, over: false };
-        let back = |generation| Truth { generation, state: 0, from: 1, over: true };
+        let there = |generation| Truth { generation, state: 1, from: 0, over: false, ..Truth::default() };
+        let back = |generation| Truth { generation, state: 0, from: 1, over: true, ..Truth::default() };
         assert!(outbox.tell(&there(1), 1_000));
         assert!(outbox.tell(&back(2), 20_000));
         assert!(!outbox.tell(&there(3), 40_000));
@@ -458,17 +522,109 @@ mod tests {
         let mut outbox = Outbox::default();
         let changes = [(blue, green, false), (green, blue, true), (blue, down, false), (down, blue, true)];
         for (generation, (from, state, over)) in (1..).zip(changes) {
-            assert!(outbox.tell(&Truth { generation, state, from, over }, generation * 2_000));
+            assert!(outbox.tell(&Truth { generation, state, from, over, ..Truth::default() }, generation * 2_000));
         }
     }
 
     #[test]
     fn a_blip_during_cooldown_is_told_when_it_ends_and_covers_what_was_kept_back() {
         let mut outbox = Outbox::default();
-        assert!(outbox.tell(&Truth { generation: 1, state: 1, from: 0, over: false }, 1_000));
-        let blip = Truth { generation: 3, state: 1, from: 0, over: false };
+        assert!(outbox.tell(&Truth { generation: 1, state: 1, from: 0, over: false, ..Truth::default() }, 1_000));
+        let blip = Truth { generation: 3, state: 1, from: 0, over: false, ..Truth::default() };
         assert_eq!(outbox.claim_as(ME, &blip, 300_000), None);
         assert_eq!(outbox.claim_as(ME, &blip, 301_000).map(|claim| claim.covered), Some(1));
+    }
+
+    #[test]
+    fn the_end_of_what_was_never_heard_is_not_told_and_the_next_message_covers_it() {
+        let mut outbox = Outbox { silenced: Millis(500_000), ..Outbox::default() };
+        assert!(!outbox.tell(&FIRING, 1_000));
+        let over = Truth { generation: 2, state: 0, from: 1, over: true, ..Truth::default() };
+        assert!(!outbox.debt.is_due(&over));
+        let next = Truth { generation: 3, ..FIRING };
+        assert_eq!(outbox.claim_as(ME, &next, 600_000).map(|claim| claim.covered), Some(2));
+    }
+
+    #[test]
+    fn the_end_of_what_may_have_been_heard_is_told() {
+        let over = Truth { generation: 2, state: 0, from: 1, over: true, ..Truth::default() };
+        let refused = Outcome::Retry("connection refused".into());
+        for (outcome, may_know) in [
+            (Outcome::Unsure("timed out".into()), true),
+            (Outcome::CutShort, true),
+            (refused.clone(), false),
+            (Outcome::RateLimited(None), false),
+            (Outcome::Broken("no_service".into()), false),
+        ] {
+            let mut outbox = Outbox::default();
+            let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+            assert!(outbox.may_send(&claim, &FIRING, 1_000));
+            outbox.settle(&claim, &outcome, 2_000);
+            assert_eq!(outbox.debt.is_due(&over), may_know, "{outcome:?}");
+        }
+        // A worker that was killed on the way tells nothing, and a later failure does not say that the first attempt failed.
+        let mut outbox = Outbox::default();
+        let claim = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
+        assert!(outbox.may_send(&claim, &FIRING, 1_000));
+        outbox.processes.dead = OTHER;
+        let again = outbox.claim_as(ME, &FIRING, 3_000).expect("due");
+        assert!(outbox.may_send(&again, &FIRING, 3_000));
+        outbox.settle(&again, &refused, 3_000);
+        assert!(outbox.debt.is_due(&over));
+    }
+
+    #[test]
+    fn an_operators_act_is_told_at_once_however_often() {
+        let mut outbox = Outbox::default();
+        for generation in 1..9 {
+            let state = (generation % 2) as u8;
+            let switch = Truth { generation, state, from: 1 - state, over: true, planned: true, ..Truth::default() };
+            assert!(outbox.tell(&switch, generation * 2_000));
+        }
+    }
+
+    #[test]
+    fn that_it_reaches_clients_now_is_told_at_once_and_once() {
+        let mut outbox = Outbox::default();
+        assert!(outbox.tell(&FIRING, 1_000));
+        let worse = Truth { generation: 2, from: 1, critical: true, ..FIRING };
+        assert!(outbox.tell(&worse, 3_000));
+        let still = Truth { generation: 3, ..worse };
+        assert!(!outbox.tell(&still, 5_000));
+    }
+
+    #[test]
+    fn while_flapping_an_outage_is_told_at_once_and_a_repetition_when_its_cooldown_ends() {
+        let (blue, green, down) = (FLAPPING, FLAPPING | 1, 2);
+        let mut outbox = Outbox::default();
+        let mut generation = 0;
+        let mut from = 0;
+        let mut tell = |outbox: &mut Outbox, state, now| {
+            generation += 1;
+            let truth = Truth { generation, state, from, critical: state == down, ..Truth::default() };
+            from = state;
+            outbox.tell(&truth, now)
+        };
+        assert!(tell(&mut outbox, blue, 1_000), "flapping begins");
+        assert!(!tell(&mut outbox, green, 3_000), "a single change");
+        assert!(tell(&mut outbox, down, 5_000), "the first outage");
+        assert!(tell(&mut outbox, blue, 7_000), "and its end");
+        assert!(!tell(&mut outbox, down, 9_000));
+        assert!(!tell(&mut outbox, down, 304_999));
+        assert!(tell(&mut outbox, down, 305_000), "it is down again when the cooldown is over");
+        assert!(tell(&mut outbox, green, 307_000));
+        assert!(!tell(&mut outbox, blue, 606_999), "another pool than the last message named");
+        assert!(tell(&mut outbox, blue, 607_000));
+    }
+
+    #[test]
+    fn while_flapping_what_is_as_the_last_message_said_is_not_told_again() {
+        let mut outbox = Outbox::default();
+        let at = |generation, state, from| Truth { generation, state, from, ..Truth::default() };
+        assert!(outbox.tell(&at(1, FLAPPING, 0), 1_000));
+        let back = at(3, FLAPPING, FLAPPING | 1);
+        assert!(!outbox.debt.is_due(&back));
+        assert!(outbox.tell(&at(4, 0, FLAPPING), 900_000), "its end is told all the same");
     }
 
     #[test]
@@ -503,9 +659,9 @@ mod tests {
     fn what_was_overtaken_between_claim_and_send_is_not_sent() {
         let mut outbox = Outbox::default();
         let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
-        let over = Truth { generation: 2, state: 0, from: 1, over: true };
-        assert!(!outbox.may_send(&claim, &over, 1_001));
-        assert!(outbox.tell(&over, 1_002));
+        let other = Truth { generation: 2, state: 2, from: 1, ..Truth::default() };
+        assert!(!outbox.may_send(&claim, &other, 1_001));
+        assert!(outbox.tell(&other, 1_002));
     }
 
     #[test]
@@ -514,7 +670,7 @@ mod tests {
         let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
         assert!(outbox.may_send(&claim, &FIRING, 1_000));
         outbox.settle(&claim, &Outcome::Accepted, 1_500);
-        let over = Truth { generation: 2, state: 0, from: 1, over: true };
+        let over = Truth { generation: 2, state: 0, from: 1, over: true, ..Truth::default() };
         assert!(outbox.tell(&over, 2_000));
     }
 
@@ -530,7 +686,7 @@ mod tests {
 
     #[test]
     fn an_outdated_sender_that_does_not_know_whether_it_was_heard_counts_as_heard() {
-        for outcome in [Outcome::Retry("reset".into()), Outcome::CutShort] {
+        for outcome in [Outcome::Unsure("reset".into()), Outcome::CutShort] {
             let mut outbox = Outbox::default();
             let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
             assert!(outbox.tell(&FIRING, 40_000));
@@ -543,13 +699,13 @@ mod tests {
     fn an_outdated_message_that_lands_during_an_exchange_is_not_made_good_by_that() {
         let mut outbox = Outbox::default();
         let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
-        let over = Truth { generation: 2, state: 0, from: 1, over: true };
-        let claim = outbox.claim_as(ME, &over, 40_000).expect("due");
-        assert!(outbox.may_send(&claim, &over, 40_000));
+        let other = Truth { generation: 2, state: 2, from: 1, ..Truth::default() };
+        let claim = outbox.claim_as(ME, &other, 40_000).expect("due");
+        assert!(outbox.may_send(&claim, &other, 40_000));
         outbox.settle(&zombie, &Outcome::Accepted, 41_000);
         outbox.settle(&claim, &Outcome::Accepted, 42_000);
-        assert!(outbox.tell(&over, 43_000));
-        assert!(!outbox.tell(&over, 1_000_000));
+        assert!(outbox.tell(&other, 43_000));
+        assert!(!outbox.tell(&other, 1_000_000));
     }
 
     #[test]
@@ -567,7 +723,7 @@ mod tests {
         let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
         assert!(outbox.tell(&FIRING, 40_000));
         outbox.settle(&zombie, &Outcome::Accepted, 41_000);
-        let over = Truth { generation: 2, state: 0, from: 1, over: true };
+        let over = Truth { generation: 2, state: 0, from: 1, over: true, ..Truth::default() };
         outbox.debt.waive(&over);
         assert!(!outbox.debt.is_due(&over));
     }
@@ -635,7 +791,7 @@ mod tests {
         assert!(plain.plain);
         assert!(outbox.settle(&plain, &rejected, 2_000).refused);
         assert_eq!(outbox.claim_as(ME, &FIRING, 1_000_000), None);
-        let news = Truth { generation: 2, state: 0, from: 1, over: true };
+        let news = Truth { generation: 2, state: 2, from: 1, ..Truth::default() };
         assert_eq!(outbox.claim_as(ME, &news, 1_000_000).map(|claim| claim.plain), Some(false));
     }
 

@@ -85,11 +85,13 @@ pub trait Store {
 /// How a line in error.log is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// A message was not delivered.
+    /// Clients suffer, and that it is over.
+    Critical,
+    /// Traffic moved or requests fail, and that it is over; a message was not delivered.
     Error,
-    /// Traffic moved, requests fail.
+    /// Requests were not observed.
     Warn,
-    /// It came back.
+    /// The operator's own acts.
     Notice,
     /// For the curious.
     Info,
@@ -211,10 +213,11 @@ impl<S: Store, C: Clock> Worker<S, C> {
             let mut changes = table.fold(&self.config.upstreams, places, &batch, caller.now);
             let mut refused = Vec::new();
             for order in self.orders.1.try_iter() {
-                match carry_out(&order, table, caller.now) {
-                    Some(subject) => changes.push(subject),
-                    None => refused.push(order),
+                let subjects = carry_out(&order, table, caller.now);
+                if subjects.is_empty() {
+                    refused.push(order);
                 }
+                changes.extend(subjects);
             }
             (reports(table, &changes, &caller), refused, table.deadline())
         });
@@ -298,8 +301,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
             crash::at("change-committed");
         }
         for report in reports {
-            let level = if report.severity == Severity::Info { Level::Notice } else { Level::Warn };
-            (self.log)(Line { level, text: wording::log_line(report) });
+            (self.log)(Line { level: level(report), text: wording::log_line(report) });
         }
         if !reports.is_empty() {
             self.store.ring();
@@ -347,12 +349,21 @@ impl Order {
     }
 }
 
-/// What that changed; `None`: it cannot be done.
-fn carry_out(order: &Order, table: &mut Table<'_>, now: Millis) -> Option<Subject> {
+/// What that changed; nothing: it cannot be done.
+fn carry_out(order: &Order, table: &mut Table<'_>, now: Millis) -> Vec<Subject> {
     match order {
         Order::Silence(silence) => table.begin_silence(**silence, now),
         Order::EndSilence(id) => table.end_silence(*id, now),
-        Order::Test => Some(table.test(now)),
+        Order::Test => vec![table.test(now)],
+    }
+}
+
+/// Alerts are seen with nginx's own default level, and the way back wherever the alert was.
+fn level(report: &Report) -> Level {
+    match report.ended.unwrap_or(report.severity) {
+        Severity::Critical => Level::Critical,
+        Severity::Warning => Level::Error,
+        Severity::Info => Level::Notice,
     }
 }
 
@@ -369,8 +380,8 @@ fn delivery_line(receiver: &Receiver, report: &Report, outcome: &Outcome, settle
         Outcome::Accepted if settled.health_changed => {
             line(Level::Notice, format!("receiver \"{name}\" accepts messages again {doing}"))
         }
-        Outcome::Accepted => line(Level::Info, format!("receiver \"{name}\" accepted message {}", report.id)),
-        Outcome::Retry(why) if settled.health_changed => {
+        Outcome::Accepted => line(Level::Info, format!("receiver \"{name}\" accepted message {}", report.message_id())),
+        Outcome::Retry(why) | Outcome::Unsure(why) if settled.health_changed => {
             line(Level::Error, format!("receiver \"{name}\" {why} {doing}, will be retried"))
         }
         Outcome::RateLimited(_) if settled.health_changed => {

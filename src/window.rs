@@ -72,6 +72,25 @@ impl Window {
         self.trim(ring);
     }
 
+    /// Begins empty; the numbers of requests go on.
+    pub fn clear(&mut self) {
+        (self.requests, self.upstream_errors, self.client_errors) = (0, 0, 0);
+    }
+
+    /// The counts over the newest requests, from this number on: at most `most` of them.
+    pub fn counts_from(&self, ring: &Ring, number: u64, most: u32) -> Counts {
+        let first = number.max(self.head.saturating_sub(u64::from(most.min(MAX_REQUESTS))));
+        let mut counts = Counts::default();
+        for index in first..self.head {
+            let (word, shift) = place(index);
+            let bits = ring[word] >> shift;
+            counts.requests += 1;
+            counts.upstream_errors += u32::from(bits & UPSTREAM_BIT != 0);
+            counts.client_errors += u32::from(bits & CLIENT_BIT != 0);
+        }
+        counts
+    }
+
     /// A new size after a reload: a smaller window lets the oldest go, a larger one fills as requests come.
     pub fn resize(&mut self, ring: &Ring, size: u32) {
         self.size = size.clamp(1, MAX_REQUESTS);
@@ -123,6 +142,11 @@ impl Period {
     /// Nothing counted yet, over `span`; zero: no period is asked for.
     pub fn new(span: Millis) -> Self {
         Self { width: Millis(span.0 / BUCKETS as u64), buckets: [Bucket::default(); BUCKETS] }
+    }
+
+    /// Begins empty.
+    pub fn clear(&mut self) {
+        self.buckets = [Bucket::default(); BUCKETS];
     }
 
     /// Takes a changed span: counts of another one are dropped.

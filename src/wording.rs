@@ -2,7 +2,7 @@
 //!
 //! Every name is bounded before it is put into a sentence, so that a hostile one cannot push out the facts.
 
-use crate::alert::{Kind, PoolFacts, Rate, Reasons, Report, Severity, Suppressed, Threshold};
+use crate::alert::{During, Easing, Kind, Missing, PoolFacts, Rate, Reasons, Report, Severity, Suppressed, Threshold};
 use crate::rules::RateOf;
 use crate::text::clean;
 use crate::units::{Millis, Ratio};
@@ -12,6 +12,9 @@ const NAME: usize = 40;
 
 /// Bytes of an address.
 const ADDRESS: usize = 64;
+
+/// Upstreams of which a silence's end tells.
+const DURING: usize = 3;
 
 /// Bytes of an operator's comment.
 const COMMENT: usize = 160;
@@ -37,8 +40,8 @@ pub fn headline(report: &Report) -> String {
         Kind::Mixed => format!("Mixed traffic on \"{upstream}\": no pool prevails"),
         Kind::Flapping => format!("Flapping on \"{upstream}\": {} in 10 minutes", counted(report.changes, "change")),
         Kind::ErrorRateFiring => {
-            let threshold = threshold(report).map_or_else(String::new, |threshold| format!(" (threshold {threshold})"));
-            format!("Error rate on \"{upstream}\": {}{threshold}", failed_requests(report))
+            let why = report.easing.as_ref().map_or_else(|| above(report), |easing| eased(report, easing));
+            format!("Error rate on \"{upstream}\": {why}")
         }
         Kind::ErrorRateResolved => {
             format!("Error rate on \"{upstream}\" is back to normal: {}", failed_requests(report))
@@ -55,8 +58,21 @@ pub fn headline(report: &Report) -> String {
 
 /// What it means, in a sentence or two of our own words alone: what clients see, or how long it took.
 pub fn impact(report: &Report) -> String {
-    let Rate { errors, requests } = report.client_rate;
-    let last = format!("in the last {}", counted(requests, "request"));
+    let words = [
+        if report.worsened { "It reaches clients now." } else { "" },
+        &effect(report),
+        if report.flapping && report.kind != Kind::Flapping && report.kind != Kind::PlannedSwitch {
+            "The serving pool changes again and again."
+        } else {
+            ""
+        },
+    ];
+    words.into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn effect(report: &Report) -> String {
+    let Rate { errors, requests } = report.rates.client;
+    let last = format!("in {} since it began", counted(requests, "request"));
     match (report.kind, errors) {
         (Kind::Recovery | Kind::ErrorRateResolved, _) => {
             report.lasted.map_or_else(String::new, |lasted| format!("The incident lasted {}.", duration(lasted)))
@@ -69,7 +85,7 @@ pub fn impact(report: &Report) -> String {
             let degraded = if report.as_expected { "Primary degraded. " } else { "" };
             format!("{degraded}Clients saw no error {last}: hidden from clients by retries.")
         }
-        (Kind::Flapping, _) => "Single changes are not told until this is over.".to_owned(),
+        (Kind::Flapping, 0) => "Until this is over, only outages are told one by one.".to_owned(),
         (Kind::SilenceBegan, _) => "Watching goes on, and what still is true at the end is told then.".to_owned(),
         (Kind::SilenceEnded, _) => {
             report.lasted.map_or_else(String::new, |lasted| format!("It lasted {}.", duration(lasted)))
@@ -91,23 +107,34 @@ pub fn log_line(report: &Report) -> String {
             ["no pool answers".to_owned()].into_iter().chain(last).collect()
         }
         Kind::Mixed => vec!["no pool prevails".to_owned()],
-        Kind::Flapping => vec![format!("{} in 10 minutes, now {}", counted(report.changes, "change"), serving(report))],
+        Kind::Flapping => vec![],
         Kind::ErrorRateNoData => vec!["no traffic any more".to_owned()],
         Kind::ErrorRateFiring => {
-            let more = threshold(report).map(|threshold| format!("{} errors above {threshold}", watched_rate(report)));
-            more.into_iter().collect()
+            let above = threshold(report).map(|threshold| format!("{} errors above {threshold}", watched_rate(report)));
+            let eased = report.easing.as_ref().map(|easing| eased(report, easing));
+            eased.or(above).into_iter().collect()
         }
         Kind::ErrorRateResolved => vec![format!("back to normal{}", after(report))],
         Kind::NoLongerWatched => vec![format!("no longer watched{}", after(report))],
         Kind::SilenceBegan => vec![format!("began, {}", silence_ends(report))],
-        Kind::SilenceEnded => vec![format!("is over{}", after(report))],
+        Kind::SilenceEnded => {
+            let during = Some(during(report).join("; ")).filter(|during| !during.is_empty());
+            let during = during.map(|during| format!("during it {during}"));
+            [format!("is over{}", after(report))].into_iter().chain(during).collect()
+        }
         Kind::Test => vec!["asked for".to_owned()],
     };
+    if report.worsened {
+        facts.push("it reaches clients now".to_owned());
+    }
+    if report.flapping {
+        facts.push(format!("{} in 10 minutes, now {}", counted(report.changes, "change"), serving(report)));
+    }
     facts.extend(comment(report).map(|comment| format!("\"{comment}\"")));
     facts.extend(reasons(&report.reasons));
-    if report.upstream_rate.requests > 0 {
-        facts.push(format!("upstream errors {}", out_of(report.upstream_rate)));
-        facts.push(format!("client errors {}", out_of(report.client_rate)));
+    if report.rates.upstream.requests > 0 {
+        facts.push(format!("upstream errors {}", out_of(report.rates.upstream)));
+        facts.push(format!("client errors {}", out_of(report.rates.client)));
     }
     format!("{}: {}", subject(report), facts.join(", "))
 }
@@ -140,6 +167,41 @@ pub fn silence_ends(report: &Report) -> String {
     }
 }
 
+/// What came of upstreams during a silence that is over, a few of them: `60 of 200 requests to "app" failed, none for 18 s`.
+pub fn during(report: &Report) -> Vec<String> {
+    let all = report.silence.as_ref().map_or(&[][..], |silence| &silence.during);
+    let more = all.len().saturating_sub(DURING);
+    let rest = (more > 0).then(|| format!("something of {} as well", counted(more as u64, "more upstream")));
+    all.iter().take(DURING).map(happened).chain(rest).collect()
+}
+
+fn happened(during: &During) -> String {
+    let Rate { errors, requests } = during.rate;
+    let failed = format!("{errors} of {} to \"{}\" failed", counted(requests, "request"), name(&during.upstream));
+    let quiet = (errors > 0).then(|| format!("none for {}", duration(during.quiet)));
+    let changes = (during.changes > 0).then(|| counted(during.changes, "change") + " of the serving pool");
+    [Some(failed), quiet, changes].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Of a firing rate: how many requests failed, and what is too many.
+fn above(report: &Report) -> String {
+    let threshold = threshold(report).map_or_else(String::new, |threshold| format!(" (threshold {threshold})"));
+    format!("{}{threshold}", failed_requests(report))
+}
+
+/// Of a firing rate that is below its threshold: how high it was, since when it is below, and what is missing for its end.
+fn eased(report: &Report, easing: &Easing) -> String {
+    let threshold = report.threshold.map_or_else(String::new, |threshold| threshold.ratio.to_string());
+    let since = rfc3339(easing.below_since_unix);
+    let clock = since.get(11..16).unwrap_or_default();
+    let missing = match easing.missing {
+        Missing::Share(resolve) => format!("is over when it stays below {resolve}"),
+        Missing::Requests(requests) => format!("over after {}", counted(requests, "more request")),
+        Missing::Time(time) => format!("over in {}", duration(time)),
+    };
+    format!("peak {}, below {threshold} since {clock} UTC, {missing}", to_a_hundredth(easing.peak))
+}
+
 /// The operator's words on a silence, if there are any.
 fn comment(report: &Report) -> Option<String> {
     let comment = &report.silence.as_ref()?.comment;
@@ -157,7 +219,21 @@ fn several(report: &Report) -> &'static str {
 }
 
 fn serving(report: &Report) -> String {
-    report.to.as_ref().map_or_else(|| "no pool".to_owned(), located)
+    report.to.as_ref().map_or_else(|| "no pool alone".to_owned(), located)
+}
+
+/// Who serves now, for a notification: `Serves now: green, release v2.`
+pub fn serves_now(report: &Report) -> Option<String> {
+    let is_told = !matches!(
+        report.kind,
+        Kind::Down | Kind::NoLongerWatched | Kind::SilenceBegan | Kind::SilenceEnded | Kind::Test
+    );
+    let pool = report.to.as_ref().filter(|_| is_told)?;
+    let release = match pool.release.as_slice() {
+        [] => String::new(),
+        release => format!(", release {}", name(release)),
+    };
+    Some(format!("Serves now: {}{release}.", name(&pool.name)))
 }
 
 /// `Critical`.
@@ -187,9 +263,13 @@ pub fn rate(rate: Rate) -> String {
     if requests == 0 {
         return out_of(rate);
     }
-    // Rounded to a hundredth of a percent, in millionths.
-    let share = (u64::from(errors) * 10_000 + u64::from(requests) / 2) / u64::from(requests) * 100;
-    format!("{} ({})", out_of(rate), Ratio::from_millionths(share.min(1_000_000) as u32))
+    let share = (u64::from(errors) * 1_000_000 + u64::from(requests) / 2) / u64::from(requests);
+    format!("{} ({})", out_of(rate), to_a_hundredth(Ratio::from_millionths(share.min(1_000_000) as u32)))
+}
+
+/// Rounded to a hundredth of a percent.
+fn to_a_hundredth(share: Ratio) -> Ratio {
+    Ratio::from_millionths((share.millionths() + 50) / 100 * 100)
 }
 
 /// What the threshold asks for: `2% of 200 requests`.
@@ -216,6 +296,7 @@ pub fn waited(suppressed: &Suppressed) -> Option<String> {
     match (changes, delayed > LATE) {
         (0, false) => None,
         (0, true) => Some(format!("delayed {}", duration(delayed))),
+        (_, false) if delayed < Millis::from_secs(1) => Some(format!("{more} meanwhile")),
         (_, false) => Some(format!("while waiting {}: {more}", duration(delayed))),
         (_, true) => Some(format!("delayed {}, meanwhile {more}", duration(delayed))),
     }
@@ -266,11 +347,11 @@ fn after(report: &Report) -> String {
     report.lasted.map_or_else(String::new, |lasted| format!(" after {}", duration(lasted)))
 }
 
-/// By the rate that is held against the threshold.
+/// By the rate that is held against the threshold, over the window.
 fn failed_requests(report: &Report) -> String {
     let (Rate { errors, requests }, whose) = match report.rate_of {
-        RateOf::Upstream => (report.upstream_rate, "upstream"),
-        RateOf::Client => (report.client_rate, "for clients"),
+        RateOf::Upstream => (report.window_rates.upstream, "upstream"),
+        RateOf::Client => (report.window_rates.client, "for clients"),
     };
     format!("{errors} of {} failed {whose}", counted(requests, "request"))
 }
@@ -302,9 +383,14 @@ fn counted(count: impl Into<u64>, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alert::{Rates, SilenceFacts};
 
     fn pool(name: &str, address: &str) -> PoolFacts {
         PoolFacts { name: name.into(), addresses: vec![address.into()], release: b"v1".to_vec() }
+    }
+
+    fn rates(client_errors: u32) -> Rates {
+        Rates::new(200, 5, client_errors)
     }
 
     fn report(kind: Kind) -> Report {
@@ -313,14 +399,19 @@ mod tests {
             severity: Severity::Warning,
             upstream: b"app".to_vec(),
             id: "app/serving/7".into(),
+            change: 1,
             from: Some(pool("blue", "127.0.0.1:3001")),
             to: Some(pool("green", "127.0.0.1:3002")),
             since_unix: 0,
             now_unix: 0,
             lasted: Some(Millis::from_secs(272)),
             reasons: Reasons { refused: 3, ..Reasons::default() },
-            upstream_rate: Rate { errors: 5, requests: 200 },
-            client_rate: Rate { errors: 0, requests: 200 },
+            ended: None,
+            worsened: false,
+            flapping: false,
+            rates: rates(0),
+            window_rates: rates(0),
+            easing: None,
             as_expected: false,
             changes: 0,
             threshold: Some(Threshold { ratio: Ratio::from_millionths(20_000), window: 200, period: Millis::ZERO }),
@@ -384,14 +475,14 @@ mod tests {
 
     #[test]
     fn the_impact_tells_whether_clients_are_spared() {
-        let suffering = |kind| Report { client_rate: Rate { errors: 1, requests: 200 }, ..report(kind) };
+        let suffering = |kind| Report { rates: rates(1), ..report(kind) };
         assert_eq!(
             impact(&report(Kind::ErrorRateFiring)),
-            "Clients saw no error in the last 200 requests: hidden from clients by retries."
+            "Clients saw no error in 200 requests since it began: hidden from clients by retries."
         );
-        assert_eq!(impact(&suffering(Kind::ErrorRateFiring)), "Clients saw 1 error in the last 200 requests.");
-        assert_eq!(impact(&report(Kind::Failover)), "Clients saw no error in the last 200 requests.");
-        assert_eq!(impact(&suffering(Kind::Down)), "Clients saw 1 error in the last 200 requests.");
+        assert_eq!(impact(&suffering(Kind::ErrorRateFiring)), "Clients saw 1 error in 200 requests since it began.");
+        assert_eq!(impact(&report(Kind::Failover)), "Clients saw no error in 200 requests since it began.");
+        assert_eq!(impact(&suffering(Kind::Down)), "Clients saw 1 error in 200 requests since it began.");
         assert_eq!(impact(&report(Kind::Recovery)), "The incident lasted 4 min 32 s.");
     }
 
@@ -399,6 +490,53 @@ mod tests {
     fn a_rate_over_clients_is_named_so() {
         let client = Report { rate_of: RateOf::Client, ..report(Kind::ErrorRateFiring) };
         assert!(headline(&client).contains("0 of 200 requests failed for clients"));
+    }
+
+    #[test]
+    fn a_rate_that_fell_says_how_high_it_was_and_what_is_missing() {
+        let eased = |missing| {
+            let easing = Easing { peak: Ratio::from_millionths(312_345), below_since_unix: 1_790_000_000_000, missing };
+            Report { easing: Some(easing), ..report(Kind::ErrorRateFiring) }
+        };
+        let fell = "Error rate on \"app\": peak 31.23%, below 2% since 14:13 UTC, ";
+        assert_eq!(headline(&eased(Missing::Requests(140))), format!("{fell}over after 140 more requests"));
+        assert_eq!(headline(&eased(Missing::Time(Millis(8000)))), format!("{fell}over in 8 s"));
+        let high = eased(Missing::Share(Ratio::from_millionths(10_000)));
+        assert_eq!(headline(&high), format!("{fell}is over when it stays below 1%"));
+        assert!(log_line(&high).contains("peak 31.23%, below 2%"), "{}", log_line(&high));
+    }
+
+    #[test]
+    fn the_end_of_a_silence_says_what_came_of_it() {
+        let during = |name: &str, errors, changes| During {
+            upstream: name.into(),
+            rate: Rate { errors, requests: 200 },
+            quiet: Millis(18_000),
+            changes,
+        };
+        let of = |during| {
+            let silence = SilenceFacts { ends_unix: Some(0), comment: vec![], during };
+            super::during(&Report { silence: Some(silence), ..report(Kind::SilenceEnded) })
+        };
+        assert_eq!(of(vec![]), [""; 0]);
+        let app = "60 of 200 requests to \"app\" failed, none for 18 s";
+        let api = "0 of 200 requests to \"api\" failed, 1 change of the serving pool";
+        assert_eq!(of(vec![during("app", 60, 0), during("api", 0, 1)]), [app, api]);
+        let many = of(vec![during("app", 60, 0); 5]);
+        assert_eq!(many, [app, app, app, "something of 2 more upstreams as well"]);
+    }
+
+    #[test]
+    fn a_change_among_many_is_told_in_the_log_with_their_number() {
+        let flapping = Report { flapping: true, changes: 7, ..report(Kind::Failover) };
+        assert!(log_line(&flapping).contains(", 7 changes in 10 minutes, now green (127.0.0.1:3002), "));
+    }
+
+    #[test]
+    fn what_reaches_clients_later_says_so() {
+        let worse = Report { worsened: true, rates: rates(5), ..report(Kind::Failover) };
+        assert_eq!(impact(&worse), "It reaches clients now. Clients saw 5 errors in 200 requests since it began.");
+        assert!(log_line(&worse).contains(", it reaches clients now, "));
     }
 
     #[test]
@@ -419,6 +557,8 @@ mod tests {
     #[test]
     fn what_was_kept_back_is_said_only_when_it_matters() {
         let waited = |changes, minutes: u64| waited(&Suppressed { changes, delayed: Millis::from_secs(minutes * 60) });
+        let at_once = Suppressed { changes: 1, delayed: Millis(3) };
+        assert_eq!(super::waited(&at_once).as_deref(), Some("1 more change meanwhile"));
         assert_eq!(waited(0, 15), None);
         assert_eq!(waited(0, 58).as_deref(), Some("delayed 58 min"));
         assert_eq!(waited(1, 5).as_deref(), Some("while waiting 5 min: 1 more change"));

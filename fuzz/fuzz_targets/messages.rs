@@ -5,7 +5,8 @@
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use ngx_http_poolwatch_module::alert::{
-    Kind, PoolFacts, Rate, Reasons, Report, Sample, Severity, SilenceFacts, Suppressed, Threshold,
+    During, Easing, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Report, Sample, Severity, SilenceFacts, Suppressed,
+    Threshold,
 };
 use ngx_http_poolwatch_module::deliver::slack;
 use ngx_http_poolwatch_module::rules::RateOf;
@@ -80,6 +81,7 @@ impl Input {
             let path = [&path, &b"?token="[..], CANARY.as_bytes()].concat();
             Sample { method, path, status, upstream_status, upstream_addr, upstream_response_time }
         };
+        let silenced = self.upstream.clone();
         Report {
             kind: KINDS[usize::from(self.kind) % KINDS.len()],
             severity: [Severity::Info, Severity::Warning, Severity::Critical][usize::from(self.severity) % 3],
@@ -91,8 +93,21 @@ impl Input {
             now_unix,
             lasted: has_lasted.then_some(Millis(lasted)),
             reasons: Reasons { refused, timed_out, server_errors, no_live_upstreams },
-            upstream_rate: Rate { errors, requests },
-            client_rate: Rate { errors: others, requests },
+            change: changes,
+            ended: as_expected.then_some(Severity::Critical),
+            worsened: as_expected,
+            flapping: as_expected,
+            rates: Rates::new(requests, errors, others),
+            window_rates: Rates::new(requests, others, errors),
+            easing: as_expected.then_some(Easing {
+                peak: Ratio::from_millionths(millionths),
+                below_since_unix: since_unix,
+                missing: [
+                    Missing::Share(Ratio::from_millionths(errors)),
+                    Missing::Requests(errors),
+                    Missing::Time(Millis(delayed)),
+                ][errors as usize % 3],
+            }),
             threshold: has_threshold.then_some(Threshold {
                 ratio: Ratio::from_millionths(millionths),
                 window,
@@ -102,8 +117,19 @@ impl Input {
             as_expected,
             changes: times,
             samples: self.requests.into_iter().map(sample).collect(),
-            silence: has_silence
-                .then(|| SilenceFacts { ends_unix: (ends % 2 == 0).then_some(ends), comment: self.comment }),
+            silence: has_silence.then(|| SilenceFacts {
+                ends_unix: (ends % 2 == 0).then_some(ends),
+                comment: self.comment,
+                during: vec![
+                    During {
+                        upstream: silenced,
+                        rate: Rate { errors, requests },
+                        quiet: Millis(lasted),
+                        changes: times
+                    };
+                    4
+                ],
+            }),
             host,
             runbook: if is_linked { format!("https://{runbook}") } else { runbook },
             suppressed: Suppressed { changes, delayed: Millis(delayed) },
@@ -121,7 +147,7 @@ fuzz_target!(|input: Input| {
     assert!(plain.is_ascii() && plain.len() < 1000, "{plain}");
     let lines = [wording::log_line(&report), wording::headline(&report), wording::subject(&report)];
     for line in &lines {
-        assert!(line.len() < 1000 && !line.chars().any(char::is_control), "{line}");
+        assert!(line.len() < 1500 && !line.chars().any(char::is_control), "{line}");
     }
     // The word may stand where the engine put it; not where only the queries have it.
     let without_queries = Report { samples: Vec::new(), ..report.clone() };

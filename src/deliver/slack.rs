@@ -9,7 +9,7 @@ pub use answer::classify;
 
 use serde_json::{Value, json};
 
-use crate::alert::{Kind, PoolFacts, Report, Sample, Severity};
+use crate::alert::{Kind, PoolFacts, Rates, Report, Sample, Severity};
 use crate::text::{ascii, clean, escaped, escaped_code, path_without_secrets};
 use crate::units::Millis;
 use crate::wording;
@@ -45,7 +45,7 @@ const SAMPLES: usize = 3;
 /// The message with everything that is known. Falls back on [`fallback`] should it ever grow too large.
 pub fn body(report: &Report) -> String {
     let title = format!("{} {}", icon(report), wording::headline(report));
-    let notification = format!("{title}. {}", wording::impact(report));
+    let notification = notification(report, &title);
     let mut blocks = vec![
         json!({"type": "header", "text": {"type": "plain_text", "text": escaped(title.as_bytes(), HEADER), "emoji": false}}),
         section(&lead(report)),
@@ -54,7 +54,7 @@ pub fn body(report: &Report) -> String {
     blocks.extend(examples(&report.samples).iter().map(|text| section(text)));
     blocks.push(json!({"type": "context", "elements": [mrkdwn(&origin(report))]}));
     let message = json!({
-        "text": escaped(notification.trim_end().as_bytes(), NOTIFICATION),
+        "text": escaped(notification.as_bytes(), NOTIFICATION),
         "blocks": blocks,
         "unfurl_links": false,
         "unfurl_media": false,
@@ -72,11 +72,20 @@ pub fn fallback(report: &Report) -> String {
         wording::severity(report.severity),
         wording::rfc3339(report.since_unix),
         clean(report.host.as_bytes(), VALUE),
-        clean(report.id.as_bytes(), VALUE),
+        clean(report.message_id().as_bytes(), VALUE),
     );
     // The cut's ellipsis is no ASCII, and as long as three dots.
     let text = escaped(ascii(&words.replace('…', "...")).as_bytes(), PLAIN).replace('…', "...");
     json!({"text": text}).to_string()
+}
+
+/// What a push and a screen reader tell, which know nothing else: what, on which machine, what it means, and who serves now.
+fn notification(report: &Report, title: &str) -> String {
+    let host = clean(report.host.as_bytes(), VALUE);
+    let title = if host.is_empty() { title.to_owned() } else { format!("{title} on {host}") };
+    let impact = Some(wording::impact(report)).filter(|impact| !impact.is_empty());
+    let sentences = [Some(format!("{title}.")), impact, wording::serves_now(report)];
+    sentences.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// How loud, at a glance.
@@ -131,14 +140,24 @@ fn fields(report: &Report) -> Vec<String> {
         if !silence.comment.is_empty() {
             say("Why", code(&silence.comment, LINE));
         }
+        let during: Vec<String> = wording::during(report).iter().map(|words| code(words.as_bytes(), LINE)).collect();
+        if !during.is_empty() {
+            say("During it", during.join("\n"));
+        }
     }
     let reasons = wording::reasons(&report.reasons);
     if !reasons.is_empty() {
         say("Reason", reasons.join("\n"));
     }
-    if report.upstream_rate.requests > 0 {
-        say("Upstream errors", wording::rate(report.upstream_rate));
-        say("Client errors", wording::rate(report.client_rate));
+    if report.rates.upstream.requests > 0 {
+        say("Upstream errors", wording::rate(report.rates.upstream));
+        say("Client errors", wording::rate(report.rates.client));
+    }
+    // Counted since the incident began; the window stands beside that where it says something else.
+    let Rates { upstream, client } = report.window_rates;
+    if upstream.requests > 0 && report.window_rates != report.rates && report.kind != Kind::PlannedSwitch {
+        let last = format!("Last {} requests", upstream.requests);
+        say(&last, format!("upstream {}\nclient {}", wording::rate(upstream), wording::rate(client)));
     }
     if let Some(threshold) = wording::threshold(report) {
         say("Threshold", format!("{} errors above {threshold}", wording::watched_rate(report)));
@@ -201,7 +220,7 @@ fn example(sample: &Sample) -> String {
 /// Where the message comes from, and what a duplicate is recognised by.
 fn origin(report: &Report) -> String {
     let (host, id) = (code(report.host.as_bytes(), VALUE), code(report.id.as_bytes(), LINE));
-    format!("host {host}  ·  incident {id}  ·  sent {}", date(report.now_unix))
+    format!("host {host}  ·  incident {id}  ·  change {}  ·  sent {}", report.change, date(report.now_unix))
 }
 
 /// A link to a web page; anything else is shown, not linked.

@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{ErrorRateRules, RateOf};
-use crate::units::Millis;
-use crate::window::{Counts, Period, Window};
+use crate::units::{Millis, Ratio};
+use crate::window::{Counts, Period, Ring, Window};
 
 /// The shortest time that a rate must stay low before it counts as resolved.
 const HOLD: Millis = Millis::from_secs(10);
@@ -42,14 +42,38 @@ pub struct ErrorRate {
     since: Millis,
     /// The last request.
     seen: Millis,
+    /// While firing: the highest share of failed requests so far.
+    peak: Ratio,
+    /// While firing: since when the rate has been below the threshold; zero: it is above.
+    below: Millis,
     /// While firing: the rate is low, since then and since that many requests.
     recovering: Option<(Millis, u64)>,
+}
+
+/// How far a firing rate that is below its threshold is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Easing {
+    /// The highest share of failed requests while it fired.
+    pub peak: Ratio,
+    /// Since when it has been below the threshold.
+    pub below: Millis,
+    /// Is it below the resolve ratio, so that only requests or time are missing?
+    pub is_low: bool,
+    /// Requests that are missing.
+    pub requests: u32,
+    /// Time that is missing.
+    pub time: Millis,
 }
 
 impl ErrorRate {
     /// The judgement of an earlier life.
     pub fn resume(level: Level, since: Millis, seen: Millis) -> Self {
-        Self { level, since, seen, recovering: None }
+        Self { level, since, seen, ..Self::default() }
+    }
+
+    /// Begins anew: what was counted so far counts no more. The caller empties the windows.
+    pub fn reset(&mut self) {
+        *self = Self { seen: self.seen, ..Self::default() };
     }
 
     /// The judgement.
@@ -74,12 +98,17 @@ impl ErrorRate {
 
     /// Judges the counts anew after a batch, a change of the rules, or a deadline. Returns the new level if it changed.
     pub fn tick(&mut self, rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> Option<Level> {
+        let is_above = self.level == Level::Firing && self.note_share(rules, window, period, now);
         let is_over = match self.level {
-            Level::Ok => return is_breached(rules, window, period, now).then(|| self.change(Level::Firing, now)),
-            // Whatever it is now, with traffic it is known again.
-            Level::NoData => return (self.seen > self.since).then(|| self.change(Level::Firing, now)),
+            Level::Ok if is_breached(rules, window, period, now) => {
+                let level = self.change(Level::Firing, now);
+                self.note_share(rules, window, period, now);
+                return Some(level);
+            }
+            // Where there was no data, the caller begins anew with the next request.
+            Level::Ok | Level::NoData => return None,
             Level::Firing if now >= self.seen + NO_DATA => return Some(self.change(Level::NoData, now)),
-            Level::Firing if !is_low(rules, window, period, now) => {
+            Level::Firing if is_above || !is_low(rules, window, period, now) => {
                 self.recovering = None;
                 false
             }
@@ -100,15 +129,61 @@ impl ErrorRate {
         no_data.into_iter().chain(resolved).min()
     }
 
+    /// Of a firing rate that is below its threshold: how far it is from its end.
+    pub fn easing(&self, rules: &ErrorRateRules, window: &Window, now: Millis) -> Option<Easing> {
+        if self.level != Level::Firing || self.below == Millis::ZERO {
+            return None;
+        }
+        let (low_since, head) = self.recovering.unwrap_or((now, window.head));
+        let missing = (head + u64::from(counted(rules, window))).saturating_sub(window.head);
+        Some(Easing {
+            peak: self.peak,
+            below: self.below,
+            is_low: self.recovering.is_some(),
+            requests: u32::try_from(missing).unwrap_or(u32::MAX),
+            time: low_since + hold(rules) - now,
+        })
+    }
+
+    /// Notes the share of now. Is it above the threshold?
+    fn note_share(&mut self, rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> bool {
+        let counts = shown(rules, window, period, now);
+        let millionths = u64::from(errors_of(rules, &counts)) * 1_000_000 / u64::from(counts.requests.max(1));
+        self.peak = self.peak.max(Ratio::from_millionths(u32::try_from(millionths).unwrap_or(u32::MAX)));
+        let is_above = is_breached(rules, window, period, now);
+        self.below = match (is_above, self.below) {
+            (true, _) => Millis::ZERO,
+            (false, Millis::ZERO) => now,
+            (false, below) => below,
+        };
+        is_above
+    }
+
     fn change(&mut self, level: Level, now: Millis) -> Level {
-        *self = Self { level, since: now, seen: self.seen, recovering: None };
+        *self = Self { level, since: now, seen: self.seen, ..Self::default() };
         level
     }
 }
 
-/// Do clients see more errors than the threshold allows, whichever rate is watched?
-pub fn do_clients_suffer(rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> bool {
-    is_breached(&ErrorRateRules { of: RateOf::Client, ..*rules }, window, period, now)
+/// Do clients see more errors than the threshold allows, whichever rate is watched, among the requests from this number on?
+pub fn do_clients_suffer(
+    rules: &ErrorRateRules,
+    window: &Window,
+    period: &Period,
+    ring: &Ring,
+    number: u64,
+    now: Millis,
+) -> bool {
+    let client = ErrorRateRules { of: RateOf::Client, ..*rules };
+    let by_count = rules.window > 0
+        && rules
+            .threshold
+            .is_exceeded_by(window.counts_from(ring, number, window.size).client_errors.into(), window.size.into());
+    by_count
+        || period.counts(now).is_some_and(|all| {
+            let since = window.counts_from(ring, number, all.requests);
+            is_exceeded_by_time(&client, &Counts { client_errors: since.client_errors, ..all })
+        })
 }
 
 /// The counts to show: of the window or the period, whichever is asked for; of both, the one that is above the threshold.
@@ -210,6 +285,12 @@ mod tests {
     }
 
     impl Upstream {
+        fn push(&mut self, count: usize, client_error: bool) {
+            for _ in 0..count {
+                self.window.push(&mut self.ring, Entry { upstream_error: client_error, client_error });
+            }
+        }
+
         fn tick(&mut self) {
             self.changes.extend(self.machine.tick(&self.rules, &self.window, &self.period, self.now));
         }
@@ -281,8 +362,43 @@ mod tests {
         upstream.requests(5, true, Millis(10));
         upstream.silence(Millis::from_secs(3600));
         assert_eq!(upstream.changes, [Level::Firing, Level::NoData]);
-        upstream.requests(1, true, Millis(10));
-        assert_eq!(upstream.changes, [Level::Firing, Level::NoData, Level::Firing]);
+        upstream.requests(1, false, Millis(10));
+        assert_eq!(upstream.changes, [Level::Firing, Level::NoData], "a good request raises no alarm");
+    }
+
+    #[test]
+    fn a_rate_below_the_threshold_says_how_far_it_is_from_its_end() {
+        let mut upstream = Upstream::new();
+        upstream.requests(69, false, Millis(10));
+        let easing = |upstream: &Upstream| upstream.machine.easing(&upstream.rules, &upstream.window, upstream.now);
+        upstream.requests(31, true, Millis(10));
+        assert_eq!(easing(&upstream), None, "it is above the threshold");
+        // 200 requests later four errors are left, then one.
+        upstream.requests(196, false, Millis(10));
+        let below = easing(&upstream).expect("below the threshold");
+        assert_eq!((below.peak, below.is_low), (Ratio::from_millionths(310_000), false));
+        assert_eq!(below.below, upstream.now);
+        upstream.requests(3, false, Millis(10));
+        let low = easing(&upstream).expect("still firing");
+        assert_eq!((low.is_low, low.requests, low.time), (true, 200, HOLD));
+        upstream.requests(60, false, Millis(10));
+        let later = easing(&upstream).expect("still firing");
+        assert_eq!((later.requests, later.time, later.below), (140, HOLD - Millis(600), below.below));
+    }
+
+    #[test]
+    fn clients_suffer_by_what_came_since_then() {
+        let mut upstream = Upstream::new();
+        upstream.push(10, true);
+        let suffer = |upstream: &Upstream, number| {
+            do_clients_suffer(&upstream.rules, &upstream.window, &upstream.period, &upstream.ring, number, upstream.now)
+        };
+        assert!(suffer(&upstream, 0) && suffer(&upstream, 5));
+        assert!(!suffer(&upstream, 6), "four are not more than 2% of 200");
+        upstream.push(195, false);
+        assert!(suffer(&upstream, 0), "five are among the last two hundred");
+        upstream.push(1, false);
+        assert!(!suffer(&upstream, 0));
     }
 
     #[test]

@@ -294,9 +294,14 @@ impl Failover {
         (due <= now).then(|| self.change(to, since))
     }
 
+    /// When an outage is certain, if nothing answers until then; `None`: nothing speaks for one.
+    pub fn outage_due(&self, rules: &Rules) -> Option<Millis> {
+        self.down_at(rules).map(|(due, _)| due)
+    }
+
     /// When [`Failover::tick`] may next have something to do without a further request.
     pub fn deadline(&self, rules: &Rules, expected: Expected) -> Option<Millis> {
-        let down = self.down_at(rules).map(|(due, _)| due);
+        let down = self.outage_due(rules);
         let pool = self.next_pool(rules, expected).map(|(due, _, _)| due);
         down.into_iter().chain(pool).min()
     }

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use crossbeam_channel as channel;
 use nginx_sys::{
-    NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_close_connection, ngx_connection_t, ngx_cycle_t,
-    ngx_event_actions, ngx_event_t, ngx_get_connection, ngx_int_t, ngx_log_error_core, ngx_log_t, ngx_str_t,
-    ngx_uint_t,
+    NGX_LOG_CRIT, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_close_connection, ngx_connection_t,
+    ngx_cycle_t, ngx_event_actions, ngx_event_t, ngx_get_connection, ngx_int_t, ngx_log_error_core, ngx_log_t,
+    ngx_str_t, ngx_uint_t,
 };
 
 use crate::nginx::{bits, process};
@@ -85,6 +85,7 @@ fn log_waiting(log: *mut ngx_log_t) {
     let Some(lines) = LINES.get() else { return };
     for line in lines.receiver.try_iter() {
         let level = match line.level {
+            Level::Critical => NGX_LOG_CRIT,
             Level::Error => NGX_LOG_ERR,
             Level::Warn => NGX_LOG_WARN,
             Level::Notice => NGX_LOG_NOTICE,

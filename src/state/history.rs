@@ -46,6 +46,8 @@ pub struct Record {
     pub at: Millis,
     /// Of the message, as far as it fits.
     generation: u32,
+    /// Of the incident's first message, as far as it fits.
+    number: u32,
     /// Milliseconds that the incident lasted which it ended.
     lasted: u32,
     /// A [`Heard`] for each receiver's place.
@@ -61,7 +63,7 @@ impl Record {
     pub(crate) fn told(
         kind: Kind,
         severity: Severity,
-        generation: u64,
+        (generation, number): (u64, u64),
         (from, to): (Serving, Serving),
         at: Millis,
         lasted: Option<Millis>,
@@ -69,6 +71,7 @@ impl Record {
         Self {
             at,
             generation: generation as u32,
+            number: number as u32,
             lasted: lasted.map_or(ONGOING, |lasted| u32::try_from(lasted.0).unwrap_or(ONGOING - 1)),
             heard: 0,
             kind: kind as u8,
@@ -81,7 +84,7 @@ impl Record {
     /// A change of the serving pool that is no news for anyone.
     pub(crate) fn untold(change: Change) -> Self {
         let move_ = (change.from, change.to);
-        let told = Self::told(Kind::Recovery, Severity::Info, 0, move_, change.since, None);
+        let told = Self::told(Kind::Recovery, Severity::Info, (0, 0), move_, change.since, None);
         Self { kind: UNTOLD, ..told }
     }
 
@@ -107,6 +110,11 @@ impl Record {
     /// Of the message that tells of it; 0: none does.
     pub fn generation(&self) -> u64 {
         self.generation.into()
+    }
+
+    /// The generation with which its incident began.
+    pub fn number(&self) -> u64 {
+        self.number.into()
     }
 
     /// How long the incident lasted that it ended.
@@ -167,10 +175,10 @@ mod tests {
     #[test]
     fn a_record_says_what_it_was_made_of() {
         let moved = (Serving::Pool(1), Serving::Down);
-        let record = Record::told(Kind::Down, Severity::Critical, 7, moved, Millis(5), None);
+        let record = Record::told(Kind::Down, Severity::Critical, (7, 7), moved, Millis(5), None);
         assert_eq!((record.kind(), record.severity(), record.generation()), (Some(Kind::Down), Severity::Critical, 7));
         assert_eq!((record.from(), record.to(), record.lasted()), (Serving::Pool(1), Serving::Down, None));
-        let ends = Record::told(Kind::ErrorRateResolved, Severity::Info, 8, moved, Millis(5), Some(Millis(1500)));
+        let ends = Record::told(Kind::ErrorRateResolved, Severity::Info, (8, 8), moved, Millis(5), Some(Millis(1500)));
         assert_eq!((ends.key(), ends.lasted()), (Key::ErrorRate, Some(Millis(1500))));
         let change = Change { from: Serving::Unknown, to: Serving::Mixed, since: Millis(9) };
         let untold = Record::untold(change);
@@ -184,8 +192,8 @@ mod tests {
     fn each_receiver_hears_for_itself_and_of_the_right_change() {
         let mut history = History::empty();
         let moved = (Serving::Pool(0), Serving::Pool(1));
-        history.push(Record::told(Kind::Failover, Severity::Warning, 1, moved, Millis(1), None));
-        history.push(Record::told(Kind::ErrorRateFiring, Severity::Warning, 1, moved, Millis(2), None));
+        history.push(Record::told(Kind::Failover, Severity::Warning, (1, 1), moved, Millis(1), None));
+        history.push(Record::told(Kind::ErrorRateFiring, Severity::Warning, (1, 1), moved, Millis(2), None));
         history.push(Record::untold(Change { from: moved.0, to: moved.1, since: Millis(3) }));
         history.note(Key::Serving, 1, 0, Heard::Accepted);
         history.note(Key::Serving, 1, 7, Heard::Refused);

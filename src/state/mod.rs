@@ -1,6 +1,7 @@
 //! What all workers share: fixed-size plain data with ordinary safe logic on it. Tests keep it in a box, nginx in a zone.
 
 pub mod counters;
+mod failures;
 pub mod history;
 pub mod journal;
 pub mod notices;

@@ -134,7 +134,7 @@ impl Notices {
         let Some(notice) = self.list.get_mut(place) else { return };
         let Truth { generation, state, .. } = notice.truth;
         let over = kind == Kind::SilenceEnded;
-        notice.truth = Truth { generation: generation + 1, state: kind as u8, from: state, over };
+        notice.truth = Truth { generation: generation + 1, state: kind as u8, from: state, over, ..Truth::default() };
         notice.began = if over { notice.began } else { now };
         (notice.kind, notice.silence, notice.since) = (kind, silence, now);
     }
@@ -146,7 +146,7 @@ impl Silence {
 
 impl Notice {
     const FREE: Self = Self {
-        truth: Truth { generation: 0, state: 0, from: 0, over: true },
+        truth: Truth { generation: 0, state: 0, from: 0, over: true, critical: false, planned: false },
         debts: [Debt::NONE; MAX_RECEIVERS],
         kind: Kind::SilenceEnded,
         silence: Silence::NONE,
@@ -158,7 +158,12 @@ impl Notice {
         self.kind == Kind::SilenceBegan
     }
 
-    /// What its messages are recognised by.
+    /// When a silence that is over ended.
+    pub(crate) fn ended_at(&self) -> Millis {
+        self.since
+    }
+
+    /// What its messages are named by.
     pub(crate) fn id(&self) -> String {
         match (self.kind, self.silence.id) {
             (Kind::Test, _) => "test".to_owned(),
@@ -172,11 +177,15 @@ impl Notice {
         let Self { truth, silence, .. } = self;
         let ends = (silence.until != Millis::NEVER).then(|| wall + (silence.until - now).0);
         let report = Report {
-            id: format!("{}/{}", self.id(), truth.generation),
+            id: self.id(),
+            change: truth.generation,
             since_unix: wall.saturating_sub((now - self.since).0),
             lasted: truth.over.then_some(self.since - self.began),
-            silence: (self.kind != Kind::Test)
-                .then(|| SilenceFacts { ends_unix: ends, comment: silence.comment.as_bytes().to_vec() }),
+            silence: (self.kind != Kind::Test).then(|| SilenceFacts {
+                ends_unix: ends,
+                comment: silence.comment.as_bytes().to_vec(),
+                during: Vec::new(),
+            }),
             ..Report::about(self.kind, Severity::Info, silence.upstream.as_bytes(), wall, host)
         };
         match claim {
@@ -251,8 +260,11 @@ mod tests {
         let asked = Silence { comment: Text::new(b"deploy"), ..silence(7, "app", 60) };
         let place = notices.begin(asked, NOW).expect("a free place");
         let began = notices.list[place].report(None, NOW + Millis(1000), 1_000_000, "web1");
-        assert_eq!((began.kind, began.id.as_str()), (Kind::SilenceBegan, "silence/7/1"));
-        assert_eq!(began.silence, Some(SilenceFacts { ends_unix: Some(1_059_000), comment: b"deploy".to_vec() }));
+        assert_eq!((began.kind, began.id.as_str()), (Kind::SilenceBegan, "silence/7"));
+        assert_eq!(
+            began.silence,
+            Some(SilenceFacts { ends_unix: Some(1_059_000), comment: b"deploy".to_vec(), during: vec![] })
+        );
         notices.tick(NOW + Millis(60_000));
         let ended = notices.list[place].report(None, NOW + Millis(60_000), 1_059_000, "web1");
         assert_eq!((ended.kind, ended.lasted), (Kind::SilenceEnded, Some(Millis(60_000))));

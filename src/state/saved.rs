@@ -13,10 +13,11 @@ use crate::deliver::backoff;
 use crate::detect::error_rate::{ErrorRate, Level};
 use crate::detect::failover::{Failover, Serving};
 use crate::detect::flapping::Flapping;
-use crate::outbox::{Debt, Health, MAX_RECEIVERS, ReceiverState, TOLD, Told, Truth};
+use crate::outbox::{Debt, FLAPPING, Health, MAX_RECEIVERS, ReceiverState, TOLD, Told, Truth};
 use crate::pools::{Directory, Expected, MAX_POOLS, Peer, Pool, PoolId, Role};
+use crate::state::failures::Sums;
 use crate::state::notices::{Notice, Silence};
-use crate::state::slot::{Detection, FLAPPING, Incident, Key, LEFT, Setup, Slot};
+use crate::state::slot::{Detection, Incident, Key, LEFT, Setup, Slot};
 use crate::state::table::Table;
 use crate::text::{Name, Text};
 use crate::units::Millis;
@@ -73,8 +74,6 @@ struct SavedUpstream {
     error_rate_since: u64,
     flapping: bool,
     changes: Vec<u64>,
-    reasons: Reasons,
-    reasons_since: u64,
     /// In the order of [`Key::ALL`].
     incidents: Vec<SavedIncident>,
 }
@@ -109,6 +108,16 @@ struct SavedIncident {
     served: String,
     since: u64,
     began: u64,
+    /// The generation with which it began.
+    number: u64,
+    planned: bool,
+    critical: bool,
+    /// What the log told, if that was something else than `kind`.
+    change: Option<Kind>,
+    requests: u64,
+    upstream_errors: u32,
+    client_errors: u32,
+    reasons: Reasons,
     debts: Vec<SavedDebt>,
 }
 
@@ -118,6 +127,10 @@ struct SavedDebt {
     receiver: String,
     acked: u64,
     acked_state: String,
+    /// `None`: whoever wrote this did not keep it.
+    acked_open: Option<bool>,
+    acked_critical: bool,
+    in_doubt: bool,
     refused: u64,
     plain: u64,
     repair: bool,
@@ -267,6 +280,7 @@ impl Known {
                 incident.truth.generation = theirs.truth.generation.max(last);
             } else {
                 incident.truth.generation = (theirs.truth.generation + 1).max(last);
+                incident.number = if theirs.truth.over { incident.truth.generation } else { theirs.number };
                 incident.truth.from = theirs.truth.state;
                 incident.since = if last == 0 { own.failover.since() } else { incident.since };
                 incident.began = if theirs.truth.over { incident.since } else { theirs.began };
@@ -319,8 +333,6 @@ impl SavedUpstream {
             error_rate_since: times.date(detection.error_rate.since()),
             flapping: detection.flapping.is_on(),
             changes: changes.collect(),
-            reasons: detection.reasons,
-            reasons_since: times.date(detection.reasons_since),
             incidents: incidents
                 .map(|((key, incident), debts)| SavedIncident::of(key, incident, debts, receivers, times))
                 .collect(),
@@ -352,8 +364,6 @@ impl SavedUpstream {
                 times.instant(self.seen),
             ),
             flapping: Flapping::resume(self.flapping, self.changes.iter().map(|&time| times.instant(time))),
-            reasons: self.reasons,
-            reasons_since: times.instant(self.reasons_since),
             switching: self.switching.as_deref().map_or(Some(Serving::Unknown), serving)?,
             ..Detection::default()
         };
@@ -365,18 +375,8 @@ impl SavedUpstream {
         let mut debts = [[Debt::default(); MAX_RECEIVERS]; 2];
         for (key, saved) in Key::ALL.into_iter().zip(&self.incidents) {
             let states = States::of(key);
-            *detection.incidents.get_mut(key as usize)? = Incident {
-                truth: Truth {
-                    generation: saved.generation,
-                    state: states.index(&saved.state, &places)?,
-                    from: states.index(&saved.from, &places)?,
-                    over: saved.over,
-                },
-                kind: saved.kind?,
-                from: serving(&saved.served)?,
-                since: times.instant(saved.since),
-                began: times.instant(saved.began),
-            };
+            let incident = saved.known(states, &places, times)?;
+            *detection.incidents.get_mut(key as usize)? = incident;
             *debts.get_mut(key as usize)? = debts_of(&saved.debts, states, &places, receivers, times)?;
         }
         let mut pools = 0;
@@ -421,8 +421,47 @@ impl SavedIncident {
             served: States::Serving.name(incident.from.index() as u8),
             since: times.date(incident.since),
             began: times.date(incident.began),
+            number: incident.number,
+            planned: incident.truth.planned,
+            critical: incident.critical,
+            change: (incident.change != incident.kind).then_some(incident.change),
+            requests: incident.sums.requests,
+            upstream_errors: incident.sums.upstream_errors,
+            client_errors: incident.sums.client_errors,
+            reasons: incident.sums.reasons,
             debts: saved_debts(debts, states, receivers, times),
         }
+    }
+
+    fn known(&self, states: States, places: &[Option<PoolId>], times: Times) -> Option<Incident> {
+        let kind = self.kind?;
+        Some(Incident {
+            truth: Truth {
+                generation: self.generation,
+                state: states.index(&self.state, places)?,
+                from: states.index(&self.from, places)?,
+                over: self.over,
+                critical: self.critical && !self.over,
+                planned: self.planned,
+            },
+            kind,
+            change: self.change.unwrap_or(kind),
+            from: serving_of(States::Serving.index(&self.served, places)?)?,
+            since: times.instant(self.since),
+            began: times.instant(self.began),
+            // One that was written without it is as old as its last change.
+            number: if self.number == 0 { self.generation } else { self.number.min(self.generation) },
+            critical: self.critical,
+            sums: Sums {
+                requests: self.requests,
+                upstream_errors: self.upstream_errors,
+                client_errors: self.client_errors,
+                reasons: self.reasons,
+            },
+            // Requests are counted from nothing again.
+            first_request: 0,
+            first_failure: Millis::ZERO,
+        })
     }
 }
 
@@ -448,7 +487,12 @@ impl SavedNotice {
         let until = self.remaining.map_or(Millis::NEVER, |remaining| times.now + Millis(remaining));
         let (upstream, comment) = (name_of(&self.upstream), Text::new(&bytes_of(&self.comment)));
         Some(Notice {
-            truth: Truth { generation: self.generation, state: kind as u8, from: 0, over: kind == Kind::SilenceEnded },
+            truth: Truth {
+                generation: self.generation,
+                state: kind as u8,
+                over: kind == Kind::SilenceEnded,
+                ..Truth::default()
+            },
             debts: debts_of(&self.debts, States::Notice, &[], receivers, times)?,
             kind,
             silence: Silence { id: self.id, upstream, until, comment },
@@ -474,6 +518,9 @@ fn saved_debts(
             receiver: text_of(receiver.name.as_bytes()),
             acked: debt.acked,
             acked_state: states.name(debt.acked_state),
+            acked_open: Some(debt.acked_open),
+            acked_critical: debt.acked_critical,
+            in_doubt: debt.in_doubt,
             refused: debt.refused,
             plain: debt.plain,
             repair: debt.repair > 0,
@@ -495,6 +542,9 @@ fn debts_of(
         let place = receivers.iter().position(|receiver| receiver.name == name && !name.is_empty());
         let Some(debt) = place.and_then(|place| debts.get_mut(place)) else { continue };
         (debt.acked, debt.acked_state) = (saved.acked, states.index(&saved.acked_state, places)?);
+        // Whether it knows of an open incident, if that was not kept: perhaps, if it has heard of anything.
+        debt.acked_open = saved.acked_open.unwrap_or(saved.acked > 0);
+        (debt.acked_critical, debt.in_doubt) = (saved.acked_critical, saved.in_doubt);
         (debt.refused, debt.plain, debt.repair) = (saved.refused, saved.plain, u64::from(saved.repair));
         for (place, (from, to, at)) in debt.told.iter_mut().zip(saved.told.iter().take(TOLD)) {
             let (from, to) = (states.index(from, places)?, states.index(to, places)?);
@@ -514,6 +564,9 @@ enum States {
 
 const POOL: &str = "pool ";
 
+/// Before a state where the serving pool changes again and again.
+const CHANGING: &str = "flapping ";
+
 impl States {
     fn of(key: Key) -> Self {
         match key {
@@ -526,13 +579,7 @@ impl States {
     fn named(self) -> &'static [(&'static str, u8)] {
         const NO_POOL: u8 = MAX_POOLS as u8;
         match self {
-            Self::Serving => &[
-                ("unknown", NO_POOL),
-                ("mixed", NO_POOL + 1),
-                ("down", NO_POOL + 2),
-                ("flapping", FLAPPING),
-                ("left", LEFT),
-            ],
+            Self::Serving => &[("unknown", NO_POOL), ("mixed", NO_POOL + 1), ("down", NO_POOL + 2), ("left", LEFT)],
             Self::ErrorRate => &[
                 ("ok", Level::Ok as u8),
                 ("firing", Level::Firing as u8),
@@ -548,6 +595,9 @@ impl States {
     }
 
     fn name(self, index: u8) -> String {
+        if index & FLAPPING != 0 {
+            return format!("{CHANGING}{}", self.name(index & !FLAPPING));
+        }
         match self.named().iter().find(|(_, known)| *known == index) {
             Some((name, _)) => (*name).to_owned(),
             None => format!("{POOL}{index}"),
@@ -555,6 +605,13 @@ impl States {
     }
 
     fn index(self, name: &str, places: &[Option<PoolId>]) -> Option<u8> {
+        if let Some(state) = name.strip_prefix(CHANGING) {
+            return Some(self.index(state, places)? | FLAPPING);
+        }
+        // Written by a version that did not say where it stands.
+        if name == CHANGING.trim_end() {
+            return Some(Serving::Unknown.index() as u8 | FLAPPING);
+        }
         if let Some((_, index)) = self.named().iter().find(|(known, _)| *known == name) {
             return Some(*index);
         }

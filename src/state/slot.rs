@@ -1,15 +1,16 @@
 //! Everything about one watched upstream, in one fixed place of the table.
 
-use crate::alert::{Kind, Reasons, Severity};
+use crate::alert::{During, Kind, Rate, Reasons, Severity};
 use crate::crash;
-use crate::detect::error_rate::{self, ErrorRate, Level};
+use crate::detect::error_rate::{self, Easing, ErrorRate, Level};
 use crate::detect::failover::{Change, Evidence, Failover, Serving};
 use crate::detect::flapping::Flapping;
 use crate::observation::{Example, Observation, Verdict};
-use crate::outbox::{Debt, MAX_RECEIVERS, Truth};
+use crate::outbox::{Debt, FLAPPING, MAX_RECEIVERS, Truth};
 use crate::pools::{Directory, Expected, MAX_POOLS, PoolId, Watched};
 use crate::rules::{RateOf, Rules};
 use crate::state::counters::{Counters, Releases, Series};
+use crate::state::failures::{Failures, Sums, reasons_of};
 use crate::state::history::{History, Record};
 use crate::state::sighting::{Familiar, Sighting};
 use crate::state::twin::Twin;
@@ -21,15 +22,16 @@ use crate::window::{Entry, Period, Ring, WORDS, Window};
 /// Failed requests shown in a message.
 const EXAMPLES: usize = 3;
 
-/// While the expected pool serves, reasons for failures are forgotten after this long, so that a message tells of its own
-/// incident and not of last week's.
-const REASONS_KEPT: Millis = Millis::from_secs(60);
+/// The truth's state once the upstream is not watched any more; beyond all of [`Serving::index`].
+pub(super) const LEFT: u8 = FLAPPING - 1;
 
-/// The truth's state while single changes are not told; beyond all of [`Serving::index`].
-pub(super) const FLAPPING: u8 = Serving::COUNT as u8;
+const _: () = assert!(Serving::COUNT <= LEFT as usize, "each state needs its number");
 
-/// The truth's state once the upstream is not watched any more.
-pub(super) const LEFT: u8 = FLAPPING + 1;
+/// An error rate whose alert is this young when an outage begins is the outage's own.
+const SAME_SECONDS: Millis = Millis::from_secs(5);
+
+/// The longest that a firing error rate is held back to see whether it is an outage.
+const OUTAGE_DECIDED: Millis = Millis::from_secs(3);
 
 /// What a message can be about. The discriminant is the place of its truth and its debts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,26 +68,80 @@ impl Default for Setup {
 #[repr(C)]
 pub(crate) struct Incident {
     pub(crate) truth: Truth,
+    /// What the message tells.
     pub(crate) kind: Kind,
+    /// What the log tells: as `kind`, but while the serving pool changes again and again each change by itself.
+    pub(crate) change: Kind,
     pub(crate) from: Serving,
     pub(crate) since: Millis,
     /// When the incident began that this change continues or ends.
     pub(crate) began: Millis,
+    /// The generation with which it began: its name from the first message to the last.
+    pub(crate) number: u64,
+    /// Clients suffer, or suffered, in this incident.
+    pub(crate) critical: bool,
+    /// What is counted since it began, until it is over.
+    pub(crate) sums: Sums,
+    /// The number of the first request that is counted, and when it ended.
+    pub(crate) first_request: u64,
+    pub(crate) first_failure: Millis,
 }
 
 impl Incident {
     /// Nobody will see how it ends.
     fn leave(&mut self, now: Millis) {
-        let Truth { generation, state, .. } = self.truth;
-        self.truth = Truth { generation: generation + 1, state: LEFT, from: state, over: true };
-        (self.kind, self.since) = (Kind::NoLongerWatched, now);
+        self.truth = Truth { state: LEFT, over: true, ..self.next_truth() };
+        (self.kind, self.change, self.since) = (Kind::NoLongerWatched, Kind::NoLongerWatched, now);
+    }
+
+    /// The truth after this one, with nothing but its place in time.
+    fn next_truth(&self) -> Truth {
+        Truth { generation: self.truth.generation + 1, from: self.truth.state, ..Truth::default() }
+    }
+
+    /// Does its present state continue or end what began with an earlier one?
+    pub(crate) fn is_continued(&self) -> bool {
+        self.number != self.truth.generation
     }
 }
 
 impl Default for Incident {
     fn default() -> Self {
-        let truth = Truth { over: true, ..Truth::default() };
-        Self { truth, kind: Kind::Recovery, from: Serving::Unknown, since: Millis::ZERO, began: Millis::ZERO }
+        Self {
+            truth: Truth { over: true, ..Truth::default() },
+            kind: Kind::Recovery,
+            change: Kind::Recovery,
+            from: Serving::Unknown,
+            since: Millis::ZERO,
+            began: Millis::ZERO,
+            number: 0,
+            critical: false,
+            sums: Sums::default(),
+            first_request: 0,
+            first_failure: Millis::ZERO,
+        }
+    }
+}
+
+/// What came of an upstream while its messages were held back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Silenced {
+    /// When that began; zero: it never was.
+    pub(crate) since: Millis,
+    /// When it ended; zero: it is going on.
+    pub(crate) ended: Millis,
+    pub(crate) requests: u32,
+    pub(crate) failed: u32,
+    /// When the last failed request ended.
+    pub(crate) last_failure: Millis,
+    /// Changes of the serving pool.
+    pub(crate) changes: u32,
+}
+
+impl Silenced {
+    fn is_going_on(&self) -> bool {
+        self.since != Millis::ZERO && self.ended == Millis::ZERO
     }
 }
 
@@ -100,8 +156,10 @@ pub(crate) struct Detection {
     pub(crate) flapping: Flapping,
     /// In the order of [`Key::ALL`].
     pub(crate) incidents: [Incident; 2],
-    pub(crate) reasons: Reasons,
-    pub(crate) reasons_since: Millis,
+    pub(crate) failures: Failures,
+    /// Clients got errors since it was last looked whether an incident reaches them.
+    pub(crate) clients_erred: bool,
+    pub(crate) silenced: Silenced,
     pub(crate) releases: [Text<64>; MAX_POOLS],
     /// The operator chose another expected pool, which has not answered yet: who served before. Unknown: no switch is under way.
     pub(crate) switching: Serving,
@@ -136,7 +194,7 @@ pub struct Slot {
 }
 
 // A slot is what an operator pays for an upstream.
-const _: () = assert!(size_of::<Slot>() <= 64 * 1024, "an upstream takes more than 64 KiB of zone");
+const _: () = assert!(size_of::<Slot>() <= 72 * 1024, "an upstream takes more than 72 KiB of zone");
 
 /// What came of a batch or a tick, to be told and to be remembered once it is committed.
 #[derive(Default)]
@@ -185,15 +243,36 @@ impl Slot {
     /// A newer configuration names this upstream no more. What was open is told as no longer watched; told or not, the slot
     /// stands still.
     pub(crate) fn leave(&mut self, generation: u64, now: Millis, changed: &mut Vec<Key>) {
-        self.detection.edit(|detection| {
-            for (key, incident) in Key::ALL.into_iter().zip(&mut detection.incidents) {
-                if !incident.truth.over {
+        let open = self.detection.edit(|detection| {
+            Key::ALL.into_iter().zip(&mut detection.incidents).filter(|(_, incident)| !incident.truth.over).fold(
+                None,
+                |first, (key, incident)| {
                     incident.leave(now);
-                    changed.push(key);
-                }
+                    first.or(Some(key))
+                },
+            )
+        });
+        // One line for all that was open.
+        changed.extend(open);
+        self.left = generation;
+    }
+
+    /// Are messages about it held back from now on, or no longer? At the end what came since then is judged: of what began meanwhile
+    /// only what still is true is told.
+    pub(crate) fn follow_silence(&mut self, is_silenced: bool, now: Millis, changed: &mut Vec<Key>) {
+        if self.detection.live().silenced.is_going_on() == is_silenced {
+            return;
+        }
+        let mut news = News { now, ..News::default() };
+        self.detection.edit(|detection| {
+            if is_silenced {
+                detection.silenced = Silenced { since: now.max(Millis(1)), ..Silenced::default() };
+            } else {
+                detection.silenced.ended = now;
+                detection.forget_errors_since(detection.silenced.since, &mut news);
             }
         });
-        self.left = generation;
+        self.note(news, changed);
     }
 
     /// The upstream is named again, and begins anew. What is owed of its past still is, and its generations go on.
@@ -260,6 +339,7 @@ impl Slot {
         let Self { setup, detection, examples, counters, releases, series, ring, .. } = self;
         let mut news = News { now, ..News::default() };
         detection.edit(|detection| {
+            let mut client_errors = false;
             let mut familiar = Familiar::default();
             for seen in batch {
                 let sighting = familiar.recognise(seen).unwrap_or_else(|| {
@@ -287,13 +367,15 @@ impl Slot {
                         examples.list[0] = Some(example);
                     });
                 }
-                detection.count(setup, ring, &sighting, now);
+                detection.count(ring, &sighting, &mut news);
+                client_errors |= seen.status >= 500;
                 // The workers of an older configuration finish requests: who serves now they do not see.
                 if is_current && setup.rules.failover.is_some() {
-                    detection.follow(setup, watched, &sighting, &mut news);
+                    detection.follow(setup, watched, &sighting, ring, &mut news);
                 }
             }
-            detection.tick(setup.live(), now, &mut news);
+            detection.clients_erred |= client_errors;
+            detection.tick(setup.live(), ring, &mut news);
         });
         self.note(news, changed);
     }
@@ -301,9 +383,9 @@ impl Slot {
     /// Moves the detectors on without a request.
     pub(crate) fn tick(&mut self, now: Millis, changed: &mut Vec<Key>) {
         if self.deadline().is_some_and(|due| due <= now) {
-            let Self { setup, detection, .. } = self;
+            let Self { setup, detection, ring, .. } = self;
             let mut news = News { now, ..News::default() };
-            detection.edit(|detection| detection.tick(setup.live(), now, &mut news));
+            detection.edit(|detection| detection.tick(setup.live(), ring, &mut news));
             self.note(news, changed);
         }
     }
@@ -328,6 +410,32 @@ impl Slot {
     /// What the current state of a key is told as.
     pub(crate) fn kind(&self, key: Key) -> Kind {
         self.view().incident(key).kind
+    }
+
+    /// What came of it during a silence that ended at this moment; `None`: nothing, or messages are still held back.
+    pub(crate) fn during(&self, ended: Millis) -> Option<During> {
+        let Silenced { ended: own, requests, failed, last_failure, changes, .. } = self.detection.live().silenced;
+        (own == ended && (failed > 0 || changes > 0)).then(|| During {
+            upstream: self.name.as_bytes().to_vec(),
+            rate: Rate { errors: failed, requests },
+            quiet: if failed > 0 { ended - last_failure } else { Millis::ZERO },
+            changes,
+        })
+    }
+
+    /// Until when the news of a key, of which a receiver has not heard yet, waits for the news of another that may cover it.
+    pub(crate) fn covered_until(&self, key: Key) -> Millis {
+        let (setup, detection) = (self.setup.live(), self.detection.live());
+        let [_, rate] = &detection.incidents;
+        match detection.failover.serving() {
+            _ if key == Key::Serving || rate.truth.over || self.left != 0 => Millis::ZERO,
+            // One outage is one message: its errors are part of it.
+            Serving::Down => Millis::NEVER,
+            _ => {
+                let decided = setup.rules.failover.and_then(|_| detection.failover.outage_due(&setup.rules));
+                decided.map_or(Millis::ZERO, |due| due.min(rate.since + OUTAGE_DECIDED))
+            }
+        }
     }
 
     /// Who serves.
@@ -366,15 +474,28 @@ impl Slot {
 
 impl Detection {
     /// What a request says about errors.
-    fn count(&mut self, setup: &Setup, ring: &mut Ring, sighting: &Sighting<'_>, now: Millis) {
+    fn count(&mut self, ring: &mut Ring, sighting: &Sighting<'_>, news: &mut News) {
         let Sighting { seen, answered, failed, .. } = *sighting;
-        if failed {
-            self.count_reasons(setup, seen);
+        let now = news.now;
+        if self.error_rate.level() == Level::NoData {
+            self.forget_errors_since(Millis::ZERO, news);
         }
         let entry = Entry { upstream_error: failed, client_error: seen.status >= 500 };
+        let reasons = if failed { reasons_of(seen) } else { Reasons::default() };
+        self.failures.push(entry, &reasons, self.window.head, now);
         self.window.push(ring, entry);
         self.period.push(entry, now);
         self.error_rate.note_traffic(now);
+        for incident in self.incidents.iter_mut().filter(|incident| !incident.truth.over) {
+            incident.sums.push(entry, &reasons);
+        }
+        if self.silenced.is_going_on() {
+            self.silenced.requests = self.silenced.requests.saturating_add(1);
+            if entry != Entry::default() {
+                self.silenced.failed = self.silenced.failed.saturating_add(1);
+                self.silenced.last_failure = now;
+            }
+        }
         let release = answered.and_then(|pool| self.releases.get_mut(usize::from(pool)));
         let named = seen.release();
         let is_new =
@@ -385,7 +506,7 @@ impl Detection {
     }
 
     /// What a request says about who serves.
-    fn follow(&mut self, setup: &Setup, watched: &Watched, sighting: &Sighting<'_>, news: &mut News) {
+    fn follow(&mut self, setup: &Setup, watched: &Watched, sighting: &Sighting<'_>, ring: &Ring, news: &mut News) {
         let Setup { directory, expected, .. } = setup;
         let Sighting { seen, answered, .. } = *sighting;
         let Some(last) = seen.attempts().last().filter(|last| last.verdict != Verdict::Unfinished) else { return };
@@ -411,27 +532,35 @@ impl Detection {
             }
         };
         if let Some(change) = change {
-            self.note_serving(setup, change, news);
+            self.note_serving(setup, change, ring, news);
         }
     }
 
-    fn tick(&mut self, setup: &Setup, now: Millis, news: &mut News) {
+    fn tick(&mut self, setup: &Setup, ring: &Ring, news: &mut News) {
+        let now = news.now;
         let watched = setup.rules.failover.is_some();
         if let Some(change) = watched.then(|| self.failover.tick(&setup.rules, setup.expected, now)).flatten() {
-            self.note_serving(setup, change, news);
+            self.note_serving(setup, change, ring, news);
         }
-        if self.flapping.ends(now) {
+        let [incident, _] = &self.incidents;
+        if self.flapping.ends(now) && incident.truth.state & FLAPPING != 0 {
             let (serving, since) = (self.failover.serving(), self.failover.since());
-            self.tell_serving(setup, self.kind_of(setup, serving), serving, since, news);
+            self.tell_serving(setup, self.kind_of(setup, serving), serving, since, ring, news);
         }
         let rules = setup.rules.error_rate.as_ref();
         let level = rules.and_then(|rules| self.error_rate.tick(rules, &self.window, &self.period, now));
         if let Some(level) = level {
-            self.note_level(setup, level, news);
+            self.note_level(setup, level, ring, news);
+        }
+        // What may become an outage in a moment is told as that.
+        let may_be_outage = watched && self.failover.outage_due(&setup.rules).is_some();
+        if self.clients_erred && !may_be_outage {
+            self.clients_erred = false;
+            self.worsen(&setup.rules, ring, news);
         }
     }
 
-    fn note_serving(&mut self, setup: &Setup, change: Change, news: &mut News) {
+    fn note_serving(&mut self, setup: &Setup, change: Change, ring: &Ring, news: &mut News) {
         let kind = self.kind_of(setup, change.to);
         let is_first = change.from == Serving::Unknown && [Serving::Unknown, change.to].contains(&self.switching);
         let [incident, _] = &mut self.incidents;
@@ -448,12 +577,19 @@ impl Detection {
             (_, from) => from,
         };
         self.switching = Serving::Unknown;
-        if self.flapping.note(news.now) {
-            self.tell_serving(setup, Kind::Flapping, from, news.now, news);
-        } else if !self.flapping.is_on() {
-            self.tell_serving(setup, kind, from, change.since, news);
+        if kind == Kind::PlannedSwitch {
+            // The operator's act begins something new, in which nothing has changed yet.
+            self.flapping = Flapping::default();
         } else {
-            news.records.push(Record::untold(change));
+            self.flapping.note(news.now);
+        }
+        if self.silenced.is_going_on() {
+            self.silenced.changes = self.silenced.changes.saturating_add(1);
+        }
+        let outage_began = (incident.truth.state == Serving::Down.index() as u8).then_some(incident.since);
+        self.tell_serving(setup, kind, from, change.since, ring, news);
+        if let Some(began) = outage_began {
+            self.forget_errors_since(began - SAME_SECONDS, news);
         }
     }
 
@@ -472,94 +608,175 @@ impl Detection {
         }
     }
 
-    /// Makes it the truth that the receivers are owed.
-    fn tell_serving(&mut self, setup: &Setup, kind: Kind, from: Serving, since: Millis, news: &mut News) {
-        let state = if kind == Kind::Flapping { FLAPPING } else { self.failover.serving().index() as u8 };
-        let over = matches!(kind, Kind::Recovery | Kind::PlannedSwitch);
-        let severity = self.severity(&setup.rules, kind, news.now);
+    /// Makes it the truth that the receivers are owed. While the serving pool changes again and again only outages and their ends are
+    /// told as what they are.
+    fn tell_serving(
+        &mut self,
+        setup: &Setup,
+        change: Kind,
+        from: Serving,
+        since: Millis,
+        ring: &Ring,
+        news: &mut News,
+    ) {
         let serving = self.failover.serving();
-        let [incident, _] = &mut self.incidents;
+        let [before, _] = self.incidents;
+        let is_flapping = self.flapping.is_on() && change != Kind::Down;
+        let ends_outage = before.truth.state == Serving::Down.index() as u8;
+        let state = serving.index() as u8 | if is_flapping { FLAPPING } else { 0 };
+        let planned = change == Kind::PlannedSwitch;
+        let over = (change == Kind::Recovery && !is_flapping) || planned;
+        let kind = if is_flapping && !ends_outage { Kind::Flapping } else { change };
+        let mut incident = Incident { kind, change, since, ..before };
+        incident.truth = Truth { state, over, planned, ..before.next_truth() };
         // A pool that was chosen while it served already takes over from nobody.
-        let is_same = incident.truth.state == state;
-        let from_state = if is_same { Serving::Unknown.index() as u8 } else { incident.truth.state };
-        let from = if from == serving { Serving::Unknown } else { from };
-        let truth = Truth { generation: incident.truth.generation + 1, state, from: from_state, over };
-        *incident =
-            Incident { truth, kind, from, since, began: if incident.truth.over { since } else { incident.began } };
-        let lasted = over.then(|| since - incident.began);
-        news.records.push(Record::told(kind, severity, truth.generation, (from, serving), since, lasted));
-        if over {
-            self.reasons_since = Millis::ZERO;
+        if before.truth.state == state {
+            incident.truth.from = Serving::Unknown.index() as u8;
         }
-        news.keys.push(Key::Serving);
+        incident.from = if from == serving { Serving::Unknown } else { from };
+        if before.truth.over {
+            (incident.began, incident.number, incident.critical) = (since, incident.truth.generation, false);
+            (incident.sums, incident.first_request, incident.first_failure) =
+                self.failures.since(since, self.window.head);
+        }
+        if planned {
+            incident.sums = Sums::default();
+        }
+        self.put_incident(Key::Serving, incident, (incident.from, serving), &setup.rules, ring, news);
     }
 
-    fn note_level(&mut self, setup: &Setup, level: Level, news: &mut News) {
+    fn note_level(&mut self, setup: &Setup, level: Level, ring: &Ring, news: &mut News) {
         let since = self.error_rate.since();
         let kind = match level {
             Level::Ok => Kind::ErrorRateResolved,
             Level::Firing => Kind::ErrorRateFiring,
             Level::NoData => Kind::ErrorRateNoData,
         };
-        let severity = self.severity(&setup.rules, kind, news.now);
+        let [_, before] = self.incidents;
+        let mut incident = Incident { kind, change: kind, since, ..before };
+        incident.truth = Truth { state: level as u8, over: level != Level::Firing, ..before.next_truth() };
+        if before.truth.over {
+            (incident.began, incident.number, incident.critical) = (since, incident.truth.generation, false);
+            self.count_window(&mut incident, &setup.rules, news.now);
+        }
         let serving = self.failover.serving();
-        let [_, incident] = &mut self.incidents;
-        let over = level == Level::Ok;
-        let generation = incident.truth.generation + 1;
-        *incident = Incident {
-            truth: Truth { generation, state: level as u8, from: incident.truth.state, over },
-            kind,
-            from: Serving::Unknown,
-            since,
-            began: if incident.truth.over { since } else { incident.began },
-        };
-        let lasted = over.then(|| since - incident.began);
-        news.records.push(Record::told(kind, severity, generation, (serving, serving), since, lasted));
-        news.keys.push(Key::ErrorRate);
+        self.put_incident(Key::ErrorRate, incident, (serving, serving), &setup.rules, ring, news);
     }
 
-    fn count_reasons(&mut self, setup: &Setup, seen: &Observation) {
-        let is_served = setup.rules.failover.is_none() || is_as_expected(self.failover.serving(), setup.expected);
-        let quiet = is_served && self.error_rate.level() == Level::Ok;
-        let at = seen.attempts().first().map_or(Millis::ZERO, |attempt| attempt.start);
-        if self.reasons_since == Millis::ZERO || (quiet && at - self.reasons_since > REASONS_KEPT) {
-            self.reasons = Reasons::default();
-            self.reasons_since = at;
-        }
-        for attempt in seen.failures() {
-            let count = match attempt.verdict {
-                Verdict::Ok | Verdict::Unfinished => continue,
-                Verdict::Refused => &mut self.reasons.refused,
-                Verdict::TimedOut => &mut self.reasons.timed_out,
-                Verdict::ServerError => &mut self.reasons.server_errors,
-                Verdict::NoLiveUpstreams => &mut self.reasons.no_live_upstreams,
-            };
-            *count = count.saturating_add(1);
-        }
-    }
-
-    /// Clients that see errors make it critical, clients that are spared a warning.
-    pub(crate) fn severity(&self, rules: &Rules, kind: Kind, now: Millis) -> Severity {
+    /// The errors that made an error rate fire are its own: those of the window or the period.
+    fn count_window(&self, incident: &mut Incident, rules: &Rules, now: Millis) {
         let rate = rules.error_rate.unwrap_or_default();
-        let clients_suffer = error_rate::do_clients_suffer(&rate, &self.window, &self.period, now);
-        match kind {
-            Kind::Recovery
-            | Kind::PlannedSwitch
-            | Kind::ErrorRateResolved
-            | Kind::NoLongerWatched
-            | Kind::SilenceBegan
-            | Kind::SilenceEnded
-            | Kind::Test => Severity::Info,
-            Kind::Down => Severity::Critical,
-            Kind::ErrorRateFiring if rules.error_rate.is_some_and(|rate| rate.of == RateOf::Client) => {
-                Severity::Critical
+        let counts = error_rate::shown(&rate, &self.window, &self.period, now);
+        let first = self.window.head - u64::from(counts.requests).min(self.window.head);
+        let (known, first_request, first_failure) = self.failures.since_number(first, self.window.head);
+        (incident.first_request, incident.first_failure) = (first_request, first_failure);
+        incident.sums = Sums {
+            requests: counts.requests.into(),
+            upstream_errors: counts.upstream_errors,
+            client_errors: counts.client_errors,
+            reasons: known.reasons,
+        };
+    }
+
+    /// What failed from `since` on belongs to something that is over, and counts for nothing any more. An error rate that began to fire
+    /// before goes on.
+    fn forget_errors_since(&mut self, since: Millis, news: &mut News) {
+        let [_, incident] = &mut self.incidents;
+        if !incident.truth.over {
+            if incident.began < since {
+                return;
             }
-            Kind::Failover | Kind::Mixed | Kind::Flapping | Kind::ErrorRateFiring if clients_suffer => {
-                Severity::Critical
+            let kind = Kind::ErrorRateResolved;
+            *incident = Incident { kind, change: kind, since: news.now, ..*incident };
+            incident.truth = Truth { state: Level::Ok as u8, over: true, ..incident.next_truth() };
+            let serving = self.failover.serving();
+            let (generation, number) = (incident.truth.generation, incident.number);
+            let lasted = Some(incident.since - incident.began);
+            let moved = (serving, serving);
+            news.records.push(Record::told(kind, Severity::Info, (generation, number), moved, news.now, lasted));
+            news.keys.push(Key::ErrorRate);
+        }
+        self.error_rate.reset();
+        self.window.clear();
+        self.period.clear();
+    }
+
+    /// Clients suffer now from an open incident of which they were spared before: it is told again.
+    fn worsen(&mut self, rules: &Rules, ring: &Ring, news: &mut News) {
+        for key in Key::ALL {
+            let incident = self.incidents[key as usize];
+            // The errors of an outage are its own.
+            if key == Key::ErrorRate && self.failover.serving() == Serving::Down {
+                continue;
             }
-            Kind::Failover | Kind::Mixed | Kind::Flapping | Kind::ErrorRateFiring | Kind::ErrorRateNoData => {
-                Severity::Warning
+            if incident.truth.over || incident.critical || !self.is_critical(&incident, rules, ring, news.now) {
+                continue;
             }
+            let state = incident.truth.state;
+            let truth = Truth { state, ..incident.next_truth() };
+            let incident = Incident { truth, ..incident };
+            let serving = self.failover.serving();
+            self.put_incident(key, incident, (serving, serving), rules, ring, news);
+        }
+    }
+
+    /// Do clients suffer from it? Once they did, it stays so until the incident is over.
+    fn is_critical(&self, incident: &Incident, rules: &Rules, ring: &Ring, now: Millis) -> bool {
+        let rate = rules.error_rate.unwrap_or_default();
+        let suffer = || {
+            let (window, period) = (&self.window, &self.period);
+            error_rate::do_clients_suffer(&rate, window, period, ring, incident.first_request, now)
+        };
+        match incident.change {
+            _ if incident.critical => true,
+            Kind::Down => true,
+            Kind::ErrorRateFiring => rules.error_rate.is_some_and(|rate| rate.of == RateOf::Client) || suffer(),
+            Kind::Failover | Kind::Mixed => suffer(),
+            _ => incident.kind == Kind::Flapping && suffer(),
+        }
+    }
+
+    /// Puts a change of an incident in its place, with its severity, into the history and to those who tell it. `moved`: from and to whom.
+    fn put_incident(
+        &mut self,
+        key: Key,
+        mut incident: Incident,
+        moved: (Serving, Serving),
+        rules: &Rules,
+        ring: &Ring,
+        news: &mut News,
+    ) {
+        incident.critical = self.is_critical(&incident, rules, ring, news.now);
+        incident.truth.critical = incident.critical && !incident.truth.over;
+        let over = incident.truth.over;
+        let lasted = (over && incident.is_continued()).then(|| incident.since - incident.began);
+        let numbers = (incident.truth.generation, incident.number);
+        let severity = severity(incident.change, incident.critical);
+        news.records.push(Record::told(incident.change, severity, numbers, moved, incident.since, lasted));
+        news.keys.push(key);
+        self.incidents[key as usize] = incident;
+    }
+
+    /// Of a firing error rate that is below its threshold: how far it is from its end.
+    pub(crate) fn easing(&self, rules: &Rules, now: Millis) -> Option<Easing> {
+        self.error_rate.easing(rules.error_rate.as_ref()?, &self.window, now)
+    }
+}
+
+/// Clients that see errors make it critical, clients that are spared a warning.
+pub(crate) fn severity(kind: Kind, critical: bool) -> Severity {
+    match kind {
+        Kind::Recovery
+        | Kind::PlannedSwitch
+        | Kind::ErrorRateResolved
+        | Kind::NoLongerWatched
+        | Kind::SilenceBegan
+        | Kind::SilenceEnded
+        | Kind::Test => Severity::Info,
+        Kind::Down => Severity::Critical,
+        Kind::Failover | Kind::Mixed | Kind::Flapping | Kind::ErrorRateFiring if critical => Severity::Critical,
+        Kind::Failover | Kind::Mixed | Kind::Flapping | Kind::ErrorRateFiring | Kind::ErrorRateNoData => {
+            Severity::Warning
         }
     }
 }

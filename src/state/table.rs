@@ -12,7 +12,7 @@ use crate::observation::Observation;
 use crate::outbox::{Claim, Debt, MAX_RECEIVERS, ReceiverState, Settled, Terms, Truth};
 use crate::pools::Watched;
 use crate::state::history::Heard;
-use crate::state::notices::{Notice, Notices, Silence};
+use crate::state::notices::{Notices, Silence};
 use crate::state::slot::{Key, Slot};
 use crate::state::twin::Twin;
 use crate::text::Name;
@@ -54,8 +54,9 @@ pub enum Subject {
 /// A claimed debt and all that is to be told.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// What it is about.
+    /// What it is about, and its name: the place may be given to another.
     subject: Subject,
+    name: Vec<u8>,
     /// The receiver's place, and its name: the place may be given to another.
     receiver: usize,
     to: Name,
@@ -104,6 +105,7 @@ impl Table<'_> {
             let notice = self.notices.edit(|notices| notices.configure(silenced, now));
             changes.extend(notice.map(Subject::Notice));
         }
+        self.follow_silences(now, changes);
         Places { upstreams, receivers, generation }
     }
 
@@ -143,10 +145,23 @@ impl Table<'_> {
             }
             *self.due = self.slots.iter().filter_map(Slot::deadline).min().unwrap_or(Millis::NEVER);
         }
-        while self.notices.live().deadline().is_some_and(|due| due <= now) {
-            changes.extend(self.notices.edit(|notices| notices.tick(now)).map(Subject::Notice));
+        if self.notices.live().deadline().is_some_and(|due| due <= now) {
+            while self.notices.live().deadline().is_some_and(|due| due <= now) {
+                changes.extend(self.notices.edit(|notices| notices.tick(now)).map(Subject::Notice));
+            }
+            self.follow_silences(now, &mut changes);
         }
         changes
+    }
+
+    /// Has each upstream know whether its messages are held back.
+    fn follow_silences(&mut self, now: Millis, changes: &mut Vec<Subject>) {
+        let mut keys = Vec::new();
+        for (place, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_watched()) {
+            let is_silenced = slot.setup.live().rules.silenced || self.notices.live().silenced_until(&slot.name) > now;
+            slot.follow_silence(is_silenced, now, &mut keys);
+            changes.extend(keys.drain(..).map(|key| Subject::Incident(place, key)));
+        }
     }
 
     /// When [`Table::tick`] may have something to do.
@@ -154,14 +169,22 @@ impl Table<'_> {
         Some(*self.due).filter(|&due| due != Millis::NEVER).into_iter().chain(self.notices.live().deadline()).min()
     }
 
-    /// Begins a silence; `None`: there is no place for another.
-    pub fn begin_silence(&mut self, silence: Silence, now: Millis) -> Option<Subject> {
-        self.notices.edit(|notices| notices.begin(silence, now)).map(Subject::Notice)
+    /// Begins a silence. Returns what that changes; nothing: there is no place for another.
+    pub fn begin_silence(&mut self, silence: Silence, now: Millis) -> Vec<Subject> {
+        let began = self.notices.edit(|notices| notices.begin(silence, now));
+        self.note_silence(began, now)
     }
 
-    /// Ends a silence before its time; `None`: it is over already.
-    pub fn end_silence(&mut self, id: u64, now: Millis) -> Option<Subject> {
-        self.notices.edit(|notices| notices.end(id, now)).map(Subject::Notice)
+    /// Ends a silence before its time. Returns what that changes; nothing: it is over already.
+    pub fn end_silence(&mut self, id: u64, now: Millis) -> Vec<Subject> {
+        let ended = self.notices.edit(|notices| notices.end(id, now));
+        self.note_silence(ended, now)
+    }
+
+    fn note_silence(&mut self, notice: Option<usize>, now: Millis) -> Vec<Subject> {
+        let mut changes: Vec<Subject> = notice.map(Subject::Notice).into_iter().collect();
+        self.follow_silences(now, &mut changes);
+        changes
     }
 
     /// Has a test message sent to every receiver.
@@ -171,7 +194,11 @@ impl Table<'_> {
 
     /// The facts of a change, for error.log.
     pub fn report(&self, subject: Subject, caller: &Caller<'_>) -> Option<Report> {
-        self.claimed_report(subject, None, caller)
+        let Caller { now, wall, host, .. } = *caller;
+        match subject {
+            Subject::Incident(slot, key) => Some(self.slots.get(slot)?.view().change(key, now, wall, host)),
+            Subject::Notice(place) => self.notice_report(place, None, caller),
+        }
     }
 
     /// Has a newer configuration been loaded? Then the workers of this one, on their way out, leave telling to those of the newer,
@@ -191,7 +218,7 @@ impl Table<'_> {
             let Some((truth, debt)) = self.owed(subject, receiver).filter(|(truth, debt)| debt.is_due(truth)) else {
                 continue;
             };
-            if !send_resolved && self.is_resolution(subject) {
+            if (!send_resolved && self.is_resolution(subject)) || self.is_said_already(subject, receiver) {
                 self.edit_debt(subject, receiver, |debt| debt.waive(&truth));
                 self.note_heard(subject, &truth, receiver, Heard::Waived);
                 continue;
@@ -207,8 +234,12 @@ impl Table<'_> {
         }
         let (_, subject, terms) = first?;
         let claim = self.edit_debt(subject, receiver, |debt| debt.claim(&terms, caller.now)).flatten()?;
-        let report = self.claimed_report(subject, Some(&claim), caller)?;
-        Some(Delivery { subject, receiver, to, claim, report })
+        let Caller { now, wall, host, .. } = *caller;
+        let report = match subject {
+            Subject::Incident(slot, key) => self.slots.get(slot)?.view().message(key, &claim, now, wall, host),
+            Subject::Notice(place) => self.notice_report(place, Some(&claim), caller)?,
+        };
+        Some(Delivery { subject, name: self.name_of(subject)?, receiver, to, claim, report })
     }
 
     /// When [`Table::claim`] may next find something, if nothing changes.
@@ -304,14 +335,23 @@ impl Table<'_> {
         }
     }
 
+    /// An upstream that leaves is told once: who hears it of the serving pool's incident does not hear it of the error rate's.
+    fn is_said_already(&self, subject: Subject, receiver: usize) -> bool {
+        let Subject::Incident(slot, Key::ErrorRate) = subject else { return false };
+        let has_left = |key| self.slots.get(slot).is_some_and(|slot| slot.kind(key) == Kind::NoLongerWatched);
+        let serving = self.owed(Subject::Incident(slot, Key::Serving), receiver);
+        let tells = |(truth, debt): (Truth, &Debt)| debt.is_due(&truth) || debt.acked == truth.generation;
+        has_left(Key::ErrorRate) && has_left(Key::Serving) && serving.is_some_and(tells)
+    }
+
     /// What delays a message about this subject. Notices wait for nothing but the receiver.
     fn terms<'a>(&self, subject: Subject, receiver: usize, truth: Truth, caller: &Caller<'a>) -> Option<Terms<'a>> {
         let (cooldown, silenced) = match subject {
             Subject::Notice(_) => (Millis::ZERO, Millis::ZERO),
-            Subject::Incident(slot, _) => {
+            Subject::Incident(slot, key) => {
                 let slot = self.slots.get(slot)?;
                 let rules = &slot.setup.live().rules;
-                let silenced = self.notices.live().silenced_until(&slot.name);
+                let silenced = self.notices.live().silenced_until(&slot.name).max(slot.covered_until(key));
                 (rules.cooldown, if rules.silenced { Millis::NEVER } else { silenced })
             }
         };
@@ -325,12 +365,15 @@ impl Table<'_> {
         matches!(kind, Some(Kind::Recovery | Kind::ErrorRateResolved | Kind::NoLongerWatched))
     }
 
-    fn claimed_report(&self, subject: Subject, claim: Option<&Claim>, caller: &Caller<'_>) -> Option<Report> {
+    fn notice_report(&self, place: usize, claim: Option<&Claim>, caller: &Caller<'_>) -> Option<Report> {
         let Caller { now, wall, host, .. } = *caller;
-        match subject {
-            Subject::Incident(slot, key) => Some(self.slots.get(slot)?.view().report(key, claim, now, wall, host)),
-            Subject::Notice(place) => Some(self.notices.live().list.get(place)?.report(claim, now, wall, host)),
+        let notice = self.notices.live().list.get(place)?;
+        let mut report = notice.report(claim, now, wall, host);
+        if let Some(silence) = report.silence.as_mut().filter(|_| report.kind == Kind::SilenceEnded) {
+            let watched = self.slots.iter().filter(|slot| slot.is_watched());
+            silence.during = watched.filter_map(|slot| slot.during(notice.ended_at())).collect();
         }
+        Some(report)
     }
 
     /// Is what a delivery is about, and who it is for, still in its place? A newer configuration, or a new silence, may have taken it.
@@ -338,11 +381,15 @@ impl Table<'_> {
         if self.receivers.live().get(delivery.receiver).is_none_or(|receiver| receiver.name != delivery.to) {
             return false;
         }
-        let id = match delivery.subject {
-            Subject::Incident(slot, key) => self.slots.get(slot).map(|slot| slot.view().id(key)),
-            Subject::Notice(place) => self.notices.live().list.get(place).map(Notice::id),
-        };
-        id.is_some_and(|id| delivery.report.id.strip_prefix(&id).is_some_and(|rest| rest.starts_with('/')))
+        self.name_of(delivery.subject).as_deref() == Some(delivery.name.as_slice())
+    }
+
+    /// Tells what is in a place from what was or will be there.
+    fn name_of(&self, subject: Subject) -> Option<Vec<u8>> {
+        match subject {
+            Subject::Incident(slot, _) => Some(self.slots.get(slot)?.name.as_bytes().to_vec()),
+            Subject::Notice(place) => Some(self.notices.live().list.get(place)?.id().into_bytes()),
+        }
     }
 
     /// For the history; of notices there is none.

@@ -1,16 +1,19 @@
 //! The committed parts of an upstream as one value to ask: in the table under its lock, or copied out of it.
 
-use crate::alert::{PoolFacts, Rate, Report, Sample, Threshold};
-use crate::detect::error_rate;
+use crate::alert::{self, Kind, Missing, PoolFacts, Rates, Report, Sample, Severity, Threshold};
+use crate::detect::error_rate::{self, Easing};
 use crate::detect::failover::Serving;
 use crate::observation::Example;
 use crate::outbox::Claim;
 use crate::pools::{Expected, PoolId};
 use crate::rules::RateOf;
-use crate::state::slot::{Detection, Incident, Key, Setup, is_as_expected};
+use crate::state::slot::{Detection, Incident, Key, Setup, is_as_expected, severity};
 use crate::text::{Name, Text};
-use crate::units::Millis;
+use crate::units::{Millis, Ratio};
 use crate::window::Counts;
+
+/// An example is made by the log phase, and its request is counted a moment later, to the second.
+const SAME_SECOND: Millis = Millis::from_secs(1);
 
 /// One upstream, as far as it is committed.
 #[derive(Clone, Copy)]
@@ -32,7 +35,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What messages about a key are recognised by.
+    /// What all incidents of a key are named by.
     pub(crate) fn id(&self, key: Key) -> String {
         let about = match key {
             Key::Serving => "serving",
@@ -64,40 +67,78 @@ impl<'a> View<'a> {
         rate.map_or_else(|| window.counts(), |rate| error_rate::shown(rate, window, period, now))
     }
 
-    /// Everything to be told about a key's current state, and what the claim, if any, says about the past.
-    pub(crate) fn report(&self, key: Key, claim: Option<&Claim>, now: Millis, wall: u64, host: &str) -> Report {
+    /// A change of a key's state as error.log tells it: while the serving pool changes again and again, each change by itself.
+    pub(crate) fn change(&self, key: Key, now: Millis, wall: u64, host: &str) -> Report {
+        let report = self.report(key, now, wall, host);
+        let incident = self.incident(key);
+        Report { kind: incident.change, severity: severity(incident.change, incident.critical), ..report }
+    }
+
+    /// A key's current state as a message, with what the claim says about the past.
+    pub(crate) fn message(&self, key: Key, claim: &Claim, now: Millis, wall: u64, host: &str) -> Report {
+        self.report(key, now, wall, host).covering(claim.covered, now - self.incident(key).since)
+    }
+
+    /// Everything to be told about a key's current state.
+    pub(crate) fn report(&self, key: Key, now: Millis, wall: u64, host: &str) -> Report {
         let Self { setup, detection, .. } = *self;
         let incident = self.incident(key);
-        let since = now - incident.since;
+        let unix = |instant: Millis| wall.saturating_sub((now - instant).0);
         let serving = detection.failover.serving();
         let (from, to) = match key {
             Key::Serving => (self.pool_facts(incident.from), self.pool_facts(serving)),
             Key::ErrorRate => (None, self.pool_facts(serving)),
         };
         let rate = setup.rules.error_rate.as_ref();
-        let counts = self.counts(now);
-        let severity = detection.severity(&setup.rules, incident.kind, now);
-        let report = Report {
-            id: format!("{}/{}", self.id(key), incident.truth.generation),
+        let Incident { truth, kind, sums, critical, .. } = *incident;
+        let severity = severity(kind, critical);
+        let was = if critical { Severity::Critical } else { Severity::Warning };
+        let easing = detection.easing(&setup.rules, now).filter(|_| kind == Kind::ErrorRateFiring);
+        Report {
+            id: format!("{}/{}", self.id(key), incident.number),
+            change: truth.generation - incident.number + 1,
             from,
             to,
-            since_unix: wall.saturating_sub(since.0),
-            lasted: incident.truth.over.then_some(incident.since - incident.began),
-            reasons: detection.reasons,
-            upstream_rate: Rate { errors: counts.upstream_errors, requests: counts.requests },
-            client_rate: Rate { errors: counts.client_errors, requests: counts.requests },
+            since_unix: unix(incident.since),
+            lasted: (truth.over && incident.is_continued()).then_some(incident.since - incident.began),
+            ended: (severity == Severity::Info && incident.is_continued()).then_some(was),
+            worsened: truth.critical && truth.from == truth.state && incident.is_continued(),
+            flapping: detection.flapping.is_on(),
+            reasons: sums.reasons,
+            rates: Rates::new(
+                u32::try_from(sums.requests).unwrap_or(u32::MAX),
+                sums.upstream_errors,
+                sums.client_errors,
+            ),
+            window_rates: self.window_rates(now),
+            easing: easing.map(|easing| alert::Easing {
+                peak: easing.peak,
+                below_since_unix: unix(easing.below),
+                missing: match easing {
+                    _ if !easing.is_low => Missing::Share(rate.map_or_else(Ratio::default, |rate| rate.resolve)),
+                    Easing { requests: 1.., .. } => Missing::Requests(easing.requests),
+                    _ => Missing::Time(easing.time),
+                },
+            }),
             threshold: rate.map(|rate| Threshold { ratio: rate.threshold, window: rate.window, period: rate.period }),
             rate_of: rate.map_or(RateOf::Upstream, |rate| rate.of),
             as_expected: self.is_as_expected(),
             changes: detection.flapping.changes(now),
-            samples: self.examples.iter().flatten().filter(|_| !incident.truth.over).map(sample).collect(),
+            samples: self.own_examples(incident).map(sample).collect(),
             runbook: String::from_utf8_lossy(setup.rules.runbook.as_bytes()).into_owned(),
-            ..Report::about(incident.kind, severity, self.name.as_bytes(), wall, host)
-        };
-        match claim {
-            Some(claim) => report.covering(claim.covered, since),
-            None => report,
+            ..Report::about(kind, severity, self.name.as_bytes(), wall, host)
         }
+    }
+
+    /// The examples of an incident, as long as it is open.
+    fn own_examples(&self, incident: &Incident) -> impl Iterator<Item = &'a Example> {
+        let (is_open, from) = (!incident.truth.over, incident.first_failure.min(incident.began));
+        self.examples.iter().flatten().filter(move |example| is_open && example.at + SAME_SECOND >= from)
+    }
+
+    fn window_rates(&self, now: Millis) -> Rates {
+        let counts = self.counts(now);
+        Rates::new(counts.requests, counts.upstream_errors, counts.client_errors)
     }
 
     /// `None`: nobody, or several pools.

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 use ngx_http_poolwatch_module::alert::{
-    Kind, PoolFacts, Rate, Reasons, Report, Sample, Severity, SilenceFacts, Suppressed, Threshold,
+    During, Easing, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Report, Sample, Severity, SilenceFacts, Suppressed,
+    Threshold,
 };
 use ngx_http_poolwatch_module::deliver::slack;
 use ngx_http_poolwatch_module::rules::RateOf;
@@ -62,8 +63,13 @@ fn failover() -> Report {
         now_unix: BEGAN + 300,
         lasted: None,
         reasons: Reasons { refused: 3, ..Reasons::default() },
-        upstream_rate: Rate { errors: 3, requests: 200 },
-        client_rate: Rate { errors: 0, requests: 200 },
+        change: 1,
+        ended: None,
+        worsened: false,
+        flapping: false,
+        rates: Rates::new(61, 3, 0),
+        window_rates: Rates::new(200, 3, 0),
+        easing: None,
         threshold: Some(Threshold { ratio: Ratio::from_millionths(20_000), window: 200, period: Millis::ZERO }),
         as_expected: false,
         changes: 0,
@@ -77,10 +83,14 @@ fn failover() -> Report {
 }
 
 fn silence(kind: Kind) -> Report {
+    let rate = Rate { errors: 60, requests: 200 };
+    let app = During { upstream: b"app".to_vec(), rate, quiet: Millis::from_secs(18), changes: 2 };
+    let during = if kind == Kind::SilenceEnded { vec![app] } else { vec![] };
     Report {
-        id: format!("silence/3/{}", if kind == Kind::SilenceBegan { 1 } else { 2 }),
+        id: "silence/3".to_owned(),
+        change: if kind == Kind::SilenceBegan { 1 } else { 2 },
         lasted: (kind == Kind::SilenceEnded).then_some(Millis::from_secs(1800)),
-        silence: Some(SilenceFacts { ends_unix: Some(BEGAN + 1_800_000), comment: b"deploy of v1.5".to_vec() }),
+        silence: Some(SilenceFacts { ends_unix: Some(BEGAN + 1_800_000), comment: b"deploy of v1.5".to_vec(), during }),
         ..Report::about(kind, Severity::Info, b"app", BEGAN, "web1.example.org")
     }
 }
@@ -91,7 +101,8 @@ fn cases() -> Vec<(&'static str, Report)> {
     let recovery = Report {
         kind: Kind::Recovery,
         severity: Severity::Info,
-        id: "app/serving/8".to_owned(),
+        change: 2,
+        ended: Some(Severity::Warning),
         from: Some(green()),
         to: Some(blue()),
         lasted: Some(Millis::from_secs(272)),
@@ -103,8 +114,8 @@ fn cases() -> Vec<(&'static str, Report)> {
         severity: Severity::Critical,
         to: None,
         reasons: Reasons { refused: 12, timed_out: 1, no_live_upstreams: 9, ..Reasons::default() },
-        upstream_rate: Rate { errors: 22, requests: 200 },
-        client_rate: Rate { errors: 19, requests: 200 },
+        rates: Rates::new(22, 22, 19),
+        window_rates: Rates::new(200, 22, 19),
         samples: vec![failed(), failed(), masked()],
         ..failover()
     };
@@ -113,7 +124,8 @@ fn cases() -> Vec<(&'static str, Report)> {
         id: "app/error-rate/3".to_owned(),
         from: None,
         reasons: Reasons { server_errors: 5, ..Reasons::default() },
-        upstream_rate: Rate { errors: 5, requests: 200 },
+        rates: Rates::new(200, 5, 0),
+        window_rates: Rates::new(200, 5, 0),
         ..failover()
     };
     vec![
@@ -125,6 +137,7 @@ fn cases() -> Vec<(&'static str, Report)> {
                 kind: Kind::PlannedSwitch,
                 severity: Severity::Info,
                 reasons: Reasons::default(),
+                rates: Rates::default(),
                 samples: vec![],
                 ..failover()
             },
@@ -132,10 +145,36 @@ fn cases() -> Vec<(&'static str, Report)> {
         ("down", down),
         ("error_rate_hidden_from_clients", firing.clone()),
         (
+            "error_rate_that_fell",
+            Report {
+                change: 2,
+                rates: Rates::new(980, 61, 0),
+                window_rates: Rates::new(200, 0, 0),
+                easing: Some(Easing {
+                    peak: Ratio::from_millionths(310_000),
+                    below_since_unix: BEGAN + 120_000,
+                    missing: Missing::Requests(140),
+                }),
+                now_unix: BEGAN + 300_000,
+                ..firing.clone()
+            },
+        ),
+        (
+            "failover_that_reaches_clients",
+            Report {
+                severity: Severity::Critical,
+                worsened: true,
+                change: 2,
+                rates: Rates::new(300, 61, 9),
+                ..failover()
+            },
+        ),
+        (
             "error_rate_of_clients",
             Report {
                 severity: Severity::Critical,
-                client_rate: Rate { errors: 5, requests: 187 },
+                rates: Rates::new(187, 5, 5),
+                window_rates: Rates::new(187, 5, 5),
                 rate_of: RateOf::Client,
                 samples: vec![failed()],
                 ..firing.clone()
@@ -147,7 +186,10 @@ fn cases() -> Vec<(&'static str, Report)> {
                 kind: Kind::ErrorRateResolved,
                 severity: Severity::Info,
                 lasted: Some(Millis::from_secs(11_040)),
-                upstream_rate: Rate { errors: 1, requests: 200 },
+                change: 2,
+                ended: Some(Severity::Warning),
+                rates: Rates::new(4_200, 61, 0),
+                window_rates: Rates::new(200, 1, 0),
                 samples: vec![],
                 ..firing
             },
@@ -165,8 +207,8 @@ fn cases() -> Vec<(&'static str, Report)> {
                     window: 0,
                     period: Millis::from_secs(60),
                 }),
-                upstream_rate: Rate { errors: 40, requests: 1200 },
-                client_rate: Rate { errors: 0, requests: 1200 },
+                rates: Rates::new(1200, 40, 0),
+                window_rates: Rates::new(1200, 40, 0),
                 ..failover()
             },
         ),
@@ -186,7 +228,7 @@ fn cases() -> Vec<(&'static str, Report)> {
             "silenced_by_the_configuration",
             Report {
                 upstream: vec![],
-                id: "silence/configuration/1".to_owned(),
+                id: "silence/configuration".to_owned(),
                 silence: Some(SilenceFacts::default()),
                 ..silence(Kind::SilenceBegan)
             },
@@ -194,21 +236,22 @@ fn cases() -> Vec<(&'static str, Report)> {
         (
             "test",
             Report {
-                id: "test/1".to_owned(),
+                id: "test".to_owned(),
                 ..Report::about(Kind::Test, Severity::Info, b"", BEGAN, "web1.example.org")
             },
         ),
-        ("mixed", Report { kind: Kind::Mixed, to: None, id: "app/serving/8".to_owned(), ..failover() }),
+        ("mixed", Report { kind: Kind::Mixed, to: None, change: 2, ..failover() }),
         (
             "flapping",
-            Report { kind: Kind::Flapping, changes: 7, id: "app/serving/13".to_owned(), samples: vec![], ..failover() },
+            Report { kind: Kind::Flapping, flapping: true, changes: 7, change: 6, samples: vec![], ..failover() },
         ),
         (
             "no_longer_watched",
             Report {
                 kind: Kind::NoLongerWatched,
                 severity: Severity::Info,
-                id: "app/serving/9".to_owned(),
+                change: 3,
+                ended: Some(Severity::Warning),
                 samples: vec![],
                 ..recovery.clone()
             },
@@ -227,8 +270,8 @@ fn cases() -> Vec<(&'static str, Report)> {
                 from: None,
                 to: None,
                 reasons: Reasons::default(),
-                upstream_rate: Rate::default(),
-                client_rate: Rate::default(),
+                rates: Rates::default(),
+                window_rates: Rates::default(),
                 threshold: None,
                 samples: vec![],
                 runbook: String::new(),

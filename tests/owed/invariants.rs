@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 
-use crate::world::{Book, INCIDENT, Post, SUBJECTS, World};
+use ngx_http_poolwatch_module::outbox::Truth;
+
+use crate::world::{Book, Post, SUBJECTS, World};
 
 impl World {
     /// `before`: messages when everything should have been told.
@@ -13,15 +15,15 @@ impl World {
             self.violated("2: something was sent although nothing was owed");
         }
         for subject in 0..SUBJECTS {
-            let last = self.truths[subject].generation;
+            let truth = self.truths[subject];
             let posts = book.posts.iter().copied().filter(|post| post.subject == subject && post.accepted);
             let accepted: Vec<Post> = posts.collect();
             let checks = [
-                last_is_the_truth(&accepted, last, book.refused[subject]),
-                nothing_is_left_out(&accepted, last, book.refused[subject]),
+                last_is_the_truth(&accepted, &truth, book.refused[subject]),
+                nothing_is_left_out(&accepted, &truth, book.refused[subject]),
                 no_older_after_newer(&accepted),
                 duplicates_are_bounded(&accepted, &book, subject),
-                if subject == INCIDENT { no_end_without_a_beginning(&accepted) } else { Ok(()) },
+                no_end_without_a_beginning(&accepted, &book, subject),
             ];
             for violation in checks.into_iter().filter_map(Result::err) {
                 self.violated(&format!("{violation} (receiver {receiver}, subject {subject})"));
@@ -34,23 +36,31 @@ fn ensure(holds: bool, violation: impl FnOnce() -> String) -> Result<(), String>
     if holds { Ok(()) } else { Err(violation()) }
 }
 
+/// Who knows of nothing that is open is owed nothing when nothing is open.
+fn is_at_peace(accepted: &[Post], truth: &Truth) -> bool {
+    truth.over && accepted.last().is_none_or(|post| post.truth.over)
+}
+
 /// Unless the receiver refused to hear it in any form.
-fn last_is_the_truth(accepted: &[Post], last: u64, refused: u64) -> Result<(), String> {
+fn last_is_the_truth(accepted: &[Post], truth: &Truth, refused: u64) -> Result<(), String> {
+    let last = truth.generation;
     let told = accepted.last().map_or(0, |post| post.truth.generation);
-    ensure(told == last || refused == last, || {
+    ensure(told == last || refused == last || is_at_peace(accepted, truth), || {
         format!("1: the last accepted message tells {told}, the truth is {last}")
     })
 }
 
-fn nothing_is_left_out(accepted: &[Post], last: u64, refused: u64) -> Result<(), String> {
+fn nothing_is_left_out(accepted: &[Post], truth: &Truth, refused: u64) -> Result<(), String> {
+    let last = truth.generation;
     let told = |generation: u64| {
         accepted.iter().any(|post| {
             let newest = post.truth.generation;
             (newest.saturating_sub(post.covered)..=newest).contains(&generation)
         })
     };
-    // What was refused last may still wait to be counted by a later message.
-    let end = if refused == last { accepted.iter().map(|post| post.truth.generation).max().unwrap_or(0) } else { last };
+    // What was refused last, or came and went unheard, may still wait to be counted by a later message.
+    let waits = refused == last || is_at_peace(accepted, truth);
+    let end = if waits { accepted.iter().map(|post| post.truth.generation).max().unwrap_or(0) } else { last };
     let gap = (1..=end).find(|&generation| !told(generation));
     ensure(gap.is_none(), || format!("3: generation {gap:?} was neither told nor covered"))
 }
@@ -86,15 +96,18 @@ fn duplicates_are_bounded(accepted: &[Post], book: &Book, subject: usize) -> Res
     ensure(repairs <= excused, || format!("8: {repairs} repairs, {excused} are excused"))
 }
 
-fn no_end_without_a_beginning(accepted: &[Post]) -> Result<(), String> {
+/// Unless a beginning was sent of which nobody knows whether it was heard, or the truth is told once more.
+fn no_end_without_a_beginning(accepted: &[Post], book: &Book, subject: usize) -> Result<(), String> {
     let mut over = true;
     let mut newest = 0;
     for post in accepted.iter().filter(|post| !post.overtaken) {
-        if post.truth.generation > newest {
-            ensure(!(post.truth.over && over && post.covered == 0), || {
-                format!("18: the end {} of nothing was told", post.truth.generation)
+        let generation = post.truth.generation;
+        if generation > newest {
+            let in_doubt = (newest..generation).any(|earlier| book.doubtful.contains(&(subject, earlier)));
+            ensure(!(post.truth.over && over) || in_doubt || post.repair || book.overtaken[subject] > 0, || {
+                format!("18: the end {generation} of nothing was told")
             })?;
-            (over, newest) = (post.truth.over, post.truth.generation);
+            (over, newest) = (post.truth.over, generation);
         }
     }
     Ok(())

@@ -4,7 +4,7 @@
 //! longer than its lease, told to exit, or the machine sleeps. The debts and the receivers' conditions are the module's own.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ngx_http_poolwatch_module::clock::Clock;
 use ngx_http_poolwatch_module::deliver::Outcome;
@@ -64,7 +64,7 @@ impl Answer {
     fn outcome(self, plain: bool) -> Outcome {
         match self {
             Self::Accepts => Outcome::Accepted,
-            Self::AcceptsUnheard | Self::Loses => Outcome::Retry("reset".into()),
+            Self::AcceptsUnheard | Self::Loses => Outcome::Unsure("reset".into()),
             Self::Refuses => Outcome::Retry("answered 503".into()),
             Self::Limits(span) => Outcome::RateLimited(span.map(Millis)),
             Self::DislikesBlocks if plain => Outcome::Accepted,
@@ -130,6 +130,8 @@ pub(crate) struct Book {
     disliked: [u64; SUBJECTS],
     /// Messages of a generation that may have been heard without anybody's knowing.
     pub(crate) unsure: HashMap<(usize, u64), usize>,
+    /// Generations of which a message was sent that nobody knows to have arrived.
+    pub(crate) doubtful: HashSet<(usize, u64)>,
     /// Exchanges of repairs among them.
     pub(crate) unsure_repairs: [usize; SUBJECTS],
     /// Senders that found their claim overtaken when their exchange was over.
@@ -257,7 +259,7 @@ impl World {
     pub(crate) fn change(&mut self, subject: usize) {
         let Truth { generation, state: from, .. } = self.truths[subject];
         let state = if subject == NOTICE { 1 - from } else { (from + 1 + self.random.below(2) as u8) % 3 };
-        self.truths[subject] = Truth { generation: generation + 1, state, from, over: state == 0 };
+        self.truths[subject] = Truth { generation: generation + 1, state, from, over: state == 0, ..Truth::default() };
     }
 
     /// Begins a silence that ends by itself, or ends the one there is.
@@ -480,6 +482,9 @@ impl World {
             let known = &mut self.books[receiver].retry_after;
             *known = until.max(*known);
         }
+        if matches!(flight.answer, Answer::AcceptsUnheard | Answer::Loses) {
+            self.books[receiver].doubtful.insert((flight.subject, flight.claim.truth.generation));
+        }
         let outcome = self.wrong.hears(flight.answer.outcome(flight.claim.plain), self.trouble);
         self.settle(receiver, flight, &outcome);
     }
@@ -537,6 +542,7 @@ impl World {
 
     fn note_unsure(&mut self, receiver: usize, flight: &Flight) {
         let book = &mut self.books[receiver];
+        book.doubtful.insert((flight.subject, flight.claim.truth.generation));
         *book.unsure.entry((flight.subject, flight.claim.truth.generation)).or_default() += 1;
         book.unsure_repairs[flight.subject] += usize::from(flight.repair);
     }

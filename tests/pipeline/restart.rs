@@ -88,7 +88,7 @@ fn a_restart_in_an_incident_repeats_nothing_and_the_end_is_told_with_the_whole_d
     }
     assert_told(&host, &[&["failover"], &["recovery", "green", "blue"]]);
     let recovery = host.slack.bodies.lock().expect("no panic")[1].to_string();
-    assert!(recovery.contains("app/serving/2"), "{recovery}");
+    assert!(recovery.contains("app/serving/1`  ·  change 2"), "{recovery}");
     assert!(recovery.contains("The incident lasted 27 s"), "{recovery}");
 }
 
@@ -179,7 +179,7 @@ fn after_an_upgrade_the_new_tree_repeats_nothing_and_tells_what_it_alone_saw() {
     }
     assert_told(&new, &[&["failover"], &["recovery"]]);
     let recovery = new.slack.bodies.lock().expect("no panic")[1].to_string();
-    assert!(recovery.contains("app/serving/2"), "{recovery}");
+    assert!(recovery.contains("app/serving/1`  ·  change 2"), "{recovery}");
 }
 
 #[test]

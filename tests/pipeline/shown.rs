@@ -29,7 +29,7 @@ impl Host {
         Snapshot::new(self.shared.with(|table| table.contents()), &self.receivers, facts)
     }
 
-    fn document(&self) -> Value {
+    pub(crate) fn document(&self) -> Value {
         serde_json::from_str(&body(Part::State, &self.snapshot(), true)).expect("JSON")
     }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{ServingView, WORDS, instant, seconds, serving, time};
 use crate::alert::{Kind, Severity};
 use crate::deliver::tally::Tally;
-use crate::outbox::Health;
+use crate::outbox::{Debt, Health};
 use crate::state::history::{Heard, Record};
 use crate::state::notices::Silence;
 use crate::state::slot::Key;
@@ -23,6 +23,8 @@ const HOST: usize = 255;
 #[derive(Serialize)]
 pub(super) struct AlertView {
     id: String,
+    /// Which change of the incident the present state came with, from 1.
+    change: u64,
     kind: Kind,
     severity: &'static str,
     title: String,
@@ -40,6 +42,7 @@ struct DeliveryView {
 pub(super) struct ChangeView {
     upstream: String,
     id: Option<String>,
+    change: Option<u64>,
     kind: KindView,
     severity: &'static str,
     at: String,
@@ -102,11 +105,12 @@ pub(super) fn alert(snapshot: &Snapshot, upstream: &Upstream, key: Key) -> Optio
         return None;
     }
     let facts = &snapshot.facts;
-    let report = view.report(key, None, facts.now, facts.wall, &facts.host);
+    let report = view.report(key, facts.now, facts.wall, &facts.host);
     let generation = incident.truth.generation;
     let record = upstream.history.newest().find(|record| record.key() == key && record.generation() == generation);
     Some(AlertView {
         id: clean(report.id.as_bytes(), WORDS),
+        change: report.change,
         kind: report.kind,
         severity: severity(report.severity),
         title: wording::headline(&report),
@@ -123,14 +127,17 @@ fn deliveries(
     generation: u64,
     record: Option<&Record>,
 ) -> Vec<DeliveryView> {
+    let truth = &upstream.view().incident(key).truth;
     let result = |listed: &Listed| {
+        // What is settled, and what is not worth a message of its own, like the end of something that was never told.
+        let is_covered = |debt: &Debt| debt.has_settled(generation) || !debt.is_due(truth);
         let debt = upstream.debt(key, listed.place);
         match record.map_or(Heard::Nothing, |record| record.heard(listed.place)) {
             Heard::Absent => None,
             Heard::Accepted => Some("accepted"),
             Heard::Refused => Some("refused"),
             Heard::Waived => Some("waived"),
-            Heard::Nothing if debt.is_some_and(|debt| debt.has_settled(generation)) => Some("covered"),
+            Heard::Nothing if debt.is_some_and(is_covered) => Some("covered"),
             Heard::Nothing => Some("pending"),
         }
     };
@@ -152,10 +159,11 @@ pub(super) fn history(snapshot: &Snapshot) -> Vec<ChangeView> {
 fn change(snapshot: &Snapshot, upstream: &Upstream, record: &Record) -> ChangeView {
     let (key, generation) = (record.key(), record.generation());
     let kind = record.kind();
-    let id = kind.map(|_| format!("{}/{generation}", upstream.view().id(key)));
+    let id = kind.map(|_| format!("{}/{}", upstream.view().id(key), record.number()));
     ChangeView {
         upstream: name(upstream.name.as_bytes()),
         id: id.map(|id| clean(id.as_bytes(), WORDS)),
+        change: kind.map(|_| (generation + 1).saturating_sub(record.number())),
         kind: kind.map_or(KindView::Untold("untold"), KindView::Told),
         severity: severity(record.severity()),
         at: time(snapshot, record.at),

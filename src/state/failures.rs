@@ -1,0 +1,161 @@
+//! What the failed requests of an incident are counted from: the last seconds in which any failed, and the sums since it began.
+//!
+//! An incident is certain some time after it began, so what came in between is counted afterwards, from the seconds. A second without a
+//! failed request takes no place: on a quiet site they reach hours back, under load a minute.
+
+use crate::alert::Reasons;
+use crate::observation::{Observation, Verdict};
+use crate::units::Millis;
+use crate::window::Entry;
+
+/// Seconds that are kept.
+const SECONDS: usize = 64;
+
+/// Failed requests that ended within this time of the first of them share a place.
+const WIDTH: Millis = Millis::from_secs(1);
+
+/// Sums over requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Sums {
+    /// Requests.
+    pub(crate) requests: u64,
+    /// Those with a failed attempt.
+    pub(crate) upstream_errors: u32,
+    /// Those that were answered with a 5xx.
+    pub(crate) client_errors: u32,
+    /// Why attempts failed.
+    pub(crate) reasons: Reasons,
+}
+
+/// Failed requests of one second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+struct Second {
+    /// When the first of them ended; zero: a free place.
+    begin: Millis,
+    /// The number of the first of them among all requests.
+    number: u64,
+    upstream_errors: u32,
+    client_errors: u32,
+    reasons: Reasons,
+}
+
+/// The last seconds with failed requests: fixed-size plain data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Failures {
+    seconds: [Second; SECONDS],
+    /// The place of the newest.
+    newest: u32,
+}
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self { seconds: [Second::default(); SECONDS], newest: 0 }
+    }
+}
+
+impl Failures {
+    /// Counts a request that ended at `now`, if it failed in any way. `number`: its own among all requests.
+    pub(crate) fn push(&mut self, entry: Entry, reasons: &Reasons, number: u64, now: Millis) {
+        if !entry.upstream_error && !entry.client_error {
+            return;
+        }
+        let now = now.max(Millis(1));
+        let mut place = self.newest as usize % SECONDS;
+        let begin = self.seconds[place].begin;
+        if begin == Millis::ZERO || now >= begin + WIDTH {
+            place = (place + 1) % SECONDS;
+            self.newest = place as u32;
+            self.seconds[place] = Second { begin: now, number, ..Second::default() };
+        }
+        let second = &mut self.seconds[place];
+        second.upstream_errors = second.upstream_errors.saturating_add(u32::from(entry.upstream_error));
+        second.client_errors = second.client_errors.saturating_add(u32::from(entry.client_error));
+        second.reasons.add(reasons);
+    }
+
+    /// The sums over the requests from the first failed one that ended at `since` or, to a second, before; the number of that one, and
+    /// when it ended. `next`: the number of the next request.
+    pub(crate) fn since(&self, since: Millis, next: u64) -> (Sums, u64, Millis) {
+        self.sum(|second| second.begin + WIDTH > since, next)
+    }
+
+    /// The same from the first failed one of this number or, to a second, before.
+    pub(crate) fn since_number(&self, number: u64, next: u64) -> (Sums, u64, Millis) {
+        self.sum(|second| second.number >= number, next)
+    }
+
+    fn sum(&self, is_counted: impl Fn(&Second) -> bool, next: u64) -> (Sums, u64, Millis) {
+        let mut sums = Sums::default();
+        let (mut first, mut begin) = (next, Millis::NEVER);
+        for second in self.seconds.iter().filter(|second| second.begin != Millis::ZERO && is_counted(second)) {
+            sums.upstream_errors = sums.upstream_errors.saturating_add(second.upstream_errors);
+            sums.client_errors = sums.client_errors.saturating_add(second.client_errors);
+            sums.reasons.add(&second.reasons);
+            (first, begin) = (first.min(second.number), begin.min(second.begin));
+        }
+        sums.requests = next - first;
+        (sums, first, begin)
+    }
+}
+
+impl Sums {
+    /// Counts a request.
+    pub(crate) fn push(&mut self, entry: Entry, reasons: &Reasons) {
+        self.requests += 1;
+        self.upstream_errors = self.upstream_errors.saturating_add(u32::from(entry.upstream_error));
+        self.client_errors = self.client_errors.saturating_add(u32::from(entry.client_error));
+        self.reasons.add(reasons);
+    }
+}
+
+/// Why a request's attempts failed.
+pub(crate) fn reasons_of(seen: &Observation) -> Reasons {
+    let mut reasons = Reasons::default();
+    for attempt in seen.failures() {
+        match attempt.verdict {
+            Verdict::Ok | Verdict::Unfinished => {}
+            Verdict::Refused => reasons.refused += 1,
+            Verdict::TimedOut => reasons.timed_out += 1,
+            Verdict::ServerError => reasons.server_errors += 1,
+            Verdict::NoLiveUpstreams => reasons.no_live_upstreams += 1,
+        }
+    }
+    reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAILED: Entry = Entry { upstream_error: true, client_error: true };
+    const REFUSED: Reasons = Reasons { refused: 1, timed_out: 0, server_errors: 0, no_live_upstreams: 0 };
+
+    #[test]
+    fn what_failed_before_is_not_counted_and_good_requests_since_are() {
+        let mut failures = Failures::default();
+        failures.push(FAILED, &REFUSED, 10, Millis(5_000));
+        failures.push(FAILED, &REFUSED, 30, Millis(60_000));
+        failures.push(Entry::default(), &Reasons::default(), 31, Millis(60_100));
+        failures.push(FAILED, &REFUSED, 32, Millis(60_200));
+        let (sums, first, begin) = failures.since(Millis(60_100), 40);
+        assert_eq!((sums.requests, sums.upstream_errors, sums.client_errors), (10, 2, 2));
+        assert_eq!((sums.reasons.refused, first, begin), (2, 30, Millis(60_000)));
+        assert_eq!(failures.since(Millis(6_000), 40).0, sums, "a second is over after a second");
+        assert_eq!(failures.since(Millis(5_999), 40).0.upstream_errors, 3);
+        assert_eq!(failures.since(Millis(90_000), 40), (Sums::default(), 40, Millis::NEVER));
+        assert_eq!(failures.since_number(11, 40).0, sums);
+    }
+
+    #[test]
+    fn on_a_quiet_site_they_reach_hours_back_and_the_oldest_go_first() {
+        let mut failures = Failures::default();
+        for hour in 0..100_u64 {
+            failures.push(FAILED, &REFUSED, hour * 10, Millis::from_secs(1 + hour * 3600));
+        }
+        let (sums, first, _) = failures.since(Millis::ZERO, 1000);
+        assert_eq!((sums.upstream_errors, first), (SECONDS as u32, 360));
+    }
+}
