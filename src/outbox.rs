@@ -80,8 +80,8 @@ pub struct Debt {
     /// What it last accepted is an open incident, in which clients suffer.
     pub(crate) acked_open: bool,
     pub(crate) acked_critical: bool,
-    /// A message of an open incident was sent, and nobody knows whether it arrived.
-    pub(crate) in_doubt: bool,
+    /// A message of an open incident was sent, or would have been if the receiver had been there: the incident is owed to its end.
+    pub(crate) is_owed_end: bool,
     /// The generation that the receiver refused in every form: settled unheard.
     pub(crate) refused: u64,
     /// The generation whose full message it disliked: the plain one is next.
@@ -139,8 +139,6 @@ pub struct Claim {
     pub covered: u64,
     /// The plain form is asked for.
     pub plain: bool,
-    /// Whether an earlier message arrived was not known already.
-    was_in_doubt: bool,
     token: u64,
 }
 
@@ -168,7 +166,7 @@ impl Debt {
         acked_state: 0,
         acked_open: false,
         acked_critical: false,
-        in_doubt: false,
+        is_owed_end: false,
         refused: 0,
         told: [Told { from: 0, to: 0, at: Millis::ZERO }; TOLD],
         attempts: 0,
@@ -188,19 +186,25 @@ impl Debt {
 
     /// Is anything owed, now or later?
     ///
-    /// Of the end of an incident that it never heard of a receiver hears nothing, nor, while the pool changes again and again, of a
+    /// Of the end of an incident whose beginning a silence or a cooldown held back to the end a receiver hears nothing, nor, while the pool changes again and again, of a
     /// state that is as it was when it last heard.
     pub fn is_due(&self, truth: &Truth) -> bool {
         let unheard = self.acked != truth.generation && self.refused != truth.generation;
-        let ends_nothing = truth.over && !truth.planned && !self.knows_of_incident();
+        let ends_nothing = truth.over && !truth.planned && !self.acked_open && !self.is_owed_end;
         let is_as_heard =
             is_flapping(truth.state) && self.acked_state == truth.state && self.acked_critical == truth.critical;
         truth.generation > 0 && (self.repair > 0 || (unheard && !ends_nothing && !is_as_heard))
     }
 
-    /// Has the receiver heard, or perhaps heard, of an incident that is open as far as it knows?
-    pub(crate) fn knows_of_incident(&self) -> bool {
-        self.acked_open || self.in_doubt
+    /// Is there news that nothing but the receiver holds back, of an incident that is not owed to its end yet?
+    pub fn waits_for_receiver(&self, terms: &Terms<'_>, now: Millis) -> bool {
+        let is_open = !terms.truth.over && !self.is_owed_end;
+        is_open && terms.receiver.opens() > now && self.ready_at(terms).is_some_and(|ready| ready <= now)
+    }
+
+    /// Notes that: whatever comes of the receiver, it hears of this incident.
+    pub fn owe_end(&mut self) {
+        self.is_owed_end = true;
     }
 
     /// Has the receiver heard of this generation, or refused it? Perhaps only together with a later one.
@@ -234,8 +238,7 @@ impl Debt {
         let token = now.0.max(self.lease.token + 1);
         self.lease = Lease { owner: terms.me, until: now + LEASE, token };
         let covered = terms.truth.generation.saturating_sub(self.acked).saturating_sub(1);
-        let plain = self.plain == terms.truth.generation;
-        Some(Claim { truth: terms.truth, covered, plain, was_in_doubt: self.in_doubt, token })
+        Some(Claim { truth: terms.truth, covered, plain: self.plain == terms.truth.generation, token })
     }
 
     /// The last look before the first byte: still ours, still true, not silenced? Then the receiver's rate token is taken, here
@@ -250,7 +253,7 @@ impl Debt {
             return false;
         }
         self.lease.until = now + LEASE;
-        self.in_doubt |= !claim.truth.over;
+        self.is_owed_end |= !claim.truth.over;
         receiver.earliest = now + RATE;
         true
     }
@@ -267,17 +270,12 @@ impl Debt {
         let health_changed = receiver.note(outcome, now, random);
         if self.lease.token != claim.token {
             // Overtaken. What it sent, if it was heard, may have been heard after what was sent since.
-            if matches!(outcome, Outcome::Accepted | Outcome::Retry(_) | Outcome::Unsure(_) | Outcome::CutShort) {
+            if matches!(outcome, Outcome::Accepted | Outcome::Retry(_) | Outcome::CutShort) {
                 self.repair = self.lease.token;
             }
             return Settled { health_changed, refused: false };
         }
         self.lease.owner = 0;
-        match outcome {
-            Outcome::Accepted => self.in_doubt = false,
-            Outcome::Unsure(_) | Outcome::CutShort => {}
-            _ => self.in_doubt = claim.was_in_doubt,
-        }
         let mut refused = false;
         match outcome {
             Outcome::Accepted => {
@@ -294,7 +292,7 @@ impl Debt {
                 refused = true;
                 (self.refused, self.repair) = (claim.truth.generation, 0);
             }
-            Outcome::Retry(_) | Outcome::Unsure(_) => {
+            Outcome::Retry(_) => {
                 self.attempts = self.attempts.saturating_add(1);
                 self.next_attempt = now + backoff::delay(self.attempts, random);
                 // The receiver fails, not this message: other news spare it as well.
@@ -307,12 +305,12 @@ impl Debt {
     /// Settles without a message what the receiver does not want to hear (`send_resolved=off`).
     pub fn waive(&mut self, truth: &Truth) {
         self.acknowledge(truth);
-        (self.in_doubt, self.repair) = (false, 0);
+        self.repair = 0;
     }
 
     fn acknowledge(&mut self, truth: &Truth) {
         (self.acked, self.acked_state) = (truth.generation, truth.state);
-        (self.acked_open, self.acked_critical) = (!truth.over, truth.critical);
+        (self.acked_open, self.acked_critical, self.is_owed_end) = (!truth.over, truth.critical, false);
     }
 
     /// May a message be on its way?
@@ -391,11 +389,11 @@ impl ReceiverState {
         let before = self.health;
         self.health = match (outcome, before) {
             (Outcome::Accepted, _) => Health::Up,
-            (Outcome::Broken(_), _)
-            | (Outcome::Retry(_) | Outcome::Unsure(_) | Outcome::RateLimited(_), Health::Broken) => Health::Broken,
+            (Outcome::Broken(_), _) | (Outcome::Retry(_) | Outcome::RateLimited(_), Health::Broken) => Health::Broken,
             // It reads again what it is sent.
-            (Outcome::Rejected(_), Health::Broken)
-            | (Outcome::Retry(_) | Outcome::Unsure(_) | Outcome::RateLimited(_), _) => Health::Failing,
+            (Outcome::Rejected(_), Health::Broken) | (Outcome::Retry(_) | Outcome::RateLimited(_), _) => {
+                Health::Failing
+            }
             (Outcome::Rejected(_) | Outcome::CutShort, _) => before,
         };
         self.rests = match self.health {
@@ -546,31 +544,28 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_what_may_have_been_heard_is_told() {
+    fn the_end_of_what_was_sent_or_only_waited_for_the_receiver_is_told() {
         let over = Truth { generation: 2, state: 0, from: 1, over: true, ..Truth::default() };
-        let refused = Outcome::Retry("connection refused".into());
-        for (outcome, may_know) in [
-            (Outcome::Unsure("timed out".into()), true),
-            (Outcome::CutShort, true),
-            (refused.clone(), false),
-            (Outcome::RateLimited(None), false),
-            (Outcome::Broken("no_service".into()), false),
-        ] {
+        for outcome in [Outcome::Retry("timed out".into()), Outcome::CutShort, Outcome::RateLimited(None)] {
             let mut outbox = Outbox::default();
             let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
             assert!(outbox.may_send(&claim, &FIRING, 1_000));
             outbox.settle(&claim, &outcome, 2_000);
-            assert_eq!(outbox.debt.is_due(&over), may_know, "{outcome:?}");
+            assert!(outbox.debt.is_due(&over), "{outcome:?}");
         }
-        // A worker that was killed on the way tells nothing, and a later failure does not say that the first attempt failed.
         let mut outbox = Outbox::default();
-        let claim = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
-        assert!(outbox.may_send(&claim, &FIRING, 1_000));
-        outbox.processes.dead = OTHER;
-        let again = outbox.claim_as(ME, &FIRING, 3_000).expect("due");
-        assert!(outbox.may_send(&again, &FIRING, 3_000));
-        outbox.settle(&again, &refused, 3_000);
+        assert!(!outbox.debt.waits_for_receiver(&outbox.terms(ME, &FIRING), Millis(1_000)), "it may go");
+        outbox.receiver.rests = Millis(900_000);
+        assert!(outbox.debt.waits_for_receiver(&outbox.terms(ME, &FIRING), Millis(1_000)));
+        outbox.silenced = Millis(5_000);
+        assert!(
+            !outbox.debt.waits_for_receiver(&outbox.terms(ME, &FIRING), Millis(1_000)),
+            "the silence holds it back"
+        );
+        outbox.debt.owe_end();
         assert!(outbox.debt.is_due(&over));
+        outbox.debt.waive(&over);
+        assert!(!outbox.debt.is_due(&Truth { generation: 4, ..over }));
     }
 
     #[test]
@@ -686,7 +681,7 @@ mod tests {
 
     #[test]
     fn an_outdated_sender_that_does_not_know_whether_it_was_heard_counts_as_heard() {
-        for outcome in [Outcome::Unsure("reset".into()), Outcome::CutShort] {
+        for outcome in [Outcome::Retry("reset".into()), Outcome::CutShort] {
             let mut outbox = Outbox::default();
             let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
             assert!(outbox.tell(&FIRING, 40_000));

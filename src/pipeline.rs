@@ -381,7 +381,7 @@ fn delivery_line(receiver: &Receiver, report: &Report, outcome: &Outcome, settle
             line(Level::Notice, format!("receiver \"{name}\" accepts messages again {doing}"))
         }
         Outcome::Accepted => line(Level::Info, format!("receiver \"{name}\" accepted message {}", report.message_id())),
-        Outcome::Retry(why) | Outcome::Unsure(why) if settled.health_changed => {
+        Outcome::Retry(why) if settled.health_changed => {
             line(Level::Error, format!("receiver \"{name}\" {why} {doing}, will be retried"))
         }
         Outcome::RateLimited(_) if settled.health_changed => {

@@ -57,8 +57,8 @@ CONF
         $host->get_many(300);
         is(scalar $host->messages(0), 2, 'exactly one failover and one recovery');
         my $log = $host->error_log;
-        is(scalar(() = $log =~ /\[warn\].*failover of upstream "app": blue/g), 1, 'one warning in error.log');
-        is(scalar(() = $log =~ /\[notice\].*upstream "app"/g), 1, 'and one notice');
+        is(scalar(() = $log =~ /\[error\].*failover of upstream "app": blue/g), 1, 'one line in error.log, at the level that is on everywhere');
+        is(scalar(() = $log =~ /\[error\].*recovery of upstream "app"/g), 1, 'and as visible a line of its end');
         $host->finish;
     });
 }

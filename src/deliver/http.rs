@@ -140,11 +140,7 @@ fn failure(error: ureq::Error) -> PostError {
             io::ErrorKind::TimedOut => PostError::TimedOut,
             // How rustls reports a failed handshake.
             io::ErrorKind::InvalidData => PostError::Tls(clean(error.to_string().as_bytes(), REASON)),
-            kind @ (io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::AddrNotAvailable) => PostError::Connect(kind.to_string()),
-            kind => PostError::Lost(kind.to_string()),
+            kind => PostError::Connect(kind.to_string()),
         },
         ureq::Error::ConnectionFailed => PostError::Connect("no address answers".to_owned()),
         ureq::Error::ConnectProxyFailed(_) => PostError::Connect("the proxy refuses".to_owned()),

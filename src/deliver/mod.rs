@@ -92,17 +92,15 @@ pub struct Reply {
 pub enum PostError {
     /// The name did not resolve.
     Resolve,
-    /// No connection: refused, unreachable.
+    /// No connection: refused, unreachable, reset.
     Connect(String),
-    /// The connection broke; whether it arrived is unknown.
-    Lost(String),
     /// No trust: expired, wrong name, unknown authority, no TLS spoken.
     Tls(String),
     /// The time was over; whether it arrived is unknown.
     TimedOut,
     /// This worker exits and waited no longer; whether it arrived is unknown.
     Exiting,
-    /// Anything else, in own words; whether it arrived is unknown.
+    /// Anything else, in own words.
     Other(String),
 }
 
@@ -113,10 +111,8 @@ pub enum Outcome {
     Accepted,
     /// Nobody may send to this receiver for that long (already clamped); `None`: it did not say how long.
     RateLimited(Option<Millis>),
-    /// The receiver does not have it, which may be better later: try again with back-off.
+    /// May be better later: try again with back-off.
     Retry(String),
-    /// Nobody knows whether the receiver has it: try again with back-off.
-    Unsure(String),
     /// The exiting worker broke it off. That says nothing of the receiver, so the next worker tries at once.
     CutShort,
     /// The receiver dislikes the payload: the same bytes are never sent again, the plain fallback may be.

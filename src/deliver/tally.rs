@@ -33,7 +33,7 @@ impl Tally {
                 self.last_accepted = now;
                 return;
             }
-            Outcome::Retry(why) | Outcome::Unsure(why) => (0, why.as_str()),
+            Outcome::Retry(why) => (0, why.as_str()),
             Outcome::CutShort => (0, "was cut short"),
             Outcome::RateLimited(_) => (1, "asked for a pause"),
             Outcome::Rejected(why) => (2, why.as_str()),

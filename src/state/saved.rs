@@ -130,7 +130,7 @@ struct SavedDebt {
     /// `None`: whoever wrote this did not keep it.
     acked_open: Option<bool>,
     acked_critical: bool,
-    in_doubt: bool,
+    owed_end: bool,
     refused: u64,
     plain: u64,
     repair: bool,
@@ -520,7 +520,7 @@ fn saved_debts(
             acked_state: states.name(debt.acked_state),
             acked_open: Some(debt.acked_open),
             acked_critical: debt.acked_critical,
-            in_doubt: debt.in_doubt,
+            owed_end: debt.is_owed_end,
             refused: debt.refused,
             plain: debt.plain,
             repair: debt.repair > 0,
@@ -544,7 +544,7 @@ fn debts_of(
         (debt.acked, debt.acked_state) = (saved.acked, states.index(&saved.acked_state, places)?);
         // Whether it knows of an open incident, if that was not kept: perhaps, if it has heard of anything.
         debt.acked_open = saved.acked_open.unwrap_or(saved.acked > 0);
-        (debt.acked_critical, debt.in_doubt) = (saved.acked_critical, saved.in_doubt);
+        (debt.acked_critical, debt.is_owed_end) = (saved.acked_critical, saved.owed_end);
         (debt.refused, debt.plain, debt.repair) = (saved.refused, saved.plain, u64::from(saved.repair));
         for (place, (from, to, at)) in debt.told.iter_mut().zip(saved.told.iter().take(TOLD)) {
             let (from, to) = (states.index(from, places)?, states.index(to, places)?);

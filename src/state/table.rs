@@ -224,6 +224,10 @@ impl Table<'_> {
                 continue;
             }
             let Some(terms) = self.terms(subject, receiver, truth, caller) else { continue };
+            if debt.waits_for_receiver(&terms, caller.now) {
+                self.edit_debt(subject, receiver, Debt::owe_end);
+                continue;
+            }
             if debt.due_at(&terms).is_none_or(|due| due > caller.now) {
                 continue;
             }

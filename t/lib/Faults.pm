@@ -317,7 +317,8 @@ sub told {
     my ($self, $receiver) = @_;
     my %told;
     for my $message ($self->captured($receiver, 'accepted=true')) {
-        my ($upstream, $generation) = $message->{raw} =~ m{(app\d+)/serving/(\d+)} or next;
+        my ($upstream, $number, $change) = $message->{raw} =~ m{(app\d+)/serving/(\d+).{1,40}?change (\d+)} or next;
+        my $generation = $number + $change - 1;
         my ($more) = $message->{raw} =~ /(\d+) more change/;
         push @{ $told{$upstream} }, [$generation, $more // 0];
     }
@@ -333,7 +334,7 @@ sub has_heard {
 # Does the sender know that this receiver has heard the end of each? What it only suspects it tells again.
 sub is_settled {
     my ($log, $receiver, @names) = @_;
-    my $knows = sub { return $log =~ /receiver "$receiver" (?:accepted message $_[0]\/serving\/2\b|accepts messages again while reporting recovery of upstream "$_[0]")/ };
+    my $knows = sub { return $log =~ /receiver "$receiver" (?:accepted message $_[0]\/serving\/1 change 2\b|accepts messages again while reporting recovery of upstream "$_[0]")/ };
     return @names == grep { $knows->($_) } @names;
 }
 

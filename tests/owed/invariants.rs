@@ -18,9 +18,11 @@ impl World {
             let truth = self.truths[subject];
             let posts = book.posts.iter().copied().filter(|post| post.subject == subject && post.accepted);
             let accepted: Vec<Post> = posts.collect();
+            let of_subject = book.sent.iter().filter(|(sent, _)| *sent == subject);
+            let sent: Vec<u64> = of_subject.map(|&(_, generation)| generation).collect();
             let checks = [
-                last_is_the_truth(&accepted, &truth, book.refused[subject]),
-                nothing_is_left_out(&accepted, &truth, book.refused[subject]),
+                last_is_the_truth(&accepted, &truth, book.refused[subject], &sent),
+                nothing_is_left_out(&accepted, &truth, book.refused[subject], &sent),
                 no_older_after_newer(&accepted),
                 duplicates_are_bounded(&accepted, &book, subject),
                 no_end_without_a_beginning(&accepted, &book, subject),
@@ -36,21 +38,23 @@ fn ensure(holds: bool, violation: impl FnOnce() -> String) -> Result<(), String>
     if holds { Ok(()) } else { Err(violation()) }
 }
 
-/// Who knows of nothing that is open is owed nothing when nothing is open.
-fn is_at_peace(accepted: &[Post], truth: &Truth) -> bool {
-    truth.over && accepted.last().is_none_or(|post| post.truth.over)
+/// Whom nothing was sent of an open incident is owed nothing when nothing is open.
+fn is_at_peace(accepted: &[Post], truth: &Truth, sent: &[u64]) -> bool {
+    let heard = accepted.iter().map(|post| post.truth.generation).max().unwrap_or(0);
+    let was_sent = sent.iter().any(|&generation| generation > heard);
+    truth.over && !was_sent && accepted.last().is_none_or(|post| post.truth.over)
 }
 
 /// Unless the receiver refused to hear it in any form.
-fn last_is_the_truth(accepted: &[Post], truth: &Truth, refused: u64) -> Result<(), String> {
+fn last_is_the_truth(accepted: &[Post], truth: &Truth, refused: u64, sent: &[u64]) -> Result<(), String> {
     let last = truth.generation;
     let told = accepted.last().map_or(0, |post| post.truth.generation);
-    ensure(told == last || refused == last || is_at_peace(accepted, truth), || {
+    ensure(told == last || refused == last || is_at_peace(accepted, truth, sent), || {
         format!("1: the last accepted message tells {told}, the truth is {last}")
     })
 }
 
-fn nothing_is_left_out(accepted: &[Post], truth: &Truth, refused: u64) -> Result<(), String> {
+fn nothing_is_left_out(accepted: &[Post], truth: &Truth, refused: u64, sent: &[u64]) -> Result<(), String> {
     let last = truth.generation;
     let told = |generation: u64| {
         accepted.iter().any(|post| {
@@ -59,7 +63,7 @@ fn nothing_is_left_out(accepted: &[Post], truth: &Truth, refused: u64) -> Result
         })
     };
     // What was refused last, or came and went unheard, may still wait to be counted by a later message.
-    let waits = refused == last || is_at_peace(accepted, truth);
+    let waits = refused == last || is_at_peace(accepted, truth, sent);
     let end = if waits { accepted.iter().map(|post| post.truth.generation).max().unwrap_or(0) } else { last };
     let gap = (1..=end).find(|&generation| !told(generation));
     ensure(gap.is_none(), || format!("3: generation {gap:?} was neither told nor covered"))
@@ -96,15 +100,15 @@ fn duplicates_are_bounded(accepted: &[Post], book: &Book, subject: usize) -> Res
     ensure(repairs <= excused, || format!("8: {repairs} repairs, {excused} are excused"))
 }
 
-/// Unless a beginning was sent of which nobody knows whether it was heard, or the truth is told once more.
+/// Unless a beginning was sent and not heard, or the truth is told once more.
 fn no_end_without_a_beginning(accepted: &[Post], book: &Book, subject: usize) -> Result<(), String> {
     let mut over = true;
     let mut newest = 0;
     for post in accepted.iter().filter(|post| !post.overtaken) {
         let generation = post.truth.generation;
         if generation > newest {
-            let in_doubt = (newest..generation).any(|earlier| book.doubtful.contains(&(subject, earlier)));
-            ensure(!(post.truth.over && over) || in_doubt || post.repair || book.overtaken[subject] > 0, || {
+            let was_sent = (newest..generation).any(|earlier| book.sent.contains(&(subject, earlier)));
+            ensure(!(post.truth.over && over) || was_sent || post.repair || book.overtaken[subject] > 0, || {
                 format!("18: the end {generation} of nothing was told")
             })?;
             (over, newest) = (post.truth.over, generation);

@@ -64,7 +64,7 @@ impl Answer {
     fn outcome(self, plain: bool) -> Outcome {
         match self {
             Self::Accepts => Outcome::Accepted,
-            Self::AcceptsUnheard | Self::Loses => Outcome::Unsure("reset".into()),
+            Self::AcceptsUnheard | Self::Loses => Outcome::Retry("reset".into()),
             Self::Refuses => Outcome::Retry("answered 503".into()),
             Self::Limits(span) => Outcome::RateLimited(span.map(Millis)),
             Self::DislikesBlocks if plain => Outcome::Accepted,
@@ -130,8 +130,8 @@ pub(crate) struct Book {
     disliked: [u64; SUBJECTS],
     /// Messages of a generation that may have been heard without anybody's knowing.
     pub(crate) unsure: HashMap<(usize, u64), usize>,
-    /// Generations of which a message was sent that nobody knows to have arrived.
-    pub(crate) doubtful: HashSet<(usize, u64)>,
+    /// Generations of which a message was sent.
+    pub(crate) sent: HashSet<(usize, u64)>,
     /// Exchanges of repairs among them.
     pub(crate) unsure_repairs: [usize; SUBJECTS],
     /// Senders that found their claim overtaken when their exchange was over.
@@ -482,9 +482,6 @@ impl World {
             let known = &mut self.books[receiver].retry_after;
             *known = until.max(*known);
         }
-        if matches!(flight.answer, Answer::AcceptsUnheard | Answer::Loses) {
-            self.books[receiver].doubtful.insert((flight.subject, flight.claim.truth.generation));
-        }
         let outcome = self.wrong.hears(flight.answer.outcome(flight.claim.plain), self.trouble);
         self.settle(receiver, flight, &outcome);
     }
@@ -542,7 +539,6 @@ impl World {
 
     fn note_unsure(&mut self, receiver: usize, flight: &Flight) {
         let book = &mut self.books[receiver];
-        book.doubtful.insert((flight.subject, flight.claim.truth.generation));
         *book.unsure.entry((flight.subject, flight.claim.truth.generation)).or_default() += 1;
         book.unsure_repairs[flight.subject] += usize::from(flight.repair);
     }
@@ -585,5 +581,6 @@ impl World {
             }
         }
         self.books[receiver].last_sent = self.now;
+        self.books[receiver].sent.insert((subject, claim.truth.generation));
     }
 }

@@ -38,17 +38,13 @@ pub(crate) enum Wrong {
     TokenNotRaised,
     /// A reload ends a Retry-After as well.
     ReloadEndsPauses,
-    /// Takes what may have been heard for unheard, so that its end is never told.
-    TrustsFailures,
-    /// Takes what was refused for heard, and tells the end of it.
-    TrustsNoRefusal,
     /// Takes every answer for a failure, as long as there is trouble.
     HearsNoAcceptance,
 }
 
 impl Wrong {
     /// Each variant, and the invariants of which it violates one at least.
-    pub(crate) const ALL: [(Self, &[&str]); 19] = [
+    pub(crate) const ALL: [(Self, &[&str]); 17] = [
         (Self::NoLastLook, &["6", "7", "10"]),
         (Self::AcksCurrent, &["1"]),
         (Self::NoRepair, &["1", "4"]),
@@ -65,8 +61,6 @@ impl Wrong {
         (Self::NoLeaseExpiry, &["1"]),
         (Self::TokenNotRaised, &["10"]),
         (Self::ReloadEndsPauses, &["5"]),
-        (Self::TrustsFailures, &["1"]),
-        (Self::TrustsNoRefusal, &["18"]),
         (Self::HearsNoAcceptance, &["8"]),
     ];
 
@@ -82,8 +76,6 @@ impl Wrong {
     pub(crate) fn hears(self, outcome: Outcome, trouble: bool) -> Outcome {
         match (self, outcome) {
             (Self::RetryAfterPerWorker, Outcome::RateLimited(_)) => Outcome::Retry("429, kept to itself".into()),
-            (Self::TrustsFailures, Outcome::Unsure(why)) => Outcome::Retry(why),
-            (Self::TrustsNoRefusal, Outcome::Retry(why)) => Outcome::Unsure(why),
             (Self::HearsNoAcceptance, Outcome::Accepted) if trouble => Outcome::Retry("what?".into()),
             (_, outcome) => outcome,
         }

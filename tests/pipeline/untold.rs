@@ -345,18 +345,36 @@ fn the_end_of_what_was_told_before_a_silence_is_told_after_it() {
 }
 
 #[test]
-fn a_receiver_that_heard_no_beginning_hears_no_end() {
+fn of_what_a_cooldown_held_back_to_its_end_nobody_hears() {
     let mut host = Host::new(1, &Rules { error_rate: None, ..Rules::default() });
     host.blue_for(5);
-    host.slack.status.store(503, Ordering::Relaxed);
-    host.green_for(3);
-    host.blue_for(30);
-    host.slack.status.store(200, Ordering::Relaxed);
+    for _ in 0..2 {
+        host.nobody_for(3);
+        host.blue_for(10);
+    }
     host.run(600_000);
-    assert_told(&host, &[]);
+    assert_told(&host, &[&["no pool answers"], &["serving traffic again"]]);
     let document = host.document();
     assert_eq!(document["receivers"][0]["pending"], 0, "nothing is owed");
     assert_eq!(document["history"][0]["deliveries"][0]["result"], "covered");
+}
+
+#[test]
+fn what_came_and_went_while_a_receiver_was_gone_is_told_when_it_is_back() {
+    for status in [503, 404, 429] {
+        let mut host = Host::new(1, &Rules { error_rate: None, ..Rules::default() });
+        host.blue_for(5);
+        host.slack.status.store(status, Ordering::Relaxed);
+        // The second one begins and ends while nobody tries.
+        for _ in 0..2 {
+            host.nobody_for(3);
+            host.blue_for(3);
+        }
+        host.slack.status.store(200, Ordering::Relaxed);
+        host.run(3_600_000);
+        assert_told(&host, &[&["serving traffic again"]]);
+        assert!(host.body(0).contains("3 more changes"), "{}", host.body(0));
+    }
 }
 
 #[test]

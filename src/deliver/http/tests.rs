@@ -154,7 +154,7 @@ fn what_is_not_http_is_said_to_be_so() {
         assert!(matches!(answer, Err(PostError::Other(_))), "{garbage:?}: {answer:?}");
     }
     let silent = post(&Server::answering("").endpoint());
-    assert!(matches!(silent, Err(PostError::Lost(_))), "{silent:?}");
+    assert!(matches!(silent, Err(PostError::Connect(_))), "{silent:?}");
 }
 
 #[test]

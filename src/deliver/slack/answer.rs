@@ -52,7 +52,6 @@ pub fn classify(answer: Result<Reply, PostError>) -> Outcome {
     match answer {
         Ok(reply) => judge(&reply),
         Err(PostError::Exiting) => Outcome::CutShort,
-        Err(error @ (PostError::TimedOut | PostError::Lost(_) | PostError::Other(_))) => Outcome::Unsure(said(&error)),
         Err(error) => Outcome::Retry(said(&error)),
     }
 }
@@ -70,15 +69,12 @@ fn judge(reply: &Reply) -> Outcome {
     match reply.status {
         429 => Outcome::RateLimited(pause(reply, field("retry_after"))),
         300..400 => Outcome::Broken(format!("answered {}, a redirect, which is never followed", reply.status)),
-        // Whatever stands between may have passed it on.
-        502 | 504 => Outcome::Unsure(answered),
         408 | 425 | 500.. => Outcome::Retry(answered),
         _ if is_one_of(&RATE_LIMITED) => Outcome::RateLimited(pause(reply, field("retry_after"))),
         _ if is_one_of(&BAD_PAYLOAD) => Outcome::Rejected(answered),
         _ if is_one_of(&BAD_WEBHOOK) => Outcome::Broken(answered),
         400 | 413 => Outcome::Rejected(answered),
         401..500 => Outcome::Broken(answered),
-        200..300 => Outcome::Unsure(answered),
         _ => Outcome::Retry(answered),
     }
 }
@@ -103,7 +99,7 @@ fn said(error: &PostError) -> String {
     let because = |what: &str, why: &str| format!("{what} ({})", clean(why.as_bytes(), REASON));
     match error {
         PostError::Resolve => "has a host name that does not resolve".to_owned(),
-        PostError::Connect(why) | PostError::Lost(why) => because("cannot be reached", why),
+        PostError::Connect(why) => because("cannot be reached", why),
         PostError::Tls(why) => because("cannot be trusted", why),
         PostError::TimedOut => "did not answer in time".to_owned(),
         PostError::Other(why) => because("cannot be posted to", why),
@@ -134,9 +130,9 @@ mod tests {
         assert_eq!(answer(200, "ok"), Outcome::Accepted);
         assert_eq!(answer(200, " ok\r\n"), Outcome::Accepted);
         assert_eq!(answer(200, r#"{"ok":true}"#), Outcome::Accepted);
-        assert!(matches!(answer(200, "<html>please log in</html>"), Outcome::Unsure(_)));
-        assert!(matches!(answer(200, ""), Outcome::Unsure(_)));
-        assert!(matches!(answer(204, ""), Outcome::Unsure(_)));
+        assert!(matches!(answer(200, "<html>please log in</html>"), Outcome::Retry(_)));
+        assert!(matches!(answer(200, ""), Outcome::Retry(_)));
+        assert!(matches!(answer(204, ""), Outcome::Retry(_)));
         assert!(matches!(answer(500, "ok"), Outcome::Retry(_)));
     }
 
@@ -164,11 +160,8 @@ mod tests {
         for status in [401, 403, 404, 405, 407, 410, 411, 414, 415, 301, 302, 303, 307, 308] {
             assert!(matches!(answer(status, "<html>"), Outcome::Broken(_)), "{status}");
         }
-        for status in [0, 100, 408, 425, 500, 503, 599, 999] {
+        for status in [0, 100, 201, 408, 425, 500, 502, 503, 504, 599, 999] {
             assert!(matches!(answer(status, "rollup_error"), Outcome::Retry(_)), "{status}");
-        }
-        for status in [200, 201, 204, 299, 502, 504] {
-            assert!(matches!(answer(status, "rollup_error"), Outcome::Unsure(_)), "{status}");
         }
     }
 
@@ -188,7 +181,7 @@ mod tests {
     #[test]
     fn without_an_answer_it_is_tried_again_and_the_text_says_why() {
         let why = |error| match classify(Err(error)) {
-            Outcome::Retry(why) | Outcome::Unsure(why) => why,
+            Outcome::Retry(why) => why,
             other => panic!("{other:?}"),
         };
         assert_eq!(why(PostError::Connect("connection refused".into())), "cannot be reached (connection refused)");
@@ -200,7 +193,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_answer_puts_more_than_a_short_clean_line_into_the_log(status in any::<u16>(), body in any::<String>()) {
-            if let Outcome::Retry(why) | Outcome::Unsure(why) | Outcome::Rejected(why) | Outcome::Broken(why) = answer(status, &body) {
+            if let Outcome::Retry(why) | Outcome::Rejected(why) | Outcome::Broken(why) = answer(status, &body) {
                 prop_assert!(why.len() <= "answered 65535 \"\"".len() + QUOTED);
                 prop_assert!(!why.chars().any(char::is_control));
             }
