@@ -159,6 +159,28 @@ pub fn subject(report: &Report) -> String {
     }
 }
 
+/// The runbook's link, leading to the section about this kind: a URL that has no fragment of its own gets one. So one that ends with
+/// `#` leads to the page as a whole.
+pub fn runbook(url: &str, kind: Kind) -> String {
+    if url.is_empty() || url.contains('#') { url.to_owned() } else { format!("{url}#{}", section(kind)) }
+}
+
+/// The section of `runbook.md` about this kind, as GitHub makes an anchor of its heading.
+const fn section(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Failover => "failover",
+        Kind::Recovery => "recovery",
+        Kind::PlannedSwitch => "planned-switch",
+        Kind::Down => "outage",
+        Kind::Mixed => "mixed-traffic",
+        Kind::Flapping => "flapping",
+        Kind::ErrorRateFiring | Kind::ErrorRateResolved | Kind::ErrorRateNoData => "error-rate",
+        Kind::NoLongerWatched => "no-longer-watched",
+        Kind::SilenceBegan | Kind::SilenceEnded => "silence",
+        Kind::Test => "test-message",
+    }
+}
+
 /// When a silence ends: `until 2026-11-24T10:57:31Z`.
 pub fn silence_ends(report: &Report) -> String {
     match report.silence.as_ref().and_then(|silence| silence.ends_unix) {
@@ -537,6 +559,21 @@ mod tests {
         let worse = Report { worsened: true, rates: rates(5), ..report(Kind::Failover) };
         assert_eq!(impact(&worse), "It reaches clients now. Clients saw 5 errors in 200 requests since it began.");
         assert!(log_line(&worse).contains(", it reaches clients now, "));
+    }
+
+    #[test]
+    fn the_runbook_opens_at_the_section_about_the_kind() {
+        assert_eq!(runbook("https://wiki/runbook.md", Kind::Failover), "https://wiki/runbook.md#failover");
+        assert_eq!(runbook("https://wiki/?page=7&x=1", Kind::Mixed), "https://wiki/?page=7&x=1#mixed-traffic");
+        let kinds = [Kind::ErrorRateFiring, Kind::ErrorRateResolved, Kind::ErrorRateNoData];
+        assert_eq!(kinds.map(|kind| runbook("https://wiki", kind)), ["https://wiki#error-rate"; 3]);
+    }
+
+    #[test]
+    fn a_runbook_with_a_fragment_of_its_own_keeps_it() {
+        for url in ["https://wiki/#ours", "https://wiki/#", ""] {
+            assert_eq!(runbook(url, Kind::Down), url);
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ CONF
         like($text, qr/127\.0\.0\.1:$host->{ports}{GREEN}/, 'and of the one that serves');
         like($text, qr/v1\.2\.3.*v1\.3\.0|v1\.3\.0.*v1\.2\.3/s, 'with both releases, dots and all (D10)');
         like($text, qr/refused/i, 'with the reason');
-        like($text, qr{https://runbook\.example/failover}, 'and a link to the runbook');
+        like($text, qr{https://runbook\.example/failover#failover\b}, 'and a link to the section of the runbook');
         like($text, qr/GET \/ → 200.*\d+, 200 from 127\.0\.0\.1:/, 'an example request (D30)');
         like($text, qr/Since.*host `.+`/s, 'since when, and on which host (D30)');
 

@@ -68,7 +68,7 @@ subtest('a failover is seen live', sub {
     $browser->until('return document.querySelector(".alert .accepted")', 'the delivery');
     like($browser->text('.alert .told'), qr/slack accepted/, 'and who was told');
     my $runbook = $browser->run('return document.querySelector(".alert a").href');
-    is($runbook, 'https://runbook.example/failover', 'and what to do');
+    is($runbook, 'https://runbook.example/failover#failover', 'and what to do, at the section about it');
     like($browser->text('.lanes'), qr/blue.*green.*incidents/s, 'the timeline has both pools and the incident');
     is($browser->complaints, '', 'the console has no complaint');
 });

@@ -33,8 +33,8 @@ const VALUE: usize = 64;
 /// Bytes of a URI, and of nginx's lists of addresses, statuses and times.
 const LINE: usize = 120;
 
-/// Bytes of the runbook's link.
-const LINK: usize = 1000;
+/// Bytes of the runbook's link: the directive's longest URL fits, however much of it has to be spelled out.
+const LINK: usize = 1400;
 
 /// Addresses shown of a pool.
 const ADDRESSES: usize = 4;
@@ -107,7 +107,7 @@ fn lead(report: &Report) -> String {
     let severity = wording::severity(report.severity);
     let mut lines = vec![format!("*{severity}.* {}", wording::impact(report)).trim_end().to_owned()];
     lines.extend(wording::waited(&report.suppressed).map(|waited| format!("⏳ {waited}")));
-    lines.extend(runbook(&report.runbook));
+    lines.extend(link(&wording::runbook(&report.runbook, report.kind)));
     lines.join("\n")
 }
 
@@ -223,8 +223,8 @@ fn origin(report: &Report) -> String {
     format!("host {host}  ·  incident {id}  ·  change {}  ·  sent {}", report.change, date(report.now_unix))
 }
 
-/// A link to a web page; anything else is shown, not linked.
-fn runbook(url: &str) -> Option<String> {
+/// A link to the runbook, if it is a web page; anything else is shown, not linked.
+fn link(url: &str) -> Option<String> {
     if url.is_empty() {
         return None;
     }

@@ -228,7 +228,9 @@ pub static DIRECTIVES: [Directive; 13] = [
         default: None,
         contexts: BOTH,
         arguments: Arguments::One,
-        text: "Adds a link to each alert, `http` or `https`, of at most 256 bytes.",
+        text: "Adds a link to each alert, `http` or `https`, of at most 256 bytes. Unless the URL has a fragment of its own, be it an empty one \
+               (`https://wiki/page#`), the link leads to the section about the alert: `#failover`, `#recovery`, `#planned-switch`, `#outage`, \
+               `#mixed-traffic`, `#flapping`, `#error-rate`, `#no-longer-watched`, as the headings of this repository's runbook.md are.",
         read: Read::Block(Block::runbook),
     },
     Directive {

@@ -1,6 +1,7 @@
 //! One upstream: who serves, what is wrong, and what that is known from.
 
 use maud::{Markup, html};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::chart::charts;
@@ -9,6 +10,8 @@ use super::history::deliveries;
 use super::palette::Palette;
 use super::timeline::timeline;
 use super::words::{between, count, counted, grouped, hash, is, latency, list, moment, number, share, span, text};
+use crate::alert::Kind;
+use crate::wording;
 
 /// How much somebody has to look at an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,7 +166,9 @@ fn badges(upstream: &Value) -> Markup {
 
 fn alert_box(alert: &Value, upstream: &Value, now: &str) -> Markup {
     let since = text(alert, "since");
+    let kind = Kind::deserialize(&alert["kind"]);
     let runbook = text(upstream, "runbook");
+    let runbook = kind.map_or_else(|_| runbook.to_owned(), |kind| wording::runbook(runbook, kind));
     html! {
         div class={ "alert " (text(alert, "severity")) } {
             p.title { span.level { (text(alert, "severity")) } " " bdi { (text(alert, "title")) } }

@@ -103,6 +103,14 @@ fn each_state_says_what_it_is() {
 }
 
 #[test]
+fn an_alert_links_to_its_section_of_the_runbook() {
+    let mut document = example();
+    assert!(shown(&document).contains("href=\"https://runbook.example/poolwatch#failover\""));
+    document["upstreams"][0]["alerts"][0]["kind"] = json!("of a newer version");
+    assert!(shown(&document).contains("href=\"https://runbook.example/poolwatch\""));
+}
+
+#[test]
 fn only_a_location_that_takes_writes_has_controls() {
     let mut document = many(3, 2);
     assert!(shown(&document).contains("<form"));
