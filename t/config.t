@@ -98,6 +98,7 @@ says(http => 'poolwatch_receiver slack env:GOOD; poolwatch_receiver slack env:GO
 says(upstream => 'poolwatch_cooldown 0;', [qr/\[warn\] no "poolwatch_receiver" is given/]);
 says(upstream => 'poolwatch_pool blue 127.0.0.1:8081;', [qr/\[warn\] server "127.0.0.1:8082" of upstream "app" is in no "poolwatch_pool"/]);
 says(http => 'poolwatch_receiver slack http://hooks.example/canary;', [qr/\[warn\] "poolwatch_receiver" sends its credential to "hooks.example" in clear text/]);
+says(http => 'poolwatch_receiver slack http://hooks.example/canary clear_text=on;', [undef, qr/clear text/]);
 my $open = '"poolwatch_status write=on" stands in a location without "allow", "deny", "auth_basic" or "auth_request"';
 for my $open_to_all ('', 'auth_basic off;', 'auth_request off;', 'satisfy any;') {
     says(server => "location /p/ { poolwatch_status write=on; $open_to_all }", [qr/\[warn\] \Q$open\E/]);

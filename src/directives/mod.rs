@@ -116,7 +116,7 @@ pub static DIRECTIVES: [Directive; 13] = [
     Directive {
         name: c"poolwatch_receiver",
         syntax: "slack env:NAME | file:path | URL [name=name] [send_resolved=on | off] [timeout=time] [ca_file=file] \
-                 [proxy=URL]",
+                 [proxy=URL] [clear_text=on | off]",
         default: None,
         contexts: HTTP,
         arguments: Arguments::TwoOrMore,
@@ -126,12 +126,13 @@ pub static DIRECTIVES: [Directive; 13] = [
                `file:` reads it from a file at every start and reload; a relative path starts at the directory of `nginx.conf`. \
                A file that every user of the machine can read earns a warning, except below `/run/secrets/`, where containers \
                mount theirs. An unset or empty variable, an unreadable or empty file, and an invalid URL stop nginx from starting. \
-               Plain `http` to another machine earns a warning.\n\n\
+               Plain `http` to another machine earns a warning, unless `clear_text=on` says that it is meant.\n\n\
                * `name=` tells two receivers apart, in logs and over reloads; `slack` by default.\n\
                * `send_resolved=off` leaves out the messages that something is over.\n\
                * `timeout=` bounds one delivery as a whole, from 100ms to 25s; 10s by default. A failed delivery is repeated.\n\
                * `ca_file=` names a PEM file with the only certificates to trust, instead of the public ones.\n\
-               * `proxy=` goes through an HTTP proxy (`http://` or `https://`). Proxy variables of the environment are ignored.",
+               * `proxy=` goes through an HTTP proxy (`http://` or `https://`). Proxy variables of the environment are ignored.\n\
+               * `clear_text=on` takes the warning about plain `http` away: for a receiver that is reached over a network that nobody else listens to.",
         read: Read::Http(Http::receiver),
     },
     Directive {

@@ -35,6 +35,8 @@ pub struct ReceiverLine {
     timeout: Millis,
     ca_file: Option<PathBuf>,
     proxy: String,
+    /// The operator knows that the credential crosses a network unencrypted.
+    clear_text: bool,
 }
 
 /// Where the URL is.
@@ -62,7 +64,8 @@ impl ReceiverLine {
         if *kind != b"slack" {
             return Err(Mistake::Phrase(format!("unknown receiver type \"{}\"", harmless(kind))));
         }
-        let (mut name, mut send_resolved, mut timeout, mut ca_file, mut proxy) = (None, None, None, None, None);
+        let (mut name, mut send_resolved, mut timeout) = (None, None, None);
+        let (mut ca_file, mut proxy, mut clear_text) = (None, None, None);
         for parameter in parameters {
             let shown = harmless(parameter);
             match parse::halves(parameter) {
@@ -71,6 +74,7 @@ impl ReceiverLine {
                 (b"timeout", value) => parse::fill(&mut timeout, &shown, parse::span(value, &TIMEOUT))?,
                 (b"ca_file", value) => parse::fill(&mut ca_file, &shown, path(value))?,
                 (b"proxy", value) => parse::fill(&mut proxy, &shown, proxy_url(value))?,
+                (b"clear_text", value) => parse::fill(&mut clear_text, &shown, parse::flag(value))?,
                 _ => return Err(Mistake::Parameter(shown)),
             }
         }
@@ -82,6 +86,7 @@ impl ReceiverLine {
             timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
             ca_file,
             proxy: proxy.unwrap_or_default(),
+            clear_text: clear_text.unwrap_or(false),
         })
     }
 
@@ -105,7 +110,7 @@ impl ReceiverLine {
         };
         let text = text.trim();
         let Some(uri) = url::read(text.as_bytes()) else { return Err(self.secret.is_invalid()) };
-        if url::is_in_clear_text(&uri) {
+        if url::is_in_clear_text(&uri) && !self.clear_text {
             let host = uri.host().unwrap_or_default();
             let text =
                 format!("\"poolwatch_receiver\" sends its credential to \"{host}\" in clear text, without https");
@@ -300,6 +305,7 @@ mod tests {
             ("slack env:X send_resolved=yes", "invalid value \"send_resolved=yes\" in \"poolwatch_receiver\""),
             ("slack env:X timeout=99ms", "invalid value \"timeout=99ms\" in \"poolwatch_receiver\""),
             ("slack env:X timeout=26s", "invalid value \"timeout=26s\" in \"poolwatch_receiver\""),
+            ("slack env:X clear_text=yes", "invalid value \"clear_text=yes\" in \"poolwatch_receiver\""),
             ("slack env:X ca_file=", "invalid value \"ca_file=\" in \"poolwatch_receiver\""),
             ("slack env:X timeout=1s timeout=2s", "duplicate parameter \"timeout=2s\""),
         ] {
@@ -375,6 +381,8 @@ mod tests {
         assert_eq!(warnings("http://127.0.0.1:9000/hook"), [""; 0]);
         let expected = "\"poolwatch_receiver\" sends its credential to \"mock\" in clear text, without https";
         assert_eq!(warnings("http://mock:9000/hook"), [expected]);
+        assert_eq!(warnings("http://mock:9000/hook clear_text=off"), [expected]);
+        assert_eq!(warnings("http://mock:9000/hook clear_text=on"), [""; 0]);
     }
 
     #[test]
