@@ -44,6 +44,19 @@ fn the_example_has_every_variable_of_compose_and_no_other() {
     assert_eq!(documented, used_by_compose());
 }
 
+/// In the public stacks `PORT` is the application's. One who comes from there expects nginx at 8080, whatever it says.
+#[test]
+fn the_port_of_the_application_is_not_the_port_for_clients() {
+    let file = read("docker-compose.yml");
+    let ports: Vec<&str> = file.lines().map(str::trim).filter(|line| line.contains("}:")).collect();
+    assert!(ports.contains(&"- \"${NGINX_PORT:-8080}:8080\""), "{ports:?}");
+    for pool in ["BLUE_PORT:-8081", "GREEN_PORT:-8082"] {
+        let published = format!("ports: [\"127.0.0.1:${{{pool}}}:${{PORT:-3000}}\"]");
+        assert!(ports.contains(&published.as_str()), "{published} is not in {ports:?}");
+    }
+    assert_eq!(file.matches("PORT: \"${PORT:-3000}\"").count(), 2, "both applications are told");
+}
+
 #[test]
 fn what_compose_passes_to_nginx_is_read_there() {
     let passed = passed_to_nginx();

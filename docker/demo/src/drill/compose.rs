@@ -44,7 +44,7 @@ impl Stack {
         let &[port, blue_port, green_port, status_port, slack_port] = ports.as_slice() else {
             return Err("no five free ports".to_owned());
         };
-        let names = ["PORT", "BLUE_PORT", "GREEN_PORT", "STATUS_PORT", "MOCK_SLACK_PORT"];
+        let names = ["NGINX_PORT", "BLUE_PORT", "GREEN_PORT", "STATUS_PORT", "MOCK_SLACK_PORT"];
         let mut stack = Self {
             directory: directory.to_owned(),
             compose: compose.split_whitespace().map(str::to_owned).collect(),

@@ -14,20 +14,29 @@ use super::compose::{Stack, docker, try_docker, wait_for};
 use super::host::Answer;
 
 /// Other values than the defaults, so that it shows whether they arrive.
-const CHANGES: [(&str, &str); 3] =
-    [("ERROR_RATE_THRESHOLD", "2.5"), ("WINDOW_SIZE", "240"), ("ALERT_COOLDOWN_SEC", "90")];
+const CHANGES: [(&str, &str); 5] = [
+    ("ERROR_RATE_THRESHOLD", "2.5%"),
+    ("WINDOW_SIZE", "240"),
+    ("ALERT_COOLDOWN_SEC", "90"),
+    ("PORT", "3100"),
+    ("NGINX_HOST", "web-7.example"),
+];
 
 /// None of them may be taken for a default.
-const BAD_VALUES: [(&str, &str); 9] = [
+const BAD_VALUES: [(&str, &str); 13] = [
     ("SLACK_WEBHOOK_URL", "hooks.slack.com/services/T0/B0/canary"),
     ("ACTIVE_POOL", "purple"),
     ("ERROR_RATE_THRESHOLD", "two"),
     ("ERROR_RATE_THRESHOLD", "101"),
+    ("ERROR_RATE_THRESHOLD", "0.02"),
     ("WINDOW_SIZE", "0"),
     ("ALERT_COOLDOWN_SEC", "5m"),
     ("MAINTENANCE_MODE", "maybe"),
     ("MAINTENANCE_DURATION", "25h"),
     ("RUNBOOK_URL", "runbook; include /etc/passwd"),
+    ("PORT", "99999"),
+    ("SLACK_PROXY", "socks5://user:canary@proxy"),
+    ("SLACK_CA_FILE", "missing.pem"),
 ];
 
 /// No client waits longer than that.
@@ -105,6 +114,11 @@ impl Drill {
         let users = self.stack.in_nginx(&["sh", "-c", users])?.text;
         let workers = users.lines().count() > 0 && users.lines().all(|line| !line.contains("\t0"));
         self.check(workers, "workers are not root");
+        let log = self.stack.log();
+        let warnings: Vec<_> = log.lines().filter(|line| line.contains("[warn]")).collect();
+        self.check(warnings.is_empty(), &format!("nginx starts without a warning {warnings:?}"));
+        let said = log.contains("alerts when more than 2.5% of the last 240 requests fail");
+        self.check(said, "it says when it alerts");
         Ok(())
     }
 
@@ -141,8 +155,7 @@ impl Drill {
         let refused = self.stack.post(self.stack.port, "/chaos/start?mode=error", "")?;
         let served = self.stack.get("/")?;
         self.check(refused == 403 && served.pool == "blue", "D27: clients cannot break an application through nginx");
-        let request =
-            "exec 3<>/dev/tcp/nginx/8090 && printf 'GET /runbook.md HTTP/1.0\\r\\n\\r\\n' >&3 && head -n 1 <&3";
+        let request = "exec 3<>/dev/tcp/nginx/8090 && printf 'GET /runbook.md HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3 && head -n 1 <&3";
         let answer = self.stack.compose(&["exec", "-T", "app_blue", "bash", "-c", request])?;
         self.check(answer.contains("403"), "D27: an application cannot reach the operator's port");
         let silence = "{\"upstream\":\"app\",\"duration\":\"1h\"}";
@@ -175,9 +188,11 @@ impl Drill {
         self.check(is(&next, "green", "v1.1.0"), "blue answers 500: the very next request is answered 200 by green");
         self.green_serves("error");
         let message = self.told(SERVING, 1, "Failover");
-        let linked = message.is_some_and(|message| message["raw"].to_string().contains("/runbook.md"));
+        let raw = message.map(|message| message["raw"].to_string()).unwrap_or_default();
+        self.check(raw.contains("web-7.example"), "the alert names the host as NGINX_HOST does");
+        let linked = raw.contains("/runbook.md#failover");
         let runbook = self.stack.page(self.stack.status_port, "/runbook.md")?;
-        self.check(linked && runbook.contains("## Failover"), "the alert links to the runbook");
+        self.check(linked && runbook.contains("## Failover"), "the alert links to its section of the runbook");
         let logged = self.stack.log().contains("failover");
         self.check(logged, "`logs nginx` shows the alert");
         let shown = self.stack.page(self.stack.slack_port, "/")?.contains("Failover on");
