@@ -194,4 +194,71 @@ subtest('the default stack starts without a warning, as others do not', sub {
     $host->finish;
 });
 
+# An application of which some paths fail, whoever is asked.
+sub failing_app {
+    my ($host, $pool) = @_;
+    my $port = $host->{ports}{ uc $pool } = Poolwatch::free_port();
+    $host->raw_server($pool, $port, sub {
+        my ($socket) = @_;
+        my ($path, $length) = ('', 0);
+        while (defined(my $line = <$socket>)) {
+            $path = $1 if $line =~ m{^[A-Z]+ (\S+)};
+            last if $line =~ /^\r?\n$/;
+        }
+        my %answers = (
+            '/500' => answer('500 No', $pool), '/503' => answer('503 No', $pool),
+            '/close' => '', '/garbage' => "HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
+        );
+        # Kept open, and never answered.
+        return $socket if $path eq '/hang';
+        print $socket $answers{$path} // answer('200 OK', $pool);
+        close $socket;
+        return;
+    });
+}
+
+sub answer { return "HTTP/1.1 $_[0]\r\nX-App-Pool: $_[1]\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno\n" }
+
+# What they find in the access log, and what they do not: the path is the client's.
+sub commands_of_the_runbook {
+    my ($host) = @_;
+    for my $path ('/a%20b%205/x', '/x%22%20599%20upstream_status=%22500', '/x%20upstream_status=') { $host->get($path) }
+    my $log = "$host->{prefix}/var/log/nginx/access.log";
+    my @commands = repository('runbook.md') =~ /(awk .*?) logs\/nginx\/access\.log/g;
+    is(scalar @commands, 2, 'the runbook has two commands for the access log');
+    for my $command (@commands) {
+        my @found = `$command $log`;
+        is(scalar(grep { m{"GET /500" 50[02] } } @found), 6, "$command: finds each that failed");
+        is(join('', grep { !/" 50[0-9] / } @found), '', 'and no other');
+    }
+}
+
+for my $active (qw(blue green)) {
+    subtest("one URL that fails on both costs no other request its answer, with $active active", sub {
+        my $host = container();
+        failing_app($host, $_) for qw(blue green);
+        $host->slack;
+        with_nginx($host);
+        my %env = (
+            ACTIVE_POOL => $active, BLUE_SERVER => "127.0.0.1:$host->{ports}{BLUE}", GREEN_SERVER => "127.0.0.1:$host->{ports}{GREEN}",
+            SLACK_WEBHOOK_URL => "http://127.0.0.1:$host->{ports}{SLACK}/services/T/B/x",
+        );
+        my ($status, $text) = configure($host, \%env, '--start');
+        is($status, 0, 'nginx accepts the configuration') or BAIL_OUT($text);
+        $host->{env} = { SLACK_WEBHOOK_URL => $env{SLACK_WEBHOOK_URL} };
+        $host->start;
+        unlike($host->error_log, qr/\[warn\]/, 'it starts without a warning');
+        is($host->get('/')->{headers}{'x-app-pool'}, $active, "$active serves");
+        for (['GET', '/500', 6], ['GET', '/503', 6], ['POST', '/500', 6], ['GET', '/close', 6], ['GET', '/garbage', 6], ['GET', '/hang', 2]) {
+            my ($method, $path, $times) = @$_;
+            my @answers = map { $host->http($method, $host->{ports}{PORT}, $path, timeout => 15)->{status} } 1 .. $times;
+            my @good = grep { $_ < 500 || $_ > 504 } @answers;
+            is("@good", '', "$method $path fails: @answers");
+            is_deeply($host->get_many(40), { 200 => 40 }, 'and 40 ordinary requests are answered');
+        }
+        commands_of_the_runbook($host);
+        $host->finish;
+    });
+}
+
 done_testing;

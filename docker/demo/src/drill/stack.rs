@@ -83,6 +83,8 @@ impl Drill {
         self.settings()?;
         self.strangers()?;
         self.baseline()?;
+        self.one_url()?;
+        self.begin_anew(&[])?;
         self.errors()?;
         self.timeouts()?;
         // Six changes in ten minutes are flapping, and then single ones are not told.
@@ -179,6 +181,22 @@ impl Drill {
             log.matches(line).count() >= 50,
             "./logs/nginx/access.log has them, with pool, release and upstream",
         );
+        Ok(())
+    }
+
+    /// Both applications are well, but for one URL: the others do not suffer from it, whichever pool is active.
+    fn one_url(&mut self) -> Result<(), String> {
+        for active in ["green", "blue"] {
+            let switch = self.stack.in_nginx(&["poolwatch-switch", active])?;
+            self.check(switch.success, &format!("poolwatch-switch {active}: {}", switch.text.trim()));
+            let failing = (0..6).map(|_| self.stack.get("/status/500")).collect::<Result<Vec<_>, _>>()?;
+            let failing: Vec<u16> = failing.iter().map(|answer| answer.status).collect();
+            let others: Vec<_> = (0..40).map(|_| self.stack.get("/")).collect();
+            let good = others.iter().filter(|answer| is_ok(answer)).count();
+            let text =
+                format!("{active} is active, one URL is answered {failing:?}: {good} of 40 others are answered 200");
+            self.check(failing.iter().all(|status| *status >= 500) && good == others.len(), &text);
+        }
         Ok(())
     }
 
