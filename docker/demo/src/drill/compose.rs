@@ -128,6 +128,13 @@ impl Stack {
         fs::read_to_string(self.directory.join(path)).map_err(|error| format!("{path}: {error}"))
     }
 
+    /// Writes a file of the stack's directory, and the folder that it stands in.
+    pub(super) fn write(&self, path: &str, text: &str) -> Result<(), String> {
+        let path = self.directory.join(path);
+        let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, text));
+        written.map_err(|error| format!("{}: {error}", path.display()))
+    }
+
     /// All that nginx has logged.
     pub(super) fn log(&self) -> String {
         self.compose(&["logs", "--no-color", "nginx"]).unwrap_or_default()
