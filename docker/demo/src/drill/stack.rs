@@ -99,6 +99,8 @@ impl Drill {
         self.begin_anew(&[])?;
         self.planned_switch()?;
         self.outage()?;
+        self.begin_anew(&[])?;
+        self.first_minutes()?;
         self.begin_anew(&[("ALERT_COOLDOWN_SEC", "0")])?;
         self.maintenance()?;
         self.silent_death()?;
@@ -297,6 +299,36 @@ impl Drill {
         self.check(all_ok(&load.finish()), "nor does the way back lose a request");
         let next = self.stack.get("/")?;
         self.check(is(&next, "blue", "v1.0.0"), "blue serves again");
+        Ok(())
+    }
+
+    /// What one tries who has just started it. Each switch is told, none is flapping, and the outage after them is told as well.
+    fn first_minutes(&mut self) -> Result<(), String> {
+        let begin = Instant::now();
+        let load = self.stack.load();
+        self.stack.chaos(self.stack.blue_port, Some("error"))?;
+        self.told(SERVING, 1, "Failover");
+        self.stack.chaos(self.stack.blue_port, None)?;
+        self.told(SERVING, 2, "serving traffic again");
+        for (count, pool) in (3..).zip(["green", "blue", "green", "blue"]) {
+            let switch = self.stack.in_nginx(&["poolwatch-switch", pool])?;
+            self.check(switch.success, &format!("poolwatch-switch {pool}: {}", switch.text.trim()));
+            self.told(SERVING, count, "Planned switch");
+        }
+        let took = begin.elapsed();
+        self.check(
+            took < Duration::from_secs(300),
+            &format!("all of that took {took:?}, within which changes could flap"),
+        );
+        // The idle one first, so that there is no failover on the way.
+        self.stack.chaos(self.stack.green_port, Some("error"))?;
+        self.stack.chaos(self.stack.blue_port, Some("error"))?;
+        self.told(SERVING, 7, "no pool answers");
+        self.stack.chaos(self.stack.blue_port, None)?;
+        self.told(SERVING, 8, "serving traffic again");
+        let flapping = self.stack.messages(SERVING)?.iter().any(|message| message.to_string().contains("Flapping"));
+        self.check(!flapping && !self.stack.log().contains("flapping of"), "nothing of that is called flapping");
+        drop(load);
         Ok(())
     }
 
