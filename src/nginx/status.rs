@@ -222,8 +222,7 @@ fn snapshot(conf: &MainConf) -> Option<Snapshot> {
         Some(zone) => zone.contents()?,
         None => return Some(Snapshot::empty(facts(conf))),
     };
-    let receivers: Vec<_> = conf.receivers.clone();
-    Some(Snapshot::new(contents, &receivers, facts(conf)))
+    Some(Snapshot::new(contents, &conf.receivers, facts(conf)))
 }
 
 fn facts(conf: &MainConf) -> Facts {

@@ -1,6 +1,6 @@
 //! What a reader gets: a copy of everything, taken at one moment, to be rendered without hurry and without a lock.
 
-use crate::deliver::Receiver;
+use crate::deliver::{PublicReceiver, Receiver};
 use crate::outbox::{Debt, MAX_RECEIVERS, ReceiverState};
 use crate::state::counters::{Counters, Releases, Series};
 use crate::state::history::History;
@@ -59,13 +59,19 @@ pub struct Facts {
 }
 
 /// A configured receiver and its condition.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub struct Listed {
-    pub(crate) receiver: Receiver,
+    pub(crate) receiver: PublicReceiver,
     /// Where the table has it.
     pub(crate) place: usize,
     pub(crate) state: ReceiverState,
 }
+
+/// What is rendered is plain data: a receiver's URL or certificates, which are none, do not compile here.
+const _: () = {
+    const fn is_plain<T: Copy>() {}
+    is_plain::<Listed>();
+};
 
 /// Everything, at one moment.
 #[derive(Clone)]
@@ -84,7 +90,7 @@ impl Snapshot {
         let listed = receivers.iter().filter_map(|receiver| {
             // One that no worker has adopted yet has no place.
             let place = states.iter().position(|state| state.name == receiver.name)?;
-            Some(Listed { receiver: receiver.clone(), place, state: *states.get(place)? })
+            Some(Listed { receiver: receiver.public(), place, state: *states.get(place)? })
         });
         Self { facts, receivers: listed.collect(), notices, upstreams }
     }

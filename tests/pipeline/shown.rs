@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 use ngx_http_poolwatch_module::state::snapshot::{Facts, Snapshot};
-use ngx_http_poolwatch_module::status::json::{Part, body};
-use ngx_http_poolwatch_module::status::{self, prometheus};
+use ngx_http_poolwatch_module::status::json::{self, Part, body};
+use ngx_http_poolwatch_module::status::{self, html, prometheus};
 use proptest::prelude::*;
 
 use super::*;
@@ -51,7 +51,12 @@ fn text(value: &Value) -> &str {
 /// A failover with errors, a silence, and a second receiver that does not answer.
 fn incident() -> Host {
     let mut host = Host::new(2, &Rules { fail_timeout: Millis::from_secs(2), ..Rules::default() });
-    let endpoint = Endpoint { url: "https://user:pass@ops.example:8443/secret".into(), ..receiver().endpoint };
+    let endpoint = Endpoint {
+        url: "https://user:pass@ops.example:8443?token=secret".into(),
+        ca_pem: b"secret".to_vec(),
+        proxy: "http://user:pass@proxy".into(),
+        ..receiver().endpoint
+    };
     host.receivers.push(Receiver { name: Name::new(b"ops"), send_resolved: false, endpoint, ..receiver() });
     host.load(2, &Rules { fail_timeout: Millis::from_secs(2), ..Rules::default() });
     for round in 0..300 {
@@ -108,7 +113,8 @@ fn parts_are_members_of_the_state() {
 #[test]
 fn no_secret_is_shown() {
     let snapshot = incident().snapshot();
-    for text in [body(Part::State, &snapshot, true), prometheus::body(&snapshot)] {
+    let page = html::page(&json::document(&snapshot, true), "");
+    for text in [body(Part::State, &snapshot, true), prometheus::body(&snapshot), page] {
         assert!(!text.contains("secret") && !text.contains("pass") && !text.contains("services"), "{text}");
     }
     assert!(body(Part::Receivers, &snapshot, true).contains("ops.example:8443"));

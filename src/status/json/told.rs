@@ -17,8 +17,8 @@ use crate::text::clean;
 use crate::units::Millis;
 use crate::wording::{self, rfc3339};
 
-/// Bytes of a host, as names of hosts go.
-const HOST: usize = 255;
+/// Bytes of a host and its port.
+const HOST: usize = 260;
 
 #[derive(Serialize)]
 pub(super) struct AlertView {
@@ -191,7 +191,7 @@ fn receiver(snapshot: &Snapshot, listed: &Listed) -> ReceiverView {
     ReceiverView {
         name: name(state.name.as_bytes()),
         kind: receiver.kind.name(),
-        host: clean(receiver.endpoint.host().as_bytes(), HOST),
+        host: clean(receiver.host.as_bytes(), HOST),
         send_resolved: receiver.send_resolved,
         health: state.health,
         sent: *sent,
