@@ -109,6 +109,8 @@ int main(void) {
     static ngx_http_upstream_server_t server;
     static ngx_variable_value_t value;
     static ngx_connection_t connection;
+    static ngx_http_request_t request;
+    static ngx_buf_t buf;
     server.backup = 1;
     show("BACKUP_SERVER", &server, sizeof(server));
     value.len = 0x5a5a5a5;
@@ -117,6 +119,10 @@ int main(void) {
     show("VALUE", &value, sizeof(value));
     connection.idle = 1;
     show("IDLE_CONNECTION", &connection, sizeof(connection));
+    request.header_only = 1;
+    show("HEADER_ONLY_REQUEST", &request, sizeof(request));
+    buf.in_file = 1;
+    show("IN_FILE_BUF", &buf, sizeof(buf));
     return 0;
 }
 "#;

@@ -1,8 +1,11 @@
 //! Bit-fields of nginx's structs, bound by our own build script and compared there with what C sees: see `build.rs` for why.
 
-use std::ptr::NonNull;
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
 
-use nginx_sys::{ngx_connection_t, ngx_http_upstream_server_t, ngx_str_t, ngx_variable_value_t};
+use nginx_sys::{
+    ngx_buf_t, ngx_connection_t, ngx_http_request_t, ngx_http_upstream_server_t, ngx_str_t, ngx_variable_value_t,
+};
 
 /// As bindgen 0.73 binds them.
 mod bound {
@@ -14,8 +17,8 @@ mod bound {
     include!(concat!(env!("OUT_DIR"), "/bits.rs"));
 }
 
-/// A server with nothing but `backup` set, a value of a variable with a length and two of its marks, and a connection with nothing
-/// but `idle` set, as the C compiler lays them out.
+/// A server with nothing but `backup` set, a value of a variable with a length and two of its marks, and structs with nothing but one
+/// bit set, as the C compiler lays them out.
 mod seen_by_c {
     #![allow(dead_code, reason = "Rust 1.85 does not count what an unnamed constant uses")]
 
@@ -40,46 +43,80 @@ const _: () = {
 
 /// Makes a variable's value this text, which lives as long as the request; `None`: there is none.
 pub(crate) fn set_value(value: &mut ngx_variable_value_t, text: Option<ngx_str_t>) {
-    let value = std::ptr::from_mut(value).cast::<bound::ngx_variable_value_t>();
+    let value = ptr::from_mut(value).cast::<bound::ngx_variable_value_t>();
     // SAFETY: the same struct of the same headers.
     let Some(value) = (unsafe { value.as_mut() }) else { return };
     let text = text.map(|text| (text.data, u32::try_from(text.len).unwrap_or_default()));
     value.set_valid(text.is_some().into());
     value.set_no_cacheable(0);
     value.set_not_found(text.is_none().into());
-    let (data, len) = text.unwrap_or((std::ptr::null_mut(), 0));
+    let (data, len) = text.unwrap_or((ptr::null_mut(), 0));
     value.set_len(len);
     value.data = data;
 }
 
 /// Does `backup` stand at this server?
 pub(crate) fn is_backup(server: &ngx_http_upstream_server_t) -> bool {
-    let server = std::ptr::from_ref(server).cast::<bound::ngx_http_upstream_server_t>();
+    let server = ptr::from_ref(server).cast::<bound::ngx_http_upstream_server_t>();
     // SAFETY: the same struct of the same headers.
     unsafe { server.as_ref() }.is_some_and(|server| server.backup() != 0)
 }
 
-/// Where `idle` is in a connection: the byte, and the bit in it.
-const IDLE: (usize, u8) = {
-    let (mut place, mut found) = (0, None);
-    while place < seen_by_c::IDLE_CONNECTION.len() {
-        if seen_by_c::IDLE_CONNECTION[place] != 0 {
-            assert!(found.is_none(), "more than one byte is set");
-            found = Some((place, seen_by_c::IDLE_CONNECTION[place]));
+/// A bit of a struct of nginx's: the byte that it is in, and which bit of that.
+struct Bit<T> {
+    place: usize,
+    mask: u8,
+    of: PhantomData<fn(T)>,
+}
+
+impl<T> Bit<T> {
+    /// The only bit that is set in what C shows of such a struct.
+    const fn set_in(bytes: &[u8]) -> Self {
+        assert!(size_of::<T>() == bytes.len(), "another struct than in C");
+        let (mut place, mut found) = (0, None);
+        while place < bytes.len() {
+            if bytes[place] != 0 {
+                assert!(found.is_none() && bytes[place].is_power_of_two(), "more than one bit is set");
+                found = Some(Self { place, mask: bytes[place], of: PhantomData });
+            }
+            place += 1;
         }
-        place += 1;
+        found.expect("no bit is set")
     }
-    assert!(size_of::<ngx_connection_t>() == seen_by_c::IDLE_CONNECTION.len(), "another struct than in C");
-    found.expect("no byte is set")
-};
+
+    fn is_set(&self, of: &T) -> bool {
+        // SAFETY: a byte of the struct, by the check above.
+        let byte = unsafe { ptr::from_ref(of).cast::<u8>().add(self.place) };
+        // SAFETY: as above.
+        unsafe { byte.read() & self.mask != 0 }
+    }
+
+    fn set(&self, of: NonNull<T>) {
+        // SAFETY: a byte of the struct, by the check above.
+        let byte = unsafe { of.cast::<u8>().add(self.place) };
+        // SAFETY: as above; the struct is the caller's, on nginx's own thread.
+        let before = unsafe { byte.read() };
+        // SAFETY: as above.
+        unsafe { byte.write(before | self.mask) };
+    }
+}
+
+const IDLE: Bit<ngx_connection_t> = Bit::set_in(&seen_by_c::IDLE_CONNECTION);
+const HEADER_ONLY: Bit<ngx_http_request_t> = Bit::set_in(&seen_by_c::HEADER_ONLY_REQUEST);
+const IN_FILE: Bit<ngx_buf_t> = Bit::set_in(&seen_by_c::IN_FILE_BUF);
 
 /// Calls a connection idle: nginx then calls its handler when the worker begins to end.
 pub(crate) fn set_idle(connection: NonNull<ngx_connection_t>) {
-    let (place, bit) = IDLE;
-    // SAFETY: a byte of the struct, by the check above.
-    let byte = unsafe { connection.cast::<u8>().add(place) };
-    // SAFETY: as above; the connection is the caller's, on nginx's own thread.
-    let before = unsafe { byte.read() };
-    // SAFETY: as above.
-    unsafe { byte.write(before | bit) };
+    IDLE.set(connection);
+}
+
+/// Is the header all of the answer? nginx says so before the header is sent, of subrequests that are only asked for their status, or
+/// while it is, of `HEAD` and of statuses that have no body.
+pub(crate) fn is_header_only(r: &ngx_http_request_t) -> bool {
+    HEADER_ONLY.is_set(r)
+}
+
+/// Is what the buffer stands for in its file?
+pub(crate) fn is_in_file(buf: &ngx_buf_t) -> bool {
+    IN_FILE.is_set(buf)
 }

@@ -4,17 +4,17 @@
 //! to this worker's observer, so that even they wait for nobody.
 
 pub(crate) mod access;
+mod input;
 pub(crate) mod reply;
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::rc::Rc;
-use std::slice;
 
 use nginx_sys::{
-    NGINX_VERSION, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SPECIAL_RESPONSE, NGX_LOG_NOTICE, ngx_chain_t, ngx_conf_t,
-    ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_discard_request_body,
-    ngx_http_finalize_request, ngx_http_read_client_request_body, ngx_http_request_t, ngx_int_t, ngx_table_elt_t,
+    NGINX_VERSION, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SPECIAL_RESPONSE, NGX_LOG_NOTICE, ngx_conf_t,
+    ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_finalize_request,
+    ngx_http_read_client_request_body, ngx_http_request_t, ngx_int_t,
 };
 use ngx::core::Status;
 
@@ -26,7 +26,7 @@ use crate::nginx::{caught, lines, loc_conf, log, main_conf, process};
 use crate::pipeline::Order;
 use crate::state::notices::MAX_SILENCES;
 use crate::state::snapshot::{Facts, Snapshot};
-use crate::status::order::{self, LONGEST_BODY, Refusal, Source};
+use crate::status::order::{self, Headers, LONGEST_BODY, Refusal, too_long};
 use crate::status::route::{Lost, Route, route};
 use crate::status::shown::Look;
 use crate::status::{html, json, prometheus};
@@ -80,23 +80,11 @@ unsafe extern "C" fn handle(request: *mut ngx_http_request_t) -> ngx_int_t {
 fn answer(r: &mut ngx_http_request_t) -> ngx_int_t {
     let Some((conf, write)) = confs(r) else { return Status::NGX_DECLINED.into() };
     let route = below(r).ok_or(Lost::NotFound).and_then(|path| route(r.method_name.as_bytes(), path));
-    if let Ok(Route::Silence | Route::EndSilence(_) | Route::Test) = route {
-        return match may_write(r, write) {
-            // SAFETY: the request is being handled; the callback is called with it once its body is there.
-            Ok(()) => match unsafe { ngx_http_read_client_request_body(r, Some(handle_body)) } {
-                // The request is now the callback's.
-                code if code < self::code(NGX_HTTP_SPECIAL_RESPONSE) => Status::NGX_DONE.into(),
-                code => code,
-            },
-            Err(refusal) => reply::send(r, &refused(&refusal)),
-        };
-    }
-    // SAFETY: the request is being handled.
-    let discarded = unsafe { ngx_http_discard_request_body(r) };
-    if discarded != ngx_int_t::from(Status::NGX_OK) {
-        return discarded;
-    }
     let reply = match route {
+        Ok(Route::Silence | Route::EndSilence(_) | Route::Test) => match may_write(r, write) {
+            Ok(()) => return read_body(r),
+            Err(refusal) => Rc::new(refused(&refusal)),
+        },
         Ok(route) => {
             let query = if route == Route::Page { String::from_utf8_lossy(r.args.as_bytes()) } else { "".into() };
             read(conf, Look { route, query: query.into_owned(), write })
@@ -109,6 +97,16 @@ fn answer(r: &mut ngx_http_request_t) -> ngx_int_t {
         Err(Lost::NotAllowed(allow)) => Rc::new(Reply { allow, ..Reply::json(405, json::error("method not allowed")) }),
     };
     reply::send(r, &reply)
+}
+
+/// Has nginx read the body of a write; the answer comes when it is there.
+fn read_body(r: &mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: the request is being handled; the callback is called with it once its body is there.
+    match unsafe { ngx_http_read_client_request_body(r, Some(handle_body)) } {
+        // The request is now the callback's.
+        code if code < self::code(NGX_HTTP_SPECIAL_RESPONSE) => Status::NGX_DONE.into(),
+        code => code,
+    }
 }
 
 fn read(conf: &MainConf, look: Look) -> Rc<Reply> {
@@ -147,12 +145,13 @@ fn write(r: &ngx_http_request_t) -> Result<Reply, Refusal> {
     let unavailable = || Refusal::new(503, "this worker is not watching");
     let (conf, _) = confs(r).ok_or_else(unavailable)?;
     let route = below(r).ok_or(Lost::NotFound).and_then(|path| route(r.method_name.as_bytes(), path));
-    let body = body(r).ok_or_else(|| Refusal::new(413, format!("the body is longer than {LONGEST_BODY} bytes")))?;
+    let body = input::body(r)?;
+    let headers = Headers::read(input::headers(r));
     let zone = conf.zone.mapped.get().ok_or_else(unavailable)?;
     let notices = zone.notices().ok_or_else(|| Refusal::new(503, BUSY))?;
     let (order, id, what) = match route {
         Ok(Route::Silence) => {
-            order::check_type(header(r, b"content-type"))?;
+            headers.check_type()?;
             let is_watched =
                 |name: &[u8]| conf.upstreams.iter().any(|upstream| upstream.watched.name.as_bytes() == name);
             let silence = order::silence(&body, zone.next_silence(), process::now(), is_watched)?;
@@ -171,7 +170,7 @@ fn write(r: &ngx_http_request_t) -> Result<Reply, Refusal> {
         }
         Ok(Route::Test) => {
             if !body.is_empty() {
-                order::check_type(header(r, b"content-type"))?;
+                headers.check_type()?;
             }
             order::test(&body)?;
             (Order::Test, None, "a test message".to_owned())
@@ -195,10 +194,9 @@ fn may_write(r: &ngx_http_request_t, write: bool) -> Result<(), Refusal> {
     if !write {
         return Err(Refusal::new(403, "writes are off here, \"poolwatch_status write=on\" takes them"));
     }
-    let (own, origin) = (header(r, b"x-poolwatch"), header(r, b"origin"));
-    Source { has_own_header: own.is_some(), origin, host: header(r, b"host") }.check()?;
+    Headers::read(input::headers(r)).check_source()?;
     if usize::try_from(r.headers_in.content_length_n).is_ok_and(|length| length > LONGEST_BODY) {
-        return Err(Refusal::new(413, format!("the body is longer than {LONGEST_BODY} bytes")));
+        return Err(too_long());
     }
     Ok(())
 }
@@ -242,12 +240,17 @@ fn facts(conf: &MainConf) -> Facts {
 
 /// The path behind the location's name, beginning with a slash; `None`: the location is no prefix of it.
 fn below(r: &ngx_http_request_t) -> Option<&[u8]> {
+    let name = core(r)?.name.as_bytes();
+    r.uri.as_bytes().strip_prefix(name.strip_suffix(b"/").unwrap_or(name))
+}
+
+/// nginx's own configuration of the location.
+fn core(r: &ngx_http_request_t) -> Option<&ngx_http_core_loc_conf_t> {
     // SAFETY: set before any configuration is read.
     let index = unsafe { ngx_http_core_module.ctx_index };
     let core = place::<ngx_http_core_loc_conf_t>(r.loc_conf, index)?;
     // SAFETY: the location's configuration outlives its requests, and is only read.
-    let name = unsafe { core.as_ref() }.name.as_bytes();
-    r.uri.as_bytes().strip_prefix(name.strip_suffix(b"/").unwrap_or(name))
+    Some(unsafe { core.as_ref() })
 }
 
 /// The configuration of a request, which outlives it, and whether its location takes writes.
@@ -258,50 +261,6 @@ fn confs<'a>(r: &ngx_http_request_t) -> Option<(&'a MainConf, bool)> {
     let write = unsafe { location.as_ref() }.said.status.as_ref().is_some_and(|status| status.value);
     // SAFETY: as above.
     Some((unsafe { conf.as_ref() }, write))
-}
-
-/// The body, as far as it is in memory, where so short a one always is; `None`: it is too long.
-fn body(r: &ngx_http_request_t) -> Option<Vec<u8>> {
-    let mut body = Vec::new();
-    // SAFETY: null, or the body that nginx has read.
-    let Some(read) = (unsafe { r.request_body.as_ref() }) else { return Some(body) };
-    if !read.temp_file.is_null() {
-        return None;
-    }
-    let mut next: *const ngx_chain_t = read.bufs;
-    // SAFETY: null, or a link of the body's chain.
-    while let Some(link) = unsafe { next.as_ref() } {
-        // SAFETY: a link has its buffer.
-        let buf = unsafe { link.buf.as_ref() }?;
-        let length = (buf.last as usize).checked_sub(buf.pos as usize)?;
-        if body.len() + length > LONGEST_BODY {
-            return None;
-        }
-        if length > 0 {
-            // SAFETY: a buffer in memory holds what is between these two.
-            body.extend_from_slice(unsafe { slice::from_raw_parts(buf.pos, length) });
-        }
-        next = link.next;
-    }
-    Some(body)
-}
-
-/// The value of a request's header, by its name in lower case.
-fn header<'a>(r: &'a ngx_http_request_t, name: &[u8]) -> Option<&'a [u8]> {
-    let mut part = Some(&r.headers_in.headers.part);
-    while let Some(current) = part {
-        if let Some(first) = NonNull::new(current.elts.cast::<ngx_table_elt_t>()) {
-            // SAFETY: a list part holds `nelts` elements of the list's type.
-            let headers = unsafe { slice::from_raw_parts(first.as_ptr(), current.nelts) };
-            let found = headers.iter().find(|header| header.key.as_bytes().eq_ignore_ascii_case(name));
-            if let Some(header) = found {
-                return Some(header.value.as_bytes());
-            }
-        }
-        // SAFETY: the parts of a list are linked, the last one by null.
-        part = unsafe { current.next.as_ref() };
-    }
-    None
 }
 
 /// A module's configuration among all modules'.

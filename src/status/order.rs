@@ -28,30 +28,55 @@ impl Refusal {
     }
 }
 
-/// What a browser says of where a request comes from.
+/// What the headers of a write say of where it comes from, and of its body.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Source<'a> {
-    /// `X-Poolwatch` is there, which a page of another site cannot send unasked.
-    pub has_own_header: bool,
-    /// `Origin`
-    pub origin: Option<&'a [u8]>,
-    /// `Host`
-    pub host: Option<&'a [u8]>,
+pub struct Headers<'a> {
+    /// `X-Poolwatch`, which a page of another site cannot send unasked.
+    own: Option<&'a [u8]>,
+    origin: Option<&'a [u8]>,
+    host: Option<&'a [u8]>,
+    content_type: Option<&'a [u8]>,
 }
 
-impl Source<'_> {
+impl<'a> Headers<'a> {
+    /// Picks them from all headers of a request, which are names and values.
+    pub fn read(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Self {
+        let mut read = Self::default();
+        for (name, value) in headers {
+            let Self { own, origin, host, content_type } = &mut read;
+            let places = [("X-Poolwatch", own), ("Origin", origin), ("Host", host), ("Content-Type", content_type)];
+            let known = places.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
+            if let Some((_, place)) = known {
+                place.get_or_insert(value);
+            }
+        }
+        read
+    }
+
     /// Refuses a write that a page of another site may have made: what vouches for it is our header or its own origin, and an
     /// origin that is another never does.
     ///
     /// # Errors
     /// It comes from elsewhere, or does not say.
-    pub fn check(&self) -> Result<(), Refusal> {
+    pub fn check_source(&self) -> Result<(), Refusal> {
         let refused = Err(Refusal::new(403, "cross-site request refused, send the header X-Poolwatch"));
         match (self.origin, self.host) {
             (Some(origin), Some(host)) if is_of(origin, host) => Ok(()),
-            (None, _) if self.has_own_header => Ok(()),
+            (None, _) if self.own.is_some() => Ok(()),
             _ => refused,
         }
+    }
+
+    /// Refuses a body that is not said to be JSON.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn check_type(&self) -> Result<(), Refusal> {
+        let media = self.content_type.unwrap_or_default().split(|&byte| byte == b';').next().unwrap_or_default();
+        if media.trim_ascii().eq_ignore_ascii_case(b"application/json") {
+            return Ok(());
+        }
+        Err(Refusal::new(415, "the body must be application/json"))
     }
 }
 
@@ -61,16 +86,9 @@ fn is_of(origin: &[u8], host: &[u8]) -> bool {
     authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
 }
 
-/// Refuses a body that is not said to be JSON.
-///
-/// # Errors
-/// It is something else.
-pub fn check_type(content_type: Option<&[u8]>) -> Result<(), Refusal> {
-    let media = content_type.unwrap_or_default().split(|&byte| byte == b';').next().unwrap_or_default();
-    if media.trim_ascii().eq_ignore_ascii_case(b"application/json") {
-        return Ok(());
-    }
-    Err(Refusal::new(415, "the body must be application/json"))
+/// What is said of a body of more than [`LONGEST_BODY`].
+pub fn too_long() -> Refusal {
+    Refusal::new(413, format!("the body is longer than {LONGEST_BODY} bytes"))
 }
 
 #[derive(Deserialize)]
@@ -197,28 +215,37 @@ mod tests {
         assert!(test(b"{\"x\": 1}").is_err());
     }
 
+    fn headers<'a>(headers: &[(&'a str, &'a str)]) -> Headers<'a> {
+        Headers::read(headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+    }
+
     #[test]
     fn another_sites_page_cannot_write() {
-        let host = Some(&b"web1:8080"[..]);
-        let check = |has_own_header, origin: Option<&'static [u8]>| {
-            Source { has_own_header, origin, host }.check().map_err(|refusal| refusal.status)
+        let check = |own: Option<&str>, origin: Option<&str>| {
+            let own = own.map(|value| ("X-Poolwatch", value));
+            let origin = origin.map(|value| ("origin", value));
+            let all: Vec<_> = own.into_iter().chain(origin).chain([("Host", "web1:8080"), ("Accept", "*/*")]).collect();
+            headers(&all).check_source().map_err(|refusal| refusal.status)
         };
-        assert_eq!(check(true, None), Ok(()));
-        assert_eq!(check(false, Some(b"http://web1:8080")), Ok(()));
-        assert_eq!(check(false, Some(b"https://WEB1:8080")), Ok(()));
-        assert_eq!(check(false, None), Err(403));
-        assert_eq!(check(false, Some(b"http://evil.example")), Err(403));
-        assert_eq!(check(true, Some(b"http://evil.example")), Err(403));
-        assert_eq!(check(true, Some(b"null")), Err(403));
-        assert_eq!(check(false, Some(b"http://web1:8080.evil.example")), Err(403));
+        assert_eq!(check(Some("1"), None), Ok(()));
+        assert_eq!(check(None, Some("http://web1:8080")), Ok(()));
+        assert_eq!(check(None, Some("https://WEB1:8080")), Ok(()));
+        assert_eq!(check(None, None), Err(403));
+        assert_eq!(check(None, Some("http://evil.example")), Err(403));
+        assert_eq!(check(Some("1"), Some("http://evil.example")), Err(403));
+        assert_eq!(check(Some("1"), Some("null")), Err(403));
+        assert_eq!(check(None, Some("http://web1:8080.evil.example")), Err(403));
+        assert_eq!(check(None, Some("http://web1:8080, http://evil.example")), Err(403));
     }
 
     #[test]
     fn only_json_is_read() {
-        assert_eq!(check_type(Some(b"application/json")), Ok(()));
-        assert_eq!(check_type(Some(b"Application/JSON; charset=utf-8")), Ok(()));
-        for other in [None, Some(&b"text/plain"[..]), Some(b"application/jsonx"), Some(b"")] {
-            assert_eq!(check_type(other).map_err(|refusal| refusal.status), Err(415));
+        let check = |all: &[(&'static str, &'static str)]| headers(all).check_type().map_err(|refusal| refusal.status);
+        assert_eq!(check(&[("Content-Type", "application/json")]), Ok(()));
+        assert_eq!(check(&[("content-type", "Application/JSON; charset=utf-8")]), Ok(()));
+        assert_eq!(check(&[]), Err(415));
+        for other in ["text/plain", "application/jsonx", ""] {
+            assert_eq!(check(&[("Content-Type", other)]), Err(415));
         }
     }
 

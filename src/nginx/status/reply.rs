@@ -1,12 +1,15 @@
 //! An answer on its way through nginx's output filters.
 
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use nginx_sys::{
-    NGX_HTTP_HEAD, NGX_HTTP_LAST, ngx_chain_t, ngx_create_temp_buf, ngx_http_output_filter, ngx_http_request_t,
-    ngx_http_send_header, ngx_http_send_special, ngx_int_t, ngx_list_push, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
+    NGX_HTTP_LAST, ngx_chain_t, ngx_create_temp_buf, ngx_http_discard_request_body, ngx_http_output_filter,
+    ngx_http_request_t, ngx_http_send_header, ngx_http_send_special, ngx_int_t, ngx_list_push, ngx_str_t,
+    ngx_table_elt_t, ngx_uint_t,
 };
 use ngx::core::Status;
+
+use crate::nginx::bits;
 
 /// An answer.
 pub(crate) struct Reply {
@@ -32,13 +35,35 @@ impl Reply {
     }
 }
 
-/// Sends it, without its body if only the header is asked for. Returns what nginx is to be told.
+/// Sends it, without its body where none belongs. Returns what nginx is to be told.
+///
+/// A body of the request that nobody has read is discarded first, for nginx would take it for the client's next request.
 pub(super) fn send(r: &mut ngx_http_request_t, reply: &Reply) -> ngx_int_t {
+    // SAFETY: the request is being handled. Of a body that was read nothing is left.
+    let discarded = unsafe { ngx_http_discard_request_body(r) };
+    if discarded != ngx_int_t::from(Status::NGX_OK) {
+        return discarded;
+    }
     r.headers_out.status = reply.status.into();
     r.headers_out.content_length_n = i64::try_from(reply.body.len()).unwrap_or_default();
     r.headers_out.content_type = constant(reply.content_type);
     r.headers_out.content_type_len = reply.content_type.len();
     r.headers_out.content_type_lowcase = ptr::null_mut();
+    if add_headers(r, reply).is_none() {
+        return Status::NGX_ERROR.into();
+    }
+    // SAFETY: the request is being answered, and its header was not sent yet.
+    let sent = unsafe { ngx_http_send_header(r) };
+    // NGX_AGAIN: the header waits for the client, and the body behind it.
+    let is_sent = [Status::NGX_OK, Status::NGX_AGAIN].map(ngx_int_t::from).contains(&sent);
+    if !is_sent || bits::is_header_only(r) {
+        return sent;
+    }
+    send_body(r, reply.body.as_bytes()).unwrap_or_else(|| Status::NGX_ERROR.into())
+}
+
+/// `None`: there is no memory for them.
+fn add_headers(r: &mut ngx_http_request_t, reply: &Reply) -> Option<()> {
     let headers = [
         ("Cache-Control", "no-store"),
         ("X-Content-Type-Options", "nosniff"),
@@ -46,22 +71,17 @@ pub(super) fn send(r: &mut ngx_http_request_t, reply: &Reply) -> ngx_int_t {
         ("Content-Security-Policy", reply.policy),
         ("Allow", reply.allow),
     ];
-    // SAFETY: the request's pool, which lives as long as the header.
-    let Some(location) = (unsafe { ngx_str_t::from_bytes(r.pool, reply.location.as_bytes()) }) else {
-        return Status::NGX_ERROR.into();
-    };
-    let headers = headers.map(|(name, value)| (name, constant(value)));
-    for (name, value) in headers.into_iter().chain([("Location", location)]) {
-        if !value.is_empty() && add_header(r, name, value).is_none() {
-            return Status::NGX_ERROR.into();
+    for (name, value) in headers {
+        if !value.is_empty() {
+            add_header(r, name, constant(value))?;
         }
     }
-    // SAFETY: the request is being answered, and its header was not sent yet.
-    let sent = unsafe { ngx_http_send_header(r) };
-    if sent != ngx_int_t::from(Status::NGX_OK) || r.method == NGX_HTTP_HEAD as ngx_uint_t {
-        return sent;
+    if !reply.location.is_empty() {
+        // SAFETY: the request's pool, which lives as long as the header.
+        let location = unsafe { ngx_str_t::from_bytes(r.pool, reply.location.as_bytes()) }?;
+        add_header(r, "Location", location)?;
     }
-    send_body(r, reply.body.as_bytes()).unwrap_or_else(|| Status::NGX_ERROR.into())
+    Some(())
 }
 
 fn send_body(r: &mut ngx_http_request_t, body: &[u8]) -> Option<ngx_int_t> {
@@ -90,7 +110,7 @@ fn add_header(r: &mut ngx_http_request_t, name: &'static str, value: ngx_str_t) 
     // SAFETY: all zero is an unused header, in every version.
     let mut fresh: ngx_table_elt_t = unsafe { std::mem::zeroed() };
     (fresh.hash, fresh.key, fresh.value) = (1, constant(name), value);
-    let header = ptr::NonNull::new(header)?;
+    let header = NonNull::new(header)?;
     // SAFETY: a fresh element of this type.
     unsafe { header.write(fresh) };
     Some(())

@@ -1,0 +1,66 @@
+//! What a request brings: its headers, and its body, wherever nginx keeps it.
+
+use std::{iter, slice};
+
+use nginx_sys::{ngx_buf_t, ngx_http_request_t, ngx_read_file, ngx_table_elt_t};
+
+use crate::nginx::bits;
+use crate::status::order::{LONGEST_BODY, Refusal, too_long};
+
+/// The names and values of all headers, as they came.
+pub(super) fn headers(r: &ngx_http_request_t) -> impl Iterator<Item = (&[u8], &[u8])> {
+    // SAFETY: the parts of a list are linked, the last one by null.
+    let parts = iter::successors(Some(&r.headers_in.headers.part), |part| unsafe { part.next.as_ref() });
+    let headers = parts.filter(|part| !part.elts.is_null()).flat_map(|part| {
+        // SAFETY: a list part holds `nelts` elements of the list's type.
+        unsafe { slice::from_raw_parts(part.elts.cast::<ngx_table_elt_t>(), part.nelts) }
+    });
+    headers.map(|header| (header.key.as_bytes(), header.value.as_bytes()))
+}
+
+/// The body that nginx has read: what it keeps in memory, and what is in a file, since there was no room or the configuration wants it so.
+pub(super) fn body(r: &ngx_http_request_t) -> Result<Vec<u8>, Refusal> {
+    let mut body = Vec::new();
+    // SAFETY: null, or the body that nginx has read.
+    let Some(read) = (unsafe { r.request_body.as_ref() }) else { return Ok(body) };
+    // SAFETY: null, or the first link of the body's chain.
+    let first = unsafe { read.bufs.as_ref() };
+    // SAFETY: null, or a link of the body's chain.
+    for link in iter::successors(first, |link| unsafe { link.next.as_ref() }) {
+        // SAFETY: a link has its buffer.
+        if let Some(buf) = unsafe { link.buf.as_ref() } {
+            append(&mut body, buf)?;
+        }
+    }
+    Ok(body)
+}
+
+fn append(body: &mut Vec<u8>, buf: &ngx_buf_t) -> Result<(), Refusal> {
+    let unreadable = || Refusal::new(500, "the body cannot be read");
+    let is_in_file = bits::is_in_file(buf);
+    let length = if is_in_file {
+        usize::try_from(buf.file_last - buf.file_pos).map_err(|_| unreadable())?
+    } else {
+        (buf.last as usize).checked_sub(buf.pos as usize).ok_or_else(unreadable)?
+    };
+    if body.len() + length > LONGEST_BODY {
+        return Err(too_long());
+    }
+    if length == 0 {
+        return Ok(());
+    }
+    if !is_in_file {
+        // SAFETY: a buffer in memory holds what is between these two.
+        body.extend_from_slice(unsafe { slice::from_raw_parts(buf.pos, length) });
+        return Ok(());
+    }
+    let mut part = vec![0; length];
+    // nginx has written the file a moment ago, so this waits for no disk.
+    // SAFETY: nginx's file of the body is open, and the part has room for so much.
+    let read = unsafe { ngx_read_file(buf.file, part.as_mut_ptr(), length, buf.file_pos) };
+    if usize::try_from(read) != Ok(length) {
+        return Err(unreadable());
+    }
+    body.append(&mut part);
+    Ok(())
+}
