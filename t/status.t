@@ -236,6 +236,7 @@ subtest('writes', sub {
     is(ask($host, POST => 'test', {})->{status}, 202, 'a test message is taken');
     Poolwatch::wait_until(sub { scalar(() = $host->messages(0)) > $messages }, 'the test message', 20);
 
+    my $own = "http://127.0.0.1:$host->{ports}{PORT}";
     my $long = { upstream => 'app', duration => 60, comment => 'x' x 5000 };
     my @refused = (
         [400, 'no JSON',                'silences', 'nonsense'],
@@ -250,6 +251,10 @@ subtest('writes', sub {
         [403, 'without our header',     'silences', { duration => 60 }, 'X-Poolwatch' => undef],
         [403, "another site's",         'silences', { duration => 60 }, 'Origin' => 'http://evil.example'],
         [403, "another site's test",    'test',     {}, 'Origin' => 'null'],
+        [400, 'from two sites',         'silences', { duration => 60 }, 'Origin' => [$own, 'http://evil.example']],
+        [400, 'from two sites at once', 'silences', { duration => 60 }, 'Origin' => ['http://evil.example', $own]],
+        [400, 'with our header twice',  'silences', { duration => 60 }, 'X-Poolwatch' => [1, 1]],
+        [400, 'of two types',           'silences', { duration => 60 }, 'Content-Type' => ['application/json', 'text/plain']],
     );
     for (@refused) {
         my ($status, $what, $path, $body, %headers) = @$_;
@@ -257,7 +262,6 @@ subtest('writes', sub {
         is($answer->{status}, $status, "$what is refused");
         is(objections($host, 'refused', $answer->{content}, 'error'), '', 'in JSON');
     }
-    my $own = "http://127.0.0.1:$host->{ports}{PORT}";
     is(ask($host, POST => 'test', {}, 'X-Poolwatch' => undef, Origin => $own)->{status}, 202, "a page's own origin vouches for it");
     my %limited = map { $_ => $host->http('POST', $host->{ports}{PORT}, "/$_/api/v1/test", headers => { 'X-Poolwatch' => 1 }) } qw(limited closed);
     is_deeply([map { $_->{status} } @limited{qw(limited closed)}], [202, 403], 'limit_except decides who may write');

@@ -146,7 +146,7 @@ fn write(r: &ngx_http_request_t) -> Result<Reply, Refusal> {
     let (conf, _) = confs(r).ok_or_else(unavailable)?;
     let route = below(r).ok_or(Lost::NotFound).and_then(|path| route(r.method_name.as_bytes(), path));
     let body = input::body(r)?;
-    let headers = Headers::read(input::headers(r));
+    let headers = Headers::read(input::headers(r))?;
     let zone = conf.zone.mapped.get().ok_or_else(unavailable)?;
     let notices = zone.notices().ok_or_else(|| Refusal::new(503, BUSY))?;
     let (order, id, what) = match route {
@@ -194,7 +194,7 @@ fn may_write(r: &ngx_http_request_t, write: bool) -> Result<(), Refusal> {
     if !write {
         return Err(Refusal::new(403, "writes are off here, \"poolwatch_status write=on\" takes them"));
     }
-    Headers::read(input::headers(r)).check_source()?;
+    Headers::read(input::headers(r))?.check_source()?;
     if usize::try_from(r.headers_in.content_length_n).is_ok_and(|length| length > LONGEST_BODY) {
         return Err(too_long());
     }

@@ -40,17 +40,21 @@ pub struct Headers<'a> {
 
 impl<'a> Headers<'a> {
     /// Picks them from all headers of a request, which are names and values.
-    pub fn read(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Self {
+    ///
+    /// # Errors
+    /// One of them stands twice. Whoever looks only at the first, or only at the last, would be told two different things.
+    pub fn read(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, Refusal> {
         let mut read = Self::default();
         for (name, value) in headers {
             let Self { own, origin, host, content_type } = &mut read;
             let places = [("X-Poolwatch", own), ("Origin", origin), ("Host", host), ("Content-Type", content_type)];
             let known = places.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
-            if let Some((_, place)) = known {
-                place.get_or_insert(value);
+            let Some((known, place)) = known else { continue };
+            if place.replace(value).is_some() {
+                return Err(Refusal::new(400, format!("duplicate header \"{known}\"")));
             }
         }
-        read
+        Ok(read)
     }
 
     /// Refuses a write that a page of another site may have made: what vouches for it is our header or its own origin, and an
@@ -215,8 +219,9 @@ mod tests {
         assert!(test(b"{\"x\": 1}").is_err());
     }
 
-    fn headers<'a>(headers: &[(&'a str, &'a str)]) -> Headers<'a> {
-        Headers::read(headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+    fn headers<'a>(headers: &[(&'a str, &'a str)]) -> Result<Headers<'a>, u16> {
+        let headers = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        Headers::read(headers).map_err(|refusal| refusal.status)
     }
 
     #[test]
@@ -225,7 +230,7 @@ mod tests {
             let own = own.map(|value| ("X-Poolwatch", value));
             let origin = origin.map(|value| ("origin", value));
             let all: Vec<_> = own.into_iter().chain(origin).chain([("Host", "web1:8080"), ("Accept", "*/*")]).collect();
-            headers(&all).check_source().map_err(|refusal| refusal.status)
+            headers(&all).and_then(|headers| headers.check_source().map_err(|refusal| refusal.status))
         };
         assert_eq!(check(Some("1"), None), Ok(()));
         assert_eq!(check(None, Some("http://web1:8080")), Ok(()));
@@ -239,8 +244,22 @@ mod tests {
     }
 
     #[test]
+    fn a_header_that_stands_twice_is_refused_whatever_the_two_say() {
+        for name in ["X-Poolwatch", "Origin", "Host", "Content-Type"] {
+            let lower = name.to_lowercase();
+            for other in ["a", "b"] {
+                let twice = [(name, "a"), ("Accept", "a"), (&lower, other)];
+                assert_eq!(headers(&twice).map(drop), Err(400), "{name}");
+            }
+        }
+        assert!(headers(&[("Accept", "a"), ("Accept", "b"), ("X-Origin", "a"), ("Origin", "a")]).is_ok());
+    }
+
+    #[test]
     fn only_json_is_read() {
-        let check = |all: &[(&'static str, &'static str)]| headers(all).check_type().map_err(|refusal| refusal.status);
+        let check = |all: &[(&'static str, &'static str)]| {
+            headers(all).and_then(|headers| headers.check_type().map_err(|refusal| refusal.status))
+        };
         assert_eq!(check(&[("Content-Type", "application/json")]), Ok(()));
         assert_eq!(check(&[("content-type", "Application/JSON; charset=utf-8")]), Ok(()));
         assert_eq!(check(&[]), Err(415));
