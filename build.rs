@@ -111,6 +111,7 @@ int main(void) {
     static ngx_connection_t connection;
     static ngx_http_request_t request;
     static ngx_buf_t buf;
+    static ngx_http_core_loc_conf_t location;
     server.backup = 1;
     show("BACKUP_SERVER", &server, sizeof(server));
     value.len = 0x5a5a5a5;
@@ -123,6 +124,8 @@ int main(void) {
     show("HEADER_ONLY_REQUEST", &request, sizeof(request));
     buf.in_file = 1;
     show("IN_FILE_BUF", &buf, sizeof(buf));
+    location.auto_redirect = 1;
+    show("AUTO_REDIRECT_LOCATION", &location, sizeof(location));
     return 0;
 }
 "#;

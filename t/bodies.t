@@ -103,6 +103,7 @@ my @outer = (
     [405, 'a method that there is not',    PUT    => '/poolwatch/api/v1/silences',   \%ours],
     [405, 'a write of what can be read',   POST   => '/poolwatch/metrics',           \%ours],
     [301, 'the location without slash',    GET    => '/read',                        {}],
+    [301, "nginx's own way to the slash",  POST   => '/poolwatch',                   {}],
     [405, 'a write without slash',         POST   => '/read',                        \%ours],
     [200, 'a look',                        GET    => '/poolwatch/',                  {}],
     [200, 'a look at the metrics',         GET    => '/read/metrics',                {}, 5_000],

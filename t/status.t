@@ -22,6 +22,10 @@ location / { proxy_pass http://app; add_header X-State $poolwatch_state; add_hea
         location /limited/ { poolwatch_status write=on; limit_except GET { allow 127.0.0.1; deny all; } location /limited/not/ { } }
         location /closed/ { poolwatch_status write=on; limit_except GET { deny all; } }
         location /unguarded/ { poolwatch_status write=on; auth_basic off; }
+        location /relative/ { poolwatch_status; absolute_redirect off; }
+        location /with/out { poolwatch_status; absolute_redirect off; }
+        location "/a b" { poolwatch_status; }
+        location "/c d/" { poolwatch_status; }
 CONF
 
 sub slurp {
@@ -324,8 +328,14 @@ subtest('paths, methods and what is fuzzed', sub {
         like($head, qr{^HTTP/1\.1 200 .*^Content-Type: \Q$type\E\r$}ms, "HEAD $path");
         is($body, '', 'has no body');
     }
-    my $moved = $host->get('/read');
-    is_deeply([$moved->{status}, $moved->{headers}{location}], [301, '/read/'], 'the location itself leads to the page');
+    my $site = "http://127.0.0.1:$host->{ports}{PORT}";
+    for (['/read', "$site/read/"], ['/poolwatch', "$site/poolwatch/"], ['/limited', "$site/limited/"], ['/relative', '/relative/'],
+        ['/with/out', '/with/out/'], ['/read?upstream=a%20b', "$site/read/?upstream=a%20b"], ['/poolwatch?x', "$site/poolwatch/?x"],
+        ['/a%20b', "$site/a%20b/"], ['/c%20d', "$site/c%20d/"]) {
+        my ($path, $location) = @$_;
+        my $moved = $host->get($path);
+        is_deeply([$moved->{status}, $moved->{headers}{location}], [301, $location], "$path leads to the page");
+    }
     is($host->get('/poolwatch/api/v1/nothing')->{status}, 404, 'what is not there is not found');
     is($host->get('/poolwatch/api/v1/nothing')->{headers}{'content-type'}, 'application/json', 'and says so in JSON');
     my $wrong = $host->http('PUT', $host->{ports}{PORT}, '/poolwatch/api/v1/silences');

@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
 use nginx_sys::{
-    ngx_buf_t, ngx_connection_t, ngx_http_request_t, ngx_http_upstream_server_t, ngx_str_t, ngx_variable_value_t,
+    ngx_buf_t, ngx_connection_t, ngx_http_core_loc_conf_t, ngx_http_request_t, ngx_http_upstream_server_t, ngx_str_t,
+    ngx_variable_value_t,
 };
 
 /// As bindgen 0.73 binds them.
@@ -104,6 +105,7 @@ impl<T> Bit<T> {
 const IDLE: Bit<ngx_connection_t> = Bit::set_in(&seen_by_c::IDLE_CONNECTION);
 const HEADER_ONLY: Bit<ngx_http_request_t> = Bit::set_in(&seen_by_c::HEADER_ONLY_REQUEST);
 const IN_FILE: Bit<ngx_buf_t> = Bit::set_in(&seen_by_c::IN_FILE_BUF);
+const AUTO_REDIRECT: Bit<ngx_http_core_loc_conf_t> = Bit::set_in(&seen_by_c::AUTO_REDIRECT_LOCATION);
 
 /// Calls a connection idle: nginx then calls its handler when the worker begins to end.
 pub(crate) fn set_idle(connection: NonNull<ngx_connection_t>) {
@@ -119,4 +121,9 @@ pub(crate) fn is_header_only(r: &ngx_http_request_t) -> bool {
 /// Is what the buffer stands for in its file?
 pub(crate) fn is_in_file(buf: &ngx_buf_t) -> bool {
     IN_FILE.is_set(buf)
+}
+
+/// Has nginx lead from a location's name without its last slash to the name with it.
+pub(crate) fn set_auto_redirect(core: NonNull<ngx_http_core_loc_conf_t>) {
+    AUTO_REDIRECT.set(core);
 }

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::conf::{LocConf, MainConf};
 use crate::nginx::zone::Zone;
-use crate::nginx::{caught, lines, loc_conf, log, main_conf, process};
+use crate::nginx::{bits, caught, lines, loc_conf, log, main_conf, process};
 use crate::pipeline::Order;
 use crate::state::notices::MAX_SILENCES;
 use crate::state::snapshot::{Facts, Snapshot};
@@ -38,6 +38,12 @@ pub(crate) fn install(cf: &ngx_conf_t) {
     // SAFETY: while a location is read, the context is that of the location.
     let Some(context) = (unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }) else { return };
     let core = handle_with(context.loc_conf);
+    if let Some(core) = core {
+        // SAFETY: the location's own configuration, which nobody else uses now.
+        if unsafe { core.as_ref() }.name.as_bytes().ends_with(b"/") {
+            bits::set_auto_redirect(core);
+        }
+    }
     if let Some(mut conf) = loc_conf::<LocConf>(context.loc_conf) {
         // SAFETY: the location's own configuration, which nobody else uses now.
         unsafe { conf.as_mut() }.core = core;
@@ -89,10 +95,7 @@ fn answer(r: &mut ngx_http_request_t) -> ngx_int_t {
             let query = if route == Route::Page { String::from_utf8_lossy(r.args.as_bytes()) } else { "".into() };
             read(conf, Look { route, query: query.into_owned(), write })
         }
-        Err(Lost::SlashMissing) => {
-            let location = format!("{}/", String::from_utf8_lossy(r.uri.as_bytes()));
-            Rc::new(Reply { location, ..Reply::json(301, json::error("moved permanently")) })
-        }
+        Err(Lost::SlashMissing) => Rc::new(moved(r)),
         Err(Lost::NotFound) => Rc::new(Reply::json(404, json::error("not found"))),
         Err(Lost::NotAllowed(allow)) => Rc::new(Reply { allow, ..Reply::json(405, json::error("method not allowed")) }),
     };
@@ -107,6 +110,13 @@ fn read_body(r: &mut ngx_http_request_t) -> ngx_int_t {
         code if code < self::code(NGX_HTTP_SPECIAL_RESPONSE) => Status::NGX_DONE.into(),
         code => code,
     }
+}
+
+/// To the name of the location with a slash behind it, and with the query, as nginx does by itself where the name has the slash.
+fn moved(r: &ngx_http_request_t) -> Reply {
+    let name = core(r).map_or(&[][..], |core| core.escaped_name.as_bytes());
+    let query = if r.args.is_empty() { [&b""[..]; 2] } else { [&b"?"[..], r.args.as_bytes()] };
+    Reply { location: [name, b"/", query[0], query[1]].concat(), ..Reply::json(301, json::error("moved permanently")) }
 }
 
 fn read(conf: &MainConf, look: Look) -> Rc<Reply> {

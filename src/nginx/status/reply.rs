@@ -20,7 +20,7 @@ pub(crate) struct Reply {
     /// `Allow`; empty: none.
     pub(super) allow: &'static str,
     /// `Location`; empty: none.
-    pub(super) location: String,
+    pub(super) location: Vec<u8>,
     /// `Content-Security-Policy`
     pub(super) policy: &'static str,
     /// Never empty.
@@ -31,7 +31,7 @@ impl Reply {
     /// A body that is JSON.
     pub(super) fn json(status: u16, body: String) -> Self {
         let policy = "default-src 'none'; frame-ancestors 'none'";
-        Self { status, content_type: "application/json", allow: "", location: String::new(), policy, body }
+        Self { status, content_type: "application/json", allow: "", location: Vec::new(), policy, body }
     }
 }
 
@@ -78,8 +78,9 @@ fn add_headers(r: &mut ngx_http_request_t, reply: &Reply) -> Option<()> {
     }
     if !reply.location.is_empty() {
         // SAFETY: the request's pool, which lives as long as the header.
-        let location = unsafe { ngx_str_t::from_bytes(r.pool, reply.location.as_bytes()) }?;
-        add_header(r, "Location", location)?;
+        let location = unsafe { ngx_str_t::from_bytes(r.pool, &reply.location) }?;
+        // nginx makes an absolute URL of it, unless it is told not to.
+        r.headers_out.location = add_header(r, "Location", location)?.as_ptr();
     }
     Some(())
 }
@@ -104,7 +105,7 @@ fn send_body(r: &mut ngx_http_request_t, body: &[u8]) -> Option<ngx_int_t> {
     Some(unsafe { ngx_http_send_special(r, NGX_HTTP_LAST as ngx_uint_t) })
 }
 
-fn add_header(r: &mut ngx_http_request_t, name: &'static str, value: ngx_str_t) -> Option<()> {
+fn add_header(r: &mut ngx_http_request_t, name: &'static str, value: ngx_str_t) -> Option<NonNull<ngx_table_elt_t>> {
     // SAFETY: nginx initialised the list with the request.
     let header = unsafe { ngx_list_push(&raw mut r.headers_out.headers) }.cast::<ngx_table_elt_t>();
     // SAFETY: all zero is an unused header, in every version.
@@ -113,7 +114,7 @@ fn add_header(r: &mut ngx_http_request_t, name: &'static str, value: ngx_str_t) 
     let header = NonNull::new(header)?;
     // SAFETY: a fresh element of this type.
     unsafe { header.write(fresh) };
-    Some(())
+    Some(header)
 }
 
 fn constant(text: &'static str) -> ngx_str_t {
