@@ -3,6 +3,7 @@ package Browser;
 # A real Chromium without a head, driven by its own chromedriver over WebDriver. It reaches nothing but loopback.
 #
 #   my $browser = Browser->new($host);         # a Poolwatch host: its folder is used, its finish ends what is left
+#   my $browser = Browser->new($host, 'a.test' => '127.0.0.1');    # with names that mean loopback
 #   $browser->open("http://127.0.0.1:$port/");
 #   $browser->run('return document.title');    # a function's body; arguments follow
 #   $browser->until('return document.title == arguments[0]', 'the title', 'blue');
@@ -25,7 +26,7 @@ my $ELEMENT = 'element-6066-11e4-a52e-4f735466cecf';
 sub is_installed { return -x '/usr/bin/chromium' && -x '/usr/bin/chromedriver' }
 
 sub new {
-    my ($class, $host) = @_;
+    my ($class, $host, %names) = @_;
     my $profile = "$host->{prefix}/browser";
     my $self = bless { host => $host, profile => $profile, json => JSON::PP->new->utf8->allow_nonref }, $class;
     $host->spawn('chromedriver', { HOME => $host->{prefix} }, undef, 'chromedriver', '--port=0');
@@ -34,7 +35,8 @@ sub new {
     my @flags = (
         '--headless=new', '--disable-gpu', '--disable-dev-shm-usage', '--hide-scrollbars', '--no-first-run',
         '--no-proxy-server', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--lang=en-GB',
-        '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1', "--user-data-dir=$profile",
+        '--host-resolver-rules=' . join(', ', (map { "MAP $_ $names{$_}" } sort keys %names), 'MAP * ~NOTFOUND', 'EXCLUDE 127.0.0.1'),
+        "--user-data-dir=$profile",
     );
     # Chromium's own sandbox does not work for root.
     push @flags, '--no-sandbox' if $> == 0;

@@ -157,6 +157,13 @@ impl Stack {
         request.send(body).map(|response| response.status().as_u16()).map_err(|error| error.to_string())
     }
 
+    /// How the status port answers to a name that a browser takes for it.
+    pub(super) fn status_as(&self, host: &str) -> Result<u16, String> {
+        let url = format!("http://127.0.0.1:{}/api/v1/state", self.status_port);
+        let request = self.agent.get(url).header("host", format!("{host}:{}", self.status_port));
+        request.call().map(|response| response.status().as_u16()).map_err(|error| error.to_string())
+    }
+
     /// Breaks an application (`error`, `timeout`), or mends it.
     pub(super) fn chaos(&self, port: u16, mode: Option<&str>) -> Result<(), String> {
         let path = mode.map_or("/chaos/stop".to_owned(), |mode| format!("/chaos/start?mode={mode}"));

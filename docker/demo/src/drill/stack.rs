@@ -14,20 +14,21 @@ use super::compose::{Stack, docker, try_docker, wait_for};
 use super::host::Answer;
 
 /// Other values than the defaults, so that it shows whether they arrive.
-const CHANGES: [(&str, &str); 6] = [
+const CHANGES: [(&str, &str); 7] = [
     ("ERROR_RATE_THRESHOLD", "2.5%"),
     ("WINDOW_SIZE", "240"),
     ("ALERT_COOLDOWN_SEC", "90"),
     ("PORT", "3100"),
     ("NGINX_HOST", "web-7.example"),
     ("SLACK_CA_FILE", "ca.pem"),
+    ("STATUS_HOST", "ops.example"),
 ];
 
 /// A certificate as far as nginx looks at it before it is needed.
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
 
 /// None of them may be taken for a default.
-const BAD_VALUES: [(&str, &str); 13] = [
+const BAD_VALUES: [(&str, &str); 14] = [
     ("SLACK_WEBHOOK_URL", "hooks.slack.com/services/T0/B0/canary"),
     ("ACTIVE_POOL", "purple"),
     ("ERROR_RATE_THRESHOLD", "two"),
@@ -41,6 +42,7 @@ const BAD_VALUES: [(&str, &str); 13] = [
     ("PORT", "99999"),
     ("SLACK_PROXY", "socks5://user:canary@proxy"),
     ("SLACK_CA_FILE", "missing.pem"),
+    ("STATUS_HOST", "*.example"),
 ];
 
 /// No client waits longer than that.
@@ -175,6 +177,10 @@ impl Drill {
         let silence = "{\"upstream\":\"app\",\"duration\":\"1h\"}";
         let refused = self.stack.post(self.stack.status_port, "/api/v1/silences", silence)?;
         self.check(refused == 403, "D27: what does not say that it is no browser sets no silence");
+        let rebound = self.stack.status_as("evil.example")?;
+        self.check(rebound == 421, "D27: a name that is not the operator's leads to no status page");
+        let known = (self.stack.status_as("localhost")?, self.stack.status_as("ops.example")?);
+        self.check(known == (200, 200), "D27: localhost does, and the name in STATUS_HOST");
         for service in ["app_blue", "app_green", "mock-slack"] {
             let ports = docker(&["port", &self.stack.container(service)?])?;
             let loopback = ports.lines().all(|line| line.contains("-> 127.0.0.1:"));
