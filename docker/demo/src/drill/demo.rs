@@ -23,8 +23,8 @@ const RATE: u32 = 50;
 struct Drill {
     host: Host,
     begin: Instant,
-    /// Messages about who serves, and about the error rate, that were waited for.
-    told: [usize; 2],
+    /// Messages about who serves that were waited for.
+    told: usize,
     to_mock: bool,
 }
 
@@ -35,7 +35,7 @@ struct Drill {
 pub fn run() -> Result<(), String> {
     let webhook = std::env::var("SLACK_WEBHOOK_URL").ok().filter(|url| !url.is_empty());
     let host = Host::start(&SETTINGS, webhook.as_deref())?;
-    let mut drill = Drill { host, begin: Instant::now(), told: [0, 0], to_mock: webhook.is_none() };
+    let mut drill = Drill { host, begin: Instant::now(), told: 0, to_mock: webhook.is_none() };
     let receiver = if drill.to_mock { "a mock Slack" } else { "your Slack (SLACK_WEBHOOK_URL is set)" };
     drill.say(&format!("nginx with 4 workers in front of blue and green, alerts go to {receiver}"));
     drill.baseline()?;
@@ -58,7 +58,7 @@ impl Drill {
         let load = Load::start(self.host.port, RATE, 4);
         self.host.chaos(self.host.blue_port, Some("error"))?;
         self.say("blue is broken now: it answers 500");
-        let message = self.told("serving", "Failover")?;
+        let message = self.told("Failover")?;
         let first = load.first_of("green").ok_or("green never answered")?;
         let answers = load.answers();
         let failed = answers.iter().filter(|answer| !is_ok(answer)).count();
@@ -72,7 +72,7 @@ impl Drill {
         let load = Load::start(self.host.port, RATE, 4);
         self.host.chaos(self.host.blue_port, None)?;
         self.say("blue is mended; it must prove itself for 10 s, since nginx's probes are no recovery");
-        let message = self.told("serving", "serving traffic again")?;
+        let message = self.told("serving traffic again")?;
         let failed = load.answers().iter().filter(|answer| !is_ok(answer)).count();
         self.check(failed == 0, &format!("{failed} requests failed for the client meanwhile"))?;
         self.show(&message, None);
@@ -85,31 +85,28 @@ impl Drill {
         self.host.chaos(self.host.green_port, Some("error"))?;
         self.host.chaos(self.host.blue_port, Some("error"))?;
         self.say("blue and green are broken now");
-        let rate = self.told("error-rate", "Error rate")?;
-        let down = self.told("serving", "no pool answers")?;
-        self.show(&rate, None);
+        let down = self.told("no pool answers")?;
         self.show(&down, None);
         self.host.chaos(self.host.blue_port, None)?;
         self.host.chaos(self.host.green_port, None)?;
         self.say("both are mended");
-        let message = self.told("serving", "serving traffic again")?;
+        let message = self.told("serving traffic again")?;
         drop(load);
         self.show(&message, None);
         Ok(())
     }
 
-    /// Waits for the next message about this key (`serving`, `error-rate`). The mock knows whether it says these words.
-    fn told(&mut self, key: &str, words: &str) -> Result<Value, String> {
-        let (to_mock, id) = (self.to_mock, format!("app/{key}/"));
-        let place = usize::from(key != "serving");
-        let seen = self.told.get(place).copied().unwrap_or_default();
-        let message = self.host.wait_for(&format!("a message about {id} that says \"{words}\""), |host| {
+    /// Waits for the next message about who serves. The mock knows whether it says these words.
+    fn told(&mut self, words: &str) -> Result<Value, String> {
+        const ID: &str = "app/serving/";
+        let (to_mock, seen) = (self.to_mock, self.told);
+        let message = self.host.wait_for(&format!("a message about {ID} that says \"{words}\""), |host| {
             if !to_mock {
-                let lines = host.accepted().into_iter().filter(|line| line.contains(&id));
+                let lines = host.accepted().into_iter().filter(|line| line.contains(ID));
                 return Ok(lines.map(Value::String).nth(seen));
             }
             let messages = host.messages()?;
-            let message = messages.iter().filter(|message| message["raw"].to_string().contains(&id)).nth(seen);
+            let message = messages.iter().filter(|message| message["raw"].to_string().contains(ID)).nth(seen);
             match message {
                 Some(message) if !message["body"]["text"].to_string().contains(words) => {
                     Err(format!("\"{words}\" was to be told, but it was {}", message["body"]["text"]))
@@ -117,9 +114,7 @@ impl Drill {
                 other => Ok(other.cloned()),
             }
         })?;
-        if let Some(told) = self.told.get_mut(place) {
-            *told += 1;
-        }
+        self.told += 1;
         Ok(message)
     }
 
