@@ -9,6 +9,15 @@ const ELLIPSIS: &str = "…";
 /// A run of so many characters without a break is taken for a token, not for a word.
 const SECRET: usize = 32;
 
+/// As is a run of two such halves of letters and digits with a dot between them.
+const HALF_SECRET: usize = SECRET / 2;
+
+/// With this begins every JSON object that is written in base64url, as the parts of a JSON Web Token are.
+const JSON: &[u8] = b"eyJ";
+
+/// A shorter run that begins so is a word after all.
+const SHORTEST_JSON: usize = 10;
+
 /// At most `N` bytes (`N` ≤ 65 535) in place, plain data that may live in shared memory. Longer input is cut; what is kept
 /// is raw: any byte may stand in it until [`clean`] makes it readable.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -117,8 +126,8 @@ pub fn ascii(text: &str) -> String {
     text.chars().map(|letter| if letter.is_ascii() { letter.to_string() } else { spelled(letter) }).collect()
 }
 
-/// A request target as it may be shown: readable, no query, no userinfo, and `[…]` for segments that look like a token.
-/// Percent-encoding stays as sent, so nothing is decoded into something else.
+/// A request target as it may be shown: readable, no query, no userinfo, and `[…]` for segments that look like a token or hold
+/// a mail address. Percent-encoding stays as sent, so nothing is decoded into something else.
 pub fn path_without_secrets(target: &[u8]) -> String {
     let end = target.iter().position(|byte| b"?#".contains(byte));
     let (path, rest) = target.split_at(end.unwrap_or(target.len()));
@@ -146,8 +155,58 @@ fn without_userinfo(authority: &[u8]) -> &[u8] {
 }
 
 fn looks_secret(segment: &[u8]) -> bool {
+    let segment = decoded(segment);
+    has_token(&segment) || has_address(&segment)
+}
+
+/// What a segment means to an application, which may decode it more than once.
+fn decoded(segment: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(segment.len());
+    for &byte in segment {
+        decoded.push(byte);
+        // Of what is decoded a `%` may begin another triplet.
+        while let Some(&[b'%', high, low]) = decoded.last_chunk::<3>() {
+            let digit = |digit: u8| char::from(digit).to_digit(16);
+            let (Some(high), Some(low)) = (digit(high), digit(low)) else { break };
+            decoded.truncate(decoded.len() - 3);
+            decoded.push((high * 16 + low) as u8);
+        }
+    }
+    decoded
+}
+
+fn has_token(segment: &[u8]) -> bool {
     let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
-    segment.split(|byte| !is_token(byte)).any(|run| run.len() >= SECRET)
+    let is_json = |run: &[u8]| {
+        let begins = |at: usize| at.checked_sub(1).and_then(|at| run.get(at)).is_none_or(|byte| b"_-".contains(byte));
+        (0..run.len()).any(|at| run[at..].starts_with(JSON) && run.len() - at >= SHORTEST_JSON && begins(at))
+    };
+    let is_half = |run: &[u8]| {
+        run.len() >= HALF_SECRET && run.iter().any(u8::is_ascii_digit) && run.iter().any(u8::is_ascii_alphabetic)
+    };
+    segment.split(|byte| !is_token(byte) && *byte != b'.').any(|dotted| {
+        let runs = || dotted.split(|&byte| byte == b'.');
+        runs().any(|run| run.len() >= SECRET || is_json(run)) || runs().filter(|run| is_half(run)).count() > 1
+    })
+}
+
+/// Is there `someone@example.org`, and not only a version or a size (`pkg@1.2.3.tgz`, `logo@2x.png`)?
+fn has_address(segment: &[u8]) -> bool {
+    let is_local =
+        |byte: &u8| byte.is_ascii_alphanumeric() || *byte >= 0x80 || b"!#$%&'*+-./=?^_`{|}~\"".contains(byte);
+    let is_domain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte >= 0x80 || b"-.".contains(byte);
+    let is_number = |label: &[u8]| !label.is_empty() && label.iter().all(u8::is_ascii_digit);
+    (1..segment.len()).filter(|&at| segment[at] == b'@' && is_local(&segment[at - 1])).any(|at| {
+        let rest = &segment[at + 1..];
+        let domain = &rest[..rest.iter().position(|byte| !is_domain(byte)).unwrap_or(rest.len())];
+        let labels: Vec<&[u8]> = domain.split(|&byte| byte == b'.').filter(|label| !label.is_empty()).collect();
+        let [first, second, ..] = *labels.as_slice() else { return false };
+        let is_version = is_number(first) && second[0].is_ascii_digit();
+        let is_size = first.strip_suffix(b"x").is_some_and(is_number);
+        // A numeric address has none, a host of the Internet ends with one.
+        let has_letter = labels.last().is_some_and(|label| !is_number(label));
+        has_letter && !is_version && !is_size
+    })
 }
 
 /// The smallest pieces that text may be cut between: a character, or one that is spelled out.
@@ -155,7 +214,8 @@ fn units(bytes: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
     bytes.utf8_chunks().flat_map(|chunk| {
         let valid = chunk.valid();
         let letters = valid.char_indices().map(|(at, letter)| {
-            if letter.is_control() || is_invisible(letter) {
+            let is_hidden = || is_invisible(letter) && !is_presentation(valid.get(..at).unwrap_or_default(), letter);
+            if letter.is_control() || is_hidden() {
                 return spelled(letter).into();
             }
             valid.get(at..at + letter.len_utf8()).unwrap_or_default().into()
@@ -168,11 +228,23 @@ fn spelled(letter: char) -> String {
     if letter.is_ascii() { format!("\\x{:02x}", u32::from(letter)) } else { letter.escape_unicode().to_string() }
 }
 
-/// Characters that show nothing, or change how their neighbours are shown.
+/// Characters that show nothing, or change how their neighbours are shown: Unicode's default ignorable code points, separators of
+/// lines and paragraphs, marks of annotations, and the empty Braille cell.
 fn is_invisible(letter: char) -> bool {
     matches!(letter,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Does the letter say of the symbol that it stands behind, that this is an emoji (`⚠️`)? Ours are written so.
+fn is_presentation(before: &str, letter: char) -> bool {
+    let is_symbol = |symbol: char| {
+        let is_possible = matches!(symbol, '\u{203c}'..='\u{3299}' | '\u{1f000}'..='\u{1faff}');
+        is_possible && !symbol.is_alphanumeric() && !symbol.is_whitespace() && !is_invisible(symbol)
+    };
+    letter == '\u{fe0f}' && before.chars().next_back().is_some_and(is_symbol)
 }
 
 fn entity(unit: Cow<'_, str>) -> Cow<'_, str> {
@@ -224,6 +296,14 @@ mod tests {
     fn what_hides_or_reorders_is_spelled() {
         let hostile = "\u{85}\u{2028}\u{202e}\u{200b}\u{feff}\u{2066}\u{61c}\u{e0041}";
         assert_eq!(clean(hostile.as_bytes(), 99), r"\u{85}\u{2028}\u{202e}\u{200b}\u{feff}\u{2066}\u{61c}\u{e0041}");
+        let empty = "\u{34f}\u{115f}\u{1160}\u{17b4}\u{180c}\u{2800}\u{3164}\u{fe00}\u{fe0f}\u{ffa0}\u{e0100}";
+        assert_eq!(
+            clean("⚠\u{fe0f} 🕵\u{fe0f}\u{fe0f} \u{fe0f}".as_bytes(), 99),
+            "⚠\u{fe0f} 🕵\u{fe0f}\\u{fe0f} \\u{fe0f}"
+        );
+        for letter in empty.chars() {
+            assert_eq!(clean(format!("a{letter}b").as_bytes(), 99), format!("a{}b", letter.escape_unicode()));
+        }
     }
 
     #[test]
@@ -262,7 +342,6 @@ mod tests {
         assert_eq!(path_without_secrets(b"/pay#card=4111"), "/pay#…");
         assert_eq!(path_without_secrets(b"http://eve:pw@host/pay?x"), "http://host/pay?…");
         assert_eq!(path_without_secrets(b"/fetch/https://a:b@c@host/x"), "/fetch/https://host/x");
-        assert_eq!(path_without_secrets(b"/users/me@example.org"), "/users/me@example.org");
         assert_eq!(path_without_secrets(b"/a%0ab%3Fc"), "/a%0ab%3Fc");
         assert_eq!(path_without_secrets(b""), "");
     }
@@ -275,6 +354,67 @@ mod tests {
             "/reset/0123456789abcdef0123456789abcde"
         );
         assert_eq!(path_without_secrets(b"/a;jsessionid=0123456789abcdef0123456789ABCDEF.n1"), "/[…]");
+    }
+
+    #[test]
+    fn a_web_token_and_its_like_are_left_out_dots_and_all() {
+        for token in [
+            "eyJhbGciOiJIUzI1NiJ9.CANARYJWT.x",
+            "eyJhbGciOiJub25lIn0.e30.",
+            "session=eyJpZCI6NX0.Zx1c3Q.a-b_c",
+            "v1-eyJpZCI6NX0",
+            "eyJhbGciOiJIUzI1NiJ9%2ECANARYJWT%2Ex",
+            "MTk4NjIyNDgzNDcxOTI1MjQ4.Cl2FMQ.ZnCjm1XVW7vRze4b7Cq4se7kKWs",
+            "0123456789abcdef.0123456789abcdef",
+            "0123456789abcdef%30123456789abcdef%2530123456789abcdef",
+        ] {
+            assert_eq!(path_without_secrets(format!("/err/{token}/end").as_bytes()), "/err/[…]/end", "{token}");
+        }
+    }
+
+    #[test]
+    fn a_mail_address_is_left_out_however_it_is_written() {
+        for address in [
+            "user@example.org",
+            "me@mail.example.co.uk",
+            "me@163.com",
+            "first.last+tag@xn--bcher-kva.example",
+            "jürgen@bücher.example",
+            "mailto:user@example.org",
+            "user%40example.org",
+            "user%2540example%2Eorg",
+            "to=a@b.example;x",
+            "user@example.org.",
+            "@user@social.example",
+        ] {
+            assert_eq!(path_without_secrets(format!("/users/{address}").as_bytes()), "/users/[…]", "{address}");
+        }
+    }
+
+    #[test]
+    fn an_ordinary_name_stays() {
+        for name in [
+            "app.4f3a.js",
+            "main.3f2a91bcde.chunk.css",
+            "UserPreferences-D4k3jXqP.legacy.js.map",
+            "jquery.dataTables.bootstrap4.responsive.min.css",
+            "poolwatch_0.1.0-1.deb12u11.bookworm1_amd64.deb",
+            "com.example.application.settings.Preferences",
+            "10.0.0.1",
+            "keyJsonDocument",
+            "getKeyJobs.eyJ",
+            "lodash@4.17.21",
+            "bootstrap@5.3.0.tgz",
+            "react@next",
+            "logo@2x.png",
+            "@someone",
+            "@scope",
+            "a@10.0.0.1",
+            "100%",
+            "100%25",
+        ] {
+            assert_eq!(path_without_secrets(format!("/assets/{name}").as_bytes()), format!("/assets/{name}"));
+        }
     }
 
     proptest! {
@@ -295,13 +435,14 @@ mod tests {
         fn any_bytes_become_safe_text_within_the_budget(bytes in any::<Vec<u8>>(), budget in 0_usize..200) {
             for text in [clean(&bytes, budget), escaped(&bytes, budget), escaped_code(&bytes, budget)] {
                 prop_assert!(text.len() <= budget);
-                prop_assert!(!text.chars().any(|letter| letter.is_control() || is_invisible(letter)));
+                let is_bad = |letter: char| letter.is_control() || is_invisible(letter) && letter != '\u{fe0f}';
+                prop_assert!(!text.chars().any(is_bad));
             }
             prop_assert!(!escaped_code(&bytes, budget).contains(['<', '>', '`']));
         }
 
         #[test]
-        fn a_shown_path_can_be_shown_again(target in "[a-z/:@?#é-]{0,40}") {
+        fn a_shown_path_can_be_shown_again(target in "[a-z/:@?#é.%-]{0,40}") {
             let shown = path_without_secrets(target.as_bytes());
             prop_assert_eq!(path_without_secrets(shown.as_bytes()), shown);
         }

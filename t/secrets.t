@@ -27,7 +27,8 @@ $host->start;
 # A request with a secret wherever one may be.
 sub request {
     my %headers = (Cookie => "c=$canary", Authorization => "Bearer $canary", 'X-App-Pool' => $canary, Referer => "http://e.org/?$canary");
-    $host->get("/reset/$canary/done?token=$canary&%0d%0a=$canary", headers => \%headers, content => $canary);
+    # Shorter ones are known by their shape.
+    $host->get("/reset/$canary/eyJhbGciOiJIUzI1NiJ9.canary.x/canary\@example.org/done?token=$canary&%0d%0a=$canary", headers => \%headers, content => $canary);
 }
 
 sub until_told {

@@ -17,7 +17,7 @@ use crate::rules;
 const CANARY: &str = "CANARY";
 
 /// What has hurt others, between random bytes.
-const NASTY: [&str; 16] = [
+const NASTY: [&str; 17] = [
     "<!channel>",
     "<!here|x>",
     "<@U012AB3CD>",
@@ -29,6 +29,7 @@ const NASTY: [&str; 16] = [
     "*bold*",
     "\u{202e}gpj",
     "\u{200b}",
+    "\u{34f}\u{3164}",
     "\u{2028}",
     "\n\n",
     "\x1b[31m",

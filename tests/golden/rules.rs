@@ -54,7 +54,7 @@ fn text(text: &Value, limit: usize) -> Result<(), String> {
     ensure(!text.is_empty() && text.len() <= limit, || format!("{} bytes of {limit}", text.len()))?;
     let hides = |letter: char| {
         letter.is_control() && letter != '\n'
-            || matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+            || matches!(letter, '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
     ensure(!text.chars().any(hides), || "a hidden character".to_owned())?;
     for mention in ["<!channel", "<!here", "<!everyone", "<!subteam", "<@", "<#"] {
