@@ -311,15 +311,20 @@ impl Directory {
             Some(peer) => Some(peer).filter(is_guess),
             None => self.peers().filter(|peer| is_guess(peer)).min_by_key(|peer| peer.role).copied(),
         };
-        let guessed = guessed.map(|peer| peer.pool);
-        match guessed.and_then(|id| self.pools.get_mut(usize::from(id))) {
-            Some(pool) => {
-                pool.name = *name;
-                pool.unnamed = false;
-                guessed
-            }
-            None => self.add(Pool { name: *name, unnamed: false }),
+        let id = match guessed {
+            Some(peer) => peer.pool,
+            None => self.add(Pool { name: *name, unnamed: false })?,
+        };
+        // A pool that was called so for want of a name is not the one that the server means.
+        let other = self.unnamed(name).filter(|&other| other != id);
+        let free = self.free_name(name);
+        if let Some(other) = other.and_then(|other| self.pools.get_mut(usize::from(other))) {
+            other.name = free;
         }
+        if let Some(pool) = self.pools.get_mut(usize::from(id)) {
+            *pool = Pool { name: *name, unnamed: false };
+        }
+        Some(id)
     }
 
     fn pool_named(&mut self, name: &Name) -> Option<PoolId> {
@@ -336,7 +341,25 @@ impl Directory {
             Role::Backup => "backup",
         };
         let name = Name::new(name.as_bytes());
-        self.find(&name).or_else(|| self.add(Pool { name, unnamed: true }))
+        self.unnamed(&name).or_else(|| self.add(Pool { name: self.free_name(&name), unnamed: true }))
+    }
+
+    /// The pool that is called so until a header names it.
+    fn unnamed(&self, name: &Name) -> Option<PoolId> {
+        self.pools().position(|pool| pool.unnamed && pool.name == *name).map(|place| place as PoolId)
+    }
+
+    /// This name, with a number if a pool has it already.
+    fn free_name(&self, name: &Name) -> Name {
+        let mut free = *name;
+        for number in 2..=MAX_POOLS + 1 {
+            if self.find(&free).is_none() {
+                break;
+            }
+            free = *name;
+            free.push(format!(" {number}").as_bytes());
+        }
+        free
     }
 
     fn add(&mut self, pool: Pool) -> Option<PoolId> {
@@ -438,6 +461,25 @@ mod tests {
         assert_eq!(see(&mut directory, &watched, &answer(1, b"")), "backup");
         assert_eq!(see(&mut directory, &watched, &answer(1, b"green")), "green");
         assert_eq!(see(&mut directory, &watched, &answer(0, b"")), "blue", "an answer without the header");
+    }
+
+    #[test]
+    fn a_name_that_is_also_a_roles_is_one_pools_alone() {
+        let both = blue_green();
+        let mut directory = adopted(&both);
+        assert_eq!(see(&mut directory, &both, &answer(0, b"backup")), "backup");
+        assert_eq!([directory.name(0), directory.name(1)], [b"backup".as_slice(), b"backup 2"]);
+        assert_eq!(see(&mut directory, &both, &answer(1, b"backup 2")), "backup 2");
+        assert_eq!(see(&mut directory, &both, &answer(1, b"primary")), "primary");
+        assert_eq!(directory.name(0), b"backup");
+
+        // A server that joins as `backup` is no peer of the primary that calls itself so.
+        let alone = watched(&[(BLUE, Role::Primary, None)], &[]);
+        let mut directory = adopted(&alone);
+        see(&mut directory, &alone, &answer(0, b"backup"));
+        directory.adopt(&both);
+        assert_eq!([directory.pool_at(0), directory.pool_at(1)], [Some(0), Some(1)]);
+        assert_eq!(directory.name(1), b"backup 2");
     }
 
     #[test]
