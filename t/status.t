@@ -52,7 +52,7 @@ sub host {
     $host->app('blue', RELEASE_ID => 'v1.2.3');
     $host->app('green', RELEASE_ID => 'v1.3.0');
     $host->slack;
-    $host->write_config($host->blue_green('poolwatch_runbook https://runbook.example/app;'), $host->receiver . <<'CONF', $server);
+    $host->write_config($host->blue_green('poolwatch_runbook https://runbook.example/app; ' . ($options{more} // '')), $host->receiver . <<'CONF', $server);
 
     log_format watched '$status $poolwatch_state $poolwatch_pool $poolwatch_release $poolwatch_error_rate';
 CONF
@@ -153,7 +153,8 @@ subtest('what is known, as JSON', sub {
 });
 
 subtest('metrics', sub {
-    my $host = host(workers => 2);
+    # Pools that are named before they answer.
+    my $host = host(workers => 2, more => 'poolwatch_pool blue 127.0.0.1:%%BLUE%%; poolwatch_pool green 127.0.0.1:%%GREEN%%;');
     my $port = Poolwatch::free_port();
     mkdir "$host->{prefix}/data";
     $host->write_file('prometheus.yml', $host->fill(<<'YAML'));
@@ -166,7 +167,20 @@ scrape_configs:
 YAML
     $host->write_file('rules.yml', slurp("$root/deploy/prometheus/poolwatch.rules.yml"));
     $host->start;
+    $host->spawn('prometheus', {}, undef, 'prometheus', "--config.file=$host->{prefix}/prometheus.yml",
+        "--storage.tsdb.path=$host->{prefix}/data", "--web.listen-address=127.0.0.1:$port", '--log.level=warn');
+    my $query = sub {
+        my ($text) = @_;
+        my $answer = HTTP::Tiny->new(timeout => 5)->post_form("http://127.0.0.1:$port/api/v1/query", { query => $text });
+        return undef if $answer->{status} != 200;
+        return decode_json($answer->{content})->{data}{result};
+    };
+    my $value = sub { my $result = $query->(@_); return $result && @$result ? $result->[0]{value}[1] : undef };
+    my $series = sub { return join "\n", sort map { s/ \S+$//r } grep { !/^#/ } split /\n/, $host->get('/poolwatch/metrics')->{content} };
     $host->get_many(20);
+    my $before = $series->();
+    my $moves = 'poolwatch_failovers_total{from="blue",to="green"}';
+    Poolwatch::wait_until(sub { ($value->($moves) // -1) == 0 }, 'Prometheus to read of no failover', 60);
     $host->stop('blue');
     $host->get_until(sub { $host->messages(0, 0) }, 'the failover alert', 10);
     my $response = $host->get('/poolwatch/metrics');
@@ -177,16 +191,9 @@ YAML
     is(close $check, 1, 'promtool accepts them');
     is($said, '', 'and has nothing to say');
 
-    $host->spawn('prometheus', {}, undef, 'prometheus', "--config.file=$host->{prefix}/prometheus.yml",
-        "--storage.tsdb.path=$host->{prefix}/data", "--web.listen-address=127.0.0.1:$port", '--log.level=warn');
-    my $query = sub {
-        my ($text) = @_;
-        my $answer = HTTP::Tiny->new(timeout => 5)->post_form("http://127.0.0.1:$port/api/v1/query", { query => $text });
-        return undef if $answer->{status} != 200;
-        return decode_json($answer->{content})->{data}{result};
-    };
-    my $value = sub { my $result = $query->(@_); return $result && @$result ? $result->[0]{value}[1] : undef };
-    Poolwatch::wait_until(sub { defined $value->('poolwatch_build_info') }, 'Prometheus to scrape', 60);
+    Poolwatch::wait_until(sub { $value->($moves) }, 'Prometheus to read of the failover', 60);
+    cmp_ok($value->("increase($_\[1m])"), '>', 0, "the first one is an increase of $_") for $moves, 'poolwatch_changes_total';
+    is($series->() =~ s/^[^\n]*release="v1\.3\.0"[^\n]*\n//mgr, $before, 'and no series is born by it but of the new release');
     is($value->('up{job="poolwatch"}'), 1, 'Prometheus likes what it scrapes');
     is($query->('poolwatch_active_pool == 1')->[0]{metric}{pool}, 'green', 'green serves');
     is($query->('poolwatch_expected_pool == 1')->[0]{metric}{pool}, 'blue', 'blue should');

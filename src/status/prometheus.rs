@@ -1,4 +1,7 @@
 //! Metrics in Prometheus' text format 0.0.4. Names and labels are an interface: alert rules and dashboards are written with them.
+//!
+//! Prometheus sees a counter rise only from a value that it has read: what can be counted is there at zero before it happens. Only a
+//! pool or a release that nobody had heard of brings series with it that have counted something already.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -95,23 +98,37 @@ fn serving(page: &mut Page, snapshot: &Snapshot) {
             page.sample("", &[("upstream", &name), ("state", text)], u64::from(text == state));
         }
     }
+    page.family("poolwatch_changes_total", "counter", "Changes of the state, whatever the pools are called by now.");
+    for upstream in &snapshot.upstreams {
+        let changes: u64 = upstream.counters.changes.iter().flatten().copied().map(u64::from).sum();
+        page.sample("", &[("upstream", &label(upstream.name.as_bytes()))], changes);
+    }
     let text =
         "Moves of the traffic from one pool to another, the way back among them; also from and to mixed and down.";
     page.family("poolwatch_failovers_total", "counter", text);
     for upstream in &snapshot.upstreams {
         let name = label(upstream.name.as_bytes());
-        // A pool may be named like a state.
-        let mut counts = BTreeMap::<[String; 2], u64>::new();
-        for (from, row) in upstream.counters.changes.iter().enumerate() {
-            for (to, &count) in row.iter().enumerate().filter(|(_, count)| **count > 0) {
-                let moved = [from, to].map(|index| state_name(upstream, Serving::from_index(index)));
-                *counts.entry(moved).or_default() += u64::from(count);
-            }
-        }
-        for ([from, to], count) in counts {
-            page.sample("", &[("upstream", &name), ("from", &from), ("to", &to)], count);
+        let states = ids(upstream).map(Serving::Pool).chain([Serving::Mixed, Serving::Down]);
+        let states: Vec<_> = states.map(|state| (state, state_name(upstream, state))).collect();
+        for ([from, to], count) in moves(upstream, &states) {
+            page.sample("", &[("upstream", &name), ("from", from), ("to", to)], count);
         }
     }
+}
+
+/// How often one of these states followed another, by their names; also what never happened.
+fn moves<'a>(upstream: &Upstream, states: &'a [(Serving, String)]) -> BTreeMap<[&'a str; 2], u64> {
+    // A pool may be named like a state.
+    let mut moves = BTreeMap::new();
+    for ((from, from_name), (to, to_name)) in states.iter().flat_map(|from| states.iter().map(move |to| (from, to))) {
+        // Pools that serve together are one state.
+        let is_move = from != to && ![from, to].iter().all(|&&state| upstream.view().is_several(state));
+        if is_move {
+            let count = upstream.counters.changes[from.index()][to.index()];
+            *moves.entry([from_name.as_str(), to_name.as_str()]).or_default() += u64::from(count);
+        }
+    }
+    moves
 }
 
 fn error_rates(page: &mut Page, snapshot: &Snapshot) {
@@ -198,14 +215,15 @@ fn each_pool(page: &mut Page, snapshot: &Snapshot, value: fn(&Upstream, PoolId) 
     }
 }
 
-/// Upstream, pool, and the pool's counts; at the end of each upstream those of no pool, if there are any and they are wanted.
+/// Upstream, pool, and the pool's counts; at the end of each upstream those of no pool, if they are wanted.
 fn pools(snapshot: &Snapshot, with_none: bool) -> impl Iterator<Item = (String, String, &PoolCounts)> {
     snapshot.upstreams.iter().flat_map(move |upstream| {
         let known =
             ids(upstream).map(|id| (upstream.setup.directory.name(id), &upstream.counters.pools[usize::from(id)]));
         let none = &upstream.counters.pools[MAX_POOLS];
-        let none = Some((&b""[..], none)).filter(|(_, none)| with_none && **none != PoolCounts::default());
-        known.chain(none).map(|(pool, counts)| (label(upstream.name.as_bytes()), label(pool), counts))
+        known
+            .chain(with_none.then_some((&b""[..], none)))
+            .map(|(pool, counts)| (label(upstream.name.as_bytes()), label(pool), counts))
     })
 }
 

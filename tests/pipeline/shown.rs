@@ -2,7 +2,7 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test pipeline` writes the files anew; read the difference before committing it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::{env, fs};
 
@@ -175,6 +175,29 @@ fn variables_say_who_serves_and_how_often_it_fails() {
     assert_eq!(status::error_rate(upstream, snapshot.facts.now).as_deref(), Some("0.1550"));
 }
 
+/// The most series that the README's table may promise: 8 pools, 16 releases.
+#[test]
+fn the_number_of_series_is_bounded_as_the_readme_says() {
+    let mut host = Host::new(1, &Rules::default());
+    let count = |host: &Host, of: &str| series(&host.snapshot()).keys().filter(|series| series.contains(of)).count();
+    host.answer(BLUE, b"blue", b"v1");
+    host.answer(GREEN, b"green", b"v2");
+    host.run(2000);
+    let usual = count(&host, "upstream=");
+    for number in 0..30 {
+        host.answer(BLUE, format!("pool{number}").as_bytes(), format!("v{number}").as_bytes());
+        host.run(100);
+    }
+    let readme = fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md");
+    let (most, receiver) = (count(&host, "upstream="), count(&host, "receiver="));
+    let all = series(&host.snapshot()).len();
+    let said = format!(
+        "{usual} series an upstream with two pools and two releases, {most} at most with 8 and 16, {receiver} a receiver and {} beside",
+        all - most - receiver
+    );
+    assert!(readme.split_whitespace().collect::<Vec<_>>().join(" ").contains(&said), "README.md does not say: {said}");
+}
+
 /// A line of the text format: a name, labels in quotes, a number.
 fn is_sample(line: &str) -> bool {
     let (series, value) = line.rsplit_once(' ').unwrap_or_default();
@@ -208,6 +231,34 @@ impl Host {
     }
 }
 
+/// The series of the metrics with their values.
+fn series(snapshot: &Snapshot) -> BTreeMap<String, f64> {
+    let metrics = prometheus::body(snapshot);
+    let samples = metrics.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+    samples.map(|(series, value)| (series.to_owned(), value.parse().expect("a number"))).collect()
+}
+
+/// Label values of a series that a pool, a release or a state gave it: `pool="green"`.
+fn names(series: &str) -> Vec<&str> {
+    let labels = series.split_once('{').map_or("", |(_, labels)| labels.trim_end_matches('}'));
+    let is_name = |label: &&str| ["pool=", "release=", "from=", "to="].iter().any(|key| label.starts_with(key));
+    labels.split(',').filter(is_name).collect()
+}
+
+/// A series that comes is of a name that nobody had heard of, or has counted nothing yet. Where all pools are known (`is_known`) only
+/// a new release brings series, and none goes.
+fn check_births(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>, is_known: bool) {
+    let known: BTreeSet<&str> = before.keys().flat_map(|series| names(series)).collect();
+    for (series, &value) in after.iter().filter(|(series, _)| !before.contains_key(*series)) {
+        let mut new = names(series).into_iter().filter(|name| !known.contains(name));
+        let may_come =
+            if is_known { new.any(|name| name.starts_with("release=")) } else { new.count() > 0 || value == 0.0 };
+        assert!(may_come, "{series} is born with {value}");
+    }
+    let gone = before.keys().find(|series| is_known && !after.contains_key(*series));
+    assert_eq!(gone, None, "is gone");
+}
+
 /// Documents are JSON, and each series of the metrics is there once.
 fn check(snapshot: &Snapshot) {
     serde_json::from_str::<Value>(&body(Part::State, snapshot, false)).expect("JSON");
@@ -226,8 +277,8 @@ fn check_names(names: &[(Vec<u8>, Vec<u8>)]) {
     for (round, (pool, release)) in names.iter().enumerate() {
         host.answer(if round % 2 == 0 { BLUE } else { GREEN }, pool, release);
         host.run(2000);
+        check(&host.snapshot());
     }
-    check(&host.snapshot());
 }
 
 #[test]
@@ -235,6 +286,14 @@ fn names_that_look_alike_once_they_are_spelled_out_are_two() {
     let byte_and_letters = [b"\xff".to_vec(), b"\\xff".to_vec()];
     check_names(&byte_and_letters.clone().map(|pool| (pool, b"v1".to_vec())));
     check_names(&byte_and_letters.map(|release| (b"blue".to_vec(), release)));
+}
+
+#[test]
+fn a_pool_may_be_called_like_a_role() {
+    let called = |names: [&str; 2]| check_names(&names.map(|name| (name.as_bytes().to_vec(), b"v1".to_vec())));
+    called(["backup", "primary"]);
+    called(["backup", "green"]);
+    called(["blue", "primary"]);
 }
 
 #[test]
@@ -257,6 +316,46 @@ fn a_pool_may_be_called_like_a_state() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_no_series_of_a_known_name_is_born_or_goes(
+        is_configured in any::<bool>(),
+        events in prop::collection::vec((0_u8..8, 1_usize..40, 0_u64..400), 1..25),
+    ) {
+        let mut host = Host::new(1, &Rules::default());
+        host.receivers.push(Receiver { name: Name::new(b"ops"), ..receiver() });
+        if is_configured {
+            let mut watched = upstream(&Rules::default());
+            watched.pools = [b"blue", b"down"].map(|name| Name::new(name)).to_vec();
+            watched.peers[0].pool = Some(0);
+            watched.peers[1].pool = Some(1);
+            host.configure(1, &[watched]);
+        } else {
+            host.load(1, &Rules::default());
+        }
+        let mut before = series(&host.snapshot());
+        for (event, times, pause) in events {
+            for _ in 0..times {
+                match event {
+                    0 => host.answer(BLUE, b"blue", b"v1"),
+                    1 => host.answer(GREEN, b"green", b"v2"),
+                    2 => host.request(0, &[(BLUE, Verdict::TimedOut), (GREEN, Verdict::Ok)], 200),
+                    3 => host.request(0, &[(BLUE, Verdict::ServerError), (GREEN, Verdict::Refused)], 502),
+                    4 => host.request(0, &[(Attempt::UNKNOWN_PEER, Verdict::NoLiveUpstreams)], 502),
+                    5 => host.request(0, &[(BLUE, Verdict::Unfinished)], 499),
+                    6 => host.request(0, &[(Attempt::UNKNOWN_PEER, Verdict::Refused)], 502),
+                    _ => {
+                        let status = if pause % 2 == 0 { 200 } else { 503 };
+                        host.slack.status.store(status, std::sync::atomic::Ordering::Relaxed);
+                    }
+                }
+                host.run(pause);
+            }
+            let after = series(&host.snapshot());
+            check_births(&before, &after, is_configured);
+            before = after;
+        }
+    }
 
     #[test]
     fn whatever_servers_call_themselves_is_shown_safely(
