@@ -69,7 +69,7 @@ pub(super) fn card(state: &Value, upstream: &Value, is_open: bool) -> Markup {
                 summary { (head(&palette, upstream, now)) }
                 @for alert in list(upstream, "alerts") { (alert_box(alert, upstream, now)) }
                 (timeline(&palette, upstream, &changes, now))
-                (charts(upstream))
+                (charts(upstream, now))
                 (pools(&palette, upstream, now))
                 (releases(&palette, upstream, now))
                 @if is(state, "write") { (controls::silence(Some(text(upstream, "name")))) }

@@ -5,13 +5,13 @@ use std::fmt::Write;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::words::{counted, grouped, last, latency, list, number, percent, text, whole};
+use super::words::{between, counted, grouped, last, latency, list, number, percent, span, text, whole};
 
 /// Height of a drawing in its own units.
 const HEIGHT: f64 = 100.0;
 
-/// The charts of one upstream.
-pub(super) fn charts(upstream: &Value) -> Markup {
+/// The charts of one upstream. `now`: when the document was made.
+pub(super) fn charts(upstream: &Value, now: &str) -> Markup {
     let series = &upstream["series"];
     let shown = last(number(series, "step_seconds") * list(series, "requests").len() as f64);
     html! {
@@ -19,7 +19,7 @@ pub(super) fn charts(upstream: &Value) -> Markup {
         div.charts {
             (errors(&upstream["error_rate"], series))
             (latencies(series))
-            (requests(series))
+            (requests(series, now))
         }
     }
 }
@@ -68,13 +68,19 @@ fn latencies(series: &Value) -> Markup {
     let top = highest([&p50, &p95]);
     let slowest = latency(Some(top).filter(|top| *top > 0.0));
     let label = format!("Response time, 95% within at most {slowest}");
+    // The step that is going on may have no answer yet.
     let latest = |times: &[Option<f64>]| times.iter().rev().take(2).find_map(|time| *time);
+    let of = match p50.as_slice() {
+        [.., Some(_)] => ", this minute",
+        [.., Some(_), None] => ", last minute",
+        _ => "",
+    };
     html! {
         figure.chart {
             figcaption {
                 span.what { "Response time" }
                 strong { (latency(latest(&p50))) }
-                span.soft { "median" }
+                span.soft { "median" (of) }
                 span.soft { "95% within " (latency(latest(&p95))) }
             }
             (plot(&label, p50.len().saturating_sub(1), &[("p95", line(&p95, top * 1.15)), ("p50", line(&p50, top * 1.15))], &html! {}))
@@ -83,26 +89,34 @@ fn latencies(series: &Value) -> Markup {
     }
 }
 
-fn requests(series: &Value) -> Markup {
+fn requests(series: &Value, now: &str) -> Markup {
     let requests = numbers(series, "requests");
     let step = number(series, "step_seconds").max(1.0);
     let top = highest([&requests]);
-    // The last step is not over.
-    let now = requests.iter().rev().nth(1).copied().flatten().unwrap_or_default();
+    let (rate, seconds) = latest_rate(&requests, step, between(now, text(series, "end")));
     let total = grouped(whole(requests.iter().flatten().sum()));
     let label = format!("Requests: {total}");
     html! {
         figure.chart {
             figcaption {
                 span.what { "Requests" }
-                strong { (per_second(now / step)) }
-                span.soft { "per second" }
+                strong { (per_second(rate)) }
+                span.soft { "per second, last " (span(seconds)) }
                 span.soft { (total) " in all" }
             }
             (plot(&label, requests.len(), &[("count", bars(&requests, top * 1.15))], &html! {}))
             p.legend { span.top { "top " (per_second(top / step)) } }
         }
     }
+}
+
+/// Requests per second, and over how many seconds that is: of the step that is going on and has `left` seconds to go, if half of it
+/// is over, else of the one before as well.
+fn latest_rate(requests: &[Option<f64>], step: f64, left: f64) -> (f64, f64) {
+    let over = (step - left).clamp(1.0, step);
+    let (steps, seconds) = if over * 2.0 < step { (2, step + over) } else { (1, over) };
+    let counted = requests.iter().rev().take(steps).flatten().sum::<f64>();
+    (counted / seconds, seconds)
 }
 
 /// Paths over so many units of width, stretched to the room there is, and what is drawn over them as it is.
@@ -170,7 +184,41 @@ fn line(values: &[Option<f64>], top: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn the_rate_is_of_the_last_moments_and_says_of_which() {
+        let requests = [Some(6000.0), Some(60.0), Some(960.0)];
+        assert_eq!(latest_rate(&requests, 60.0, 0.0), (16.0, 60.0));
+        assert_eq!(latest_rate(&requests, 60.0, 30.0), (32.0, 30.0));
+        assert_eq!(latest_rate(&requests, 60.0, 45.0), (13.6, 75.0));
+        assert_eq!(latest_rate(&[], 60.0, 61.0), (0.0, 61.0));
+        let series = |now| {
+            let series = json!({"step_seconds": 60, "end": "2026-11-24T11:41:00Z", "requests": [6000, 60, 960]});
+            super::requests(&series, now).into_string()
+        };
+        assert!(
+            series("2026-11-24T11:40:45Z").contains(r#"<strong>21</strong><span class="soft">per second, last 45 s"#)
+        );
+        assert!(
+            series("2026-11-24T11:40:15Z")
+                .contains(r#"<strong>14</strong><span class="soft">per second, last 1 min 15 s"#)
+        );
+    }
+
+    #[test]
+    fn a_response_time_says_of_which_minute_it_is() {
+        let shown = |p50: Value| latencies(&json!({"p50_seconds": p50, "p95_seconds": p50})).into_string();
+        assert!(
+            shown(json!([0.001, 0.002])).contains(r#"<strong>2 ms</strong><span class="soft">median, this minute<"#)
+        );
+        assert!(
+            shown(json!([0.001, null])).contains(r#"<strong>1 ms</strong><span class="soft">median, last minute<"#)
+        );
+        assert!(shown(json!([0.001, null, null])).contains(r#"<strong>–</strong><span class="soft">median<"#));
+    }
 
     #[test]
     fn bars_stand_on_the_ground_and_small_ones_can_be_seen() {

@@ -72,6 +72,8 @@ fn without_scripts_everything_can_be_read() {
         "warning: not the expected pool",
         "warning Failover on \"app\": blue → green since 11:39:32 UTC , for 41 s Runbook slack accepted ops pending",
         "Errors 1% upstream, of 200 requests client 0%",
+        "median, this minute 95% within",
+        "per second, last 1 min 13 s",
         "blue expected release v1.2.3 , pool by header attempts 66,282 failed 82",
         "failed: 70 answered 5xx, 12 refused",
         "10.0.0.1:3000 primary refused 502, 5 s ago 82 of 66,282 attempts failed",
