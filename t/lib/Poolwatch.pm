@@ -139,7 +139,7 @@ sub start {
     my ($self) = @_;
     # nginx changes its binary only as a daemon, which is nobody's child; else it is ours.
     my $daemon = $self->{daemon} ? 'on' : 'off';
-    my @command = (@{ $self->{under} // [] }, $self->command('-g', "daemon $daemon;"));
+    my @command = (@{ $self->{under} // [] }, $self->command('-g', "daemon $daemon; " . ($self->{globals} // '')));
     $self->{master} = $self->spawn('nginx', $self->{env}, undef, @command);
     if ($self->{daemon}) {
         waitpid $self->{master}, 0;
