@@ -8,13 +8,14 @@ use open qw(:std :encoding(UTF-8));
 use Poolwatch;
 use Test::More;
 
-# The first blocks of README.md: a configuration and a message.
+# The first blocks of README.md, a configuration and a message; and the libraries that it says the module links.
 sub readme {
     my $name = Cwd::abs_path(File::Basename::dirname(__FILE__) . '/../README.md');
     open my $file, '<', $name or die "$name: $!";
     my $text = do { local $/; <$file> };
-    my @blocks = $text =~ /^```nginx\n(.*?)^```\n.*?^```\n(.*?)^```\n/ms;
-    return @blocks ? @blocks : die "README.md does not begin with a configuration and a message\n";
+    my ($config, $message) = $text =~ /^```nginx\n(.*?)^```\n.*?^```\n(.*?)^```\n/ms
+        or die "README.md does not begin with a configuration and a message\n";
+    return ($config, $message, [$text =~ /which links only [^(]*/ ? $& =~ /`(\S+)`/g : ()]);
 }
 
 # A Slack message as the README shows one: a line each for what stands in a field, no marks.
@@ -45,7 +46,10 @@ sub facts {
     return { map { $_ => $text =~ $patterns{$_} ? $1 : "no $_" } keys %patterns };
 }
 
-my ($config, $message) = readme();
+my ($config, $message, $linked) = readme();
+my @needed = map { /NEEDED.*\[(.*)\]/ } `readelf -d ${\ Poolwatch::module()}`;
+# The loader comes with the C library.
+is_deeply([sort grep { !/^ld-linux/ } @needed], [sort @$linked], 'the module needs the libraries that README.md names');
 my $facts = facts($message);
 is_deeply([grep { /^no / } values %$facts], [], 'the message in README.md has all facts') or diag explain $facts;
 

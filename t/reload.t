@@ -171,4 +171,41 @@ CONF
     $host->finish;
 });
 
+subtest('a reload loads a module that is new to nginx and replaces none, an upgrade of the binary does', sub {
+    my $host = Poolwatch->new(workers => 1, daemon => 1);
+    my $file = "$host->{prefix}/module.so";
+    my $put = sub { system('install', '-m', '644', Poolwatch::module(), "$file.new") == 0 && rename "$file.new", $file or die "module: $!" };
+    my $loaded = sub {
+        open my $maps, '<', "/proc/$host->{master}/maps" or die $!;
+        my %seen = map { /\Q$file\E( \(deleted\))?$/ ? (($1 ? 'replaced' : 'current') => 1) : () } <$maps>;
+        return join ' ', keys %seen;
+    };
+    $host->app('blue');
+    my $configure = sub {
+        my ($load, $server) = @_;
+        local $ENV{POOLWATCH_MODULE} = $file;
+        $host->write_config('    upstream app { server 127.0.0.1:%%BLUE%%; }', '', $server);
+        open my $conf, '<', "$host->{prefix}/nginx.conf" or die $!;
+        my $text = do { local $/; <$conf> };
+        $host->write_file('nginx.conf', $load ? $text : $text =~ s/^load_module.*//mr);
+    };
+    $configure->(0, 'location / { proxy_pass http://app; }');
+    $put->();
+    $host->start;
+    is($loaded->(), '', 'without it');
+    $configure->(1, 'location /poolwatch/ { poolwatch_status; }');
+    $host->reload;
+    is($loaded->(), 'current', 'a reload loads it');
+    is($host->get('/poolwatch/metrics')->{status}, 200, 'and it answers');
+    $put->();
+    $host->reload;
+    is($loaded->(), 'replaced', 'of another file in its place a reload knows nothing');
+    is($host->get('/poolwatch/metrics')->{status}, 200, 'the old code answers');
+    my $old = $host->upgrade;
+    is($loaded->(), 'current', 'the new master has the new file');
+    $host->end_master($old, 'QUIT');
+    is($host->get('/poolwatch/metrics')->{status}, 200, 'and answers');
+    $host->finish;
+});
+
 done_testing;
