@@ -210,7 +210,8 @@ pub static DIRECTIVES: [Directive; 13] = [
         contexts: BOTH,
         arguments: Arguments::One,
         text: "Sets the least time between two messages of the same change, up to 24h. A change that is still true at its end is \
-               told then. Different changes do not wait for each other: the way back is told at once.",
+               told then; one that came and went meanwhile is counted in the next message. Different changes do not wait for each \
+               other: the way back is told at once. A planned switch never waits, nor does that an incident reaches clients now.",
         read: Read::Block(Block::cooldown),
     },
     Directive {
@@ -219,8 +220,8 @@ pub static DIRECTIVES: [Directive; 13] = [
         default: Some("off"),
         contexts: BOTH,
         arguments: Arguments::One,
-        text: "Keeps watching, but holds alerts back: for maintenance. That it is on is told, and when it is off again, that it is over and \
-               what is still true.",
+        text: "Keeps watching, but holds alerts back: for maintenance. That it is on is told, and when it is off again, that it is over, \
+               how many requests failed meanwhile, and what is still true. What began and ended meanwhile is no alert.",
         read: Read::Block(Block::silence),
     },
     Directive {
