@@ -33,12 +33,13 @@ sub facts {
     my %patterns = (
         'title'           => qr/^\S+ (Failover on "app": blue → green)/m,
         'severity'        => qr/^(Warning)\b/m,
-        'clients'         => qr/^.*(Clients saw no error in the last \d+ requests)/m,
+        'clients'         => qr/^.*(Clients saw no error in \d+ requests? since it began)/m,
         'served before'   => qr/^Served before (\S+ blue release \S+)/m,
         'serves now'      => qr/^Serves now (\S+ green release \S+)/m,
         'reason'          => qr/^Reason (\d+ attempts? answered 5xx)$/m,
         'upstream errors' => qr/^Upstream errors (\d+ of \d+ \(\S+%\))/m,
         'client errors'   => qr/^Client errors (0 of \d+ \(0%\))/m,
+        'window'          => qr/^(Last \d+ requests upstream \d+ of \d+ \(\S+%\) client 0 of \d+ \(0%\))$/m,
         'threshold'       => qr/^Threshold (.+)$/m,
         'example'         => qr/^(GET \S+ → 200)$/m,
         'attempts'        => qr/^  (500, 200 from )\S+:\d+, \S+:\d+ in [\d.]+, [\d.]+ s$/m,
@@ -76,7 +77,7 @@ $host->{globals} = 'pid nginx.pid; error_log logs/error.log notice;';
 $host->start;
 
 # So many as the message speaks of: the last one fails, and green answers it.
-my ($requests) = $facts->{clients} =~ /(\d+)/;
+my ($requests) = $facts->{window} =~ /(\d+)/;
 my ($path) = $facts->{example} =~ /^GET (\S+)/;
 is_deeply($host->get_many($requests - 1, $path), { 200 => $requests - 1 }, 'blue answers');
 $host->chaos('blue', 'error');

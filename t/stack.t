@@ -91,7 +91,7 @@ subtest('what .env says is what nginx is told', sub {
         unlike($text, qr/canary|u:p/, 'no credential is said');
     }
     configure($host, {});
-    unlike(conf($host), qr/poolwatch_runbook|localhost/, 'no link to this machine in what a real Slack shows');
+    unlike(conf($host), qr{poolwatch_runbook|//localhost}, 'no link to this machine in what a real Slack shows');
     is((stat "$host->{prefix}/etc/nginx/conf.d/app.conf")[2] & 07777, 0600, 'the file may hold the password of a proxy');
 });
 
