@@ -139,8 +139,10 @@ subtest('what is known, as JSON', sub {
 
     my @lines = split /\n/, slurp("$host->{prefix}/logs/access.log");
     like($lines[40], qr/^200 pool blue v1\.2\.3 0\.0000$/, 'the access log says who serves');
-    ok((grep { /^200 pool green v1\.3\.0 0\.\d{4}$/ } $host->get('/') && split /\n/, slurp("$host->{prefix}/logs/access.log")),
-        'and who does after a failover');
+    $host->get('/');
+    # nginx logs a request after the client has its answer.
+    my $is_logged = sub { grep { /^200 pool green v1\.3\.0 0\.\d{4}$/ } split /\n/, slurp("$host->{prefix}/logs/access.log") };
+    ok(eval { Poolwatch::wait_until($is_logged, 'a line that says green') }, 'and who does after a failover');
     is($host->get('/')->{headers}{'x-pool'}, 'green', 'headers may as well');
     is($host->get('/none')->{content}, '[]', 'without an upstream there is nothing to say');
 
@@ -178,7 +180,7 @@ YAML
     my $value = sub { my $result = $query->(@_); return $result && @$result ? $result->[0]{value}[1] : undef };
     my $series = sub { return join "\n", sort map { s/ \S+$//r } grep { !/^#/ } split /\n/, $host->get('/poolwatch/metrics')->{content} };
     $host->get_many(20);
-    my $before = $series->();
+    my $before = Poolwatch::wait_until(sub { my $now = $series->(); $now =~ /release="v1\.2\.3"/ && $now }, "blue's release");
     my $moves = 'poolwatch_failovers_total{from="blue",to="green"}';
     Poolwatch::wait_until(sub { ($value->($moves) // -1) == 0 }, 'Prometheus to read of no failover', 60);
     $host->stop('blue');
