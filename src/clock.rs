@@ -1,4 +1,4 @@
-//! Time and processes, as the edge of the program knows them; a number in tests.
+//! Time, processes and the machine, as the edge of the program knows them; a number in tests.
 
 use crate::units::Millis;
 
@@ -12,4 +12,7 @@ pub trait Clock {
 
     /// Is this process alive?
     fn is_alive(&self, process: u32) -> bool;
+
+    /// The machine's name, which may change while nginx runs.
+    fn host(&self) -> String;
 }

@@ -458,6 +458,10 @@ mod tests {
         fn is_alive(&self, process: u32) -> bool {
             process != self.dead
         }
+
+        fn host(&self) -> String {
+            "web1".to_owned()
+        }
     }
 
     impl Outbox {

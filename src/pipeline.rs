@@ -116,8 +116,6 @@ pub struct Worker<S, C> {
     pub clock: C,
     /// This process.
     pub process: u32,
-    /// The machine.
-    pub host: String,
     /// Takes lines for error.log; must not block.
     pub log: Box<dyn Fn(Line) + Send + Sync>,
     /// Wakes the observer.
@@ -138,19 +136,12 @@ pub struct Worker<S, C> {
 
 impl<S: Store, C: Clock> Worker<S, C> {
     /// A worker that has not joined the table yet: its threads will, since joining takes the lock.
-    pub fn new(
-        config: Config,
-        store: S,
-        clock: C,
-        process: u32,
-        host: String,
-        log: Box<dyn Fn(Line) + Send + Sync>,
-    ) -> Self {
+    pub fn new(config: Config, store: S, clock: C, process: u32, log: Box<dyn Fn(Line) + Send + Sync>) -> Self {
         let (gate, places) = (Gate::default(), OnceCell::new());
         let (observed, delivered) = (AtomicBool::new(false), AtomicBool::new(false));
         let (orders, lost) = (channel::bounded(ORDERS), AtomicU64::new(0));
         let recall = Mutex::new(Recall::new(config.upstreams.iter().map(|watched| watched.peers.len())));
-        Self { config, store, clock, process, host, log, gate, orders, lost, recall, places, observed, delivered }
+        Self { config, store, clock, process, log, gate, orders, lost, recall, places, observed, delivered }
     }
 
     /// The observer's loop. Returns after [`Worker::stop_observing`], with the channel empty and every loss told.
@@ -326,13 +317,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
     }
 
     fn caller(&self) -> Caller<'_> {
-        Caller {
-            me: self.process,
-            clock: &self.clock,
-            now: self.clock.now(),
-            wall: self.clock.wall(),
-            host: &self.host,
-        }
+        Caller { me: self.process, clock: &self.clock, now: self.clock.now(), wall: self.clock.wall() }
     }
 }
 

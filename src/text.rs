@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io;
 
 /// Stands for what was cut off.
 const ELLIPSIS: &str = "…";
@@ -124,6 +125,15 @@ pub fn escaped_code(bytes: &[u8], budget: usize) -> String {
 /// Text in ASCII, everything else spelled `\u{..}`.
 pub fn ascii(text: &str) -> String {
     text.chars().map(|letter| if letter.is_ascii() { letter.to_string() } else { spelled(letter) }).collect()
+}
+
+/// An error of the operating system as nginx writes them: `2: No such file or directory`.
+pub fn os_error(error: &io::Error) -> String {
+    let text = error.to_string();
+    match error.raw_os_error() {
+        Some(number) => format!("{number}: {}", text.split(" (os error").next().unwrap_or_default()),
+        None => text,
+    }
 }
 
 /// A request target as it may be shown: readable, no query, no userinfo, and `[…]` for segments that look like a token or hold

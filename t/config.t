@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 
+use POSIX ();
 use Poolwatch;
 use Test::More;
 
@@ -72,8 +73,8 @@ my @mistakes = (
     [http     => 'poolwatch_zone a 1x;', 'invalid zone size "1x"'],
     [http     => 'poolwatch_zone a 16k;', 'zone "a" is too small'],
     [http     => 'poolwatch_zone a 1m status=/x;', 'invalid parameter "status=/x"'],
+    [http     => 'poolwatch_zone a state=x 1m;', 'invalid parameter "1m"'],
     [http     => 'poolwatch_receiver webhook https://canary.example/;', 'unknown receiver type "webhook"'],
-    [http     => 'poolwatch_receiver slack env:UNSET_VARIABLE;', 'environment variable "UNSET_VARIABLE" is not set'],
     [http     => 'poolwatch_receiver slack env:EMPTY;', 'environment variable "EMPTY" is empty'],
     [http     => 'poolwatch_receiver slack env:BAD;', 'invalid URL from "env:BAD" in "poolwatch_receiver"'],
     [http     => 'poolwatch_receiver slack file:missing;', qq{stat() "$host->{prefix}/missing" failed (2: No such file or directory)}],
@@ -113,10 +114,45 @@ says(server => 'location /p/ { poolwatch_status write=on; limit_except GET POST 
 says(server => 'location /p/ { poolwatch_status write=on; limit_except GET { auth_basic off; } }', [qr/\[warn\] \Q$open\E/]);
 for my $good (
     'poolwatch_receiver slack env:GOOD;', 'poolwatch_receiver slack file:hook name=ops timeout=3s send_resolved=off;',
-    'poolwatch_error_rate 0.5% window=100000 of=client resolve=0.1%;', 'poolwatch_error_rate 0.02;', 'poolwatch_zone other 64m;',
+    'poolwatch_error_rate 0.5% window=100000 of=client resolve=0.1%;', 'poolwatch_error_rate 0.02;', 'poolwatch_zone other 64m;', 'poolwatch_zone other;', 'poolwatch_zone other state=other.state;',
 ) {
     says(http => $good, [undef]);
 }
+
+# What is only in nginx's own environment cannot be checked elsewhere; whatever else can be is.
+my $unset = 'poolwatch_receiver slack env:UNSET_VARIABLE';
+says(http => "$unset;", [qr/\[warn\] environment variable "UNSET_VARIABLE" is not set here and cannot be checked in .*:\d+$/m, qr/no "poolwatch_receiver"/]);
+says(http => "$unset; poolwatch_receiver slack env:GOOD name=other;", [qr/\[warn\] environment variable "UNSET_VARIABLE"/]);
+says(http => "$unset ca_file=missing;", qq{stat() "$host->{prefix}/missing" failed (2: No such file or directory)});
+subtest('nginx itself does not start without it, and not with less than before', sub {
+    my $url = 'https://hooks.example/services/T/B/canary';
+    my $config = sub { $host->write_config($host->blue_green, "poolwatch_receiver slack env:$_[0];") };
+    $host->{ports}{$_} = Poolwatch::free_port() for qw(BLUE GREEN);
+    $config->('UNSET_VARIABLE');
+    my $pid = $host->spawn('start', {}, undef, $host->command('-g', 'daemon off;'));
+    Poolwatch::wait_until(sub { waitpid $pid, POSIX::WNOHANG() }, 'nginx to end');
+    is($? >> 8, 1, 'no start');
+    delete $host->{pids}{$pid};
+    $config->('GOOD');
+    $host->start;
+    is((my ($status) = $host->test_config)[0], 0, 'a test of the configuration with the variable');
+    {
+        local $host->{env} = {};
+        my ($status, $text) = $host->test_config;
+        is($status, 0, 'and one without it, as a cron job makes');
+        like($text, qr/\[warn\] environment variable "GOOD" is not set here and cannot be checked/, 'says so');
+    }
+    my @workers = $host->workers;
+    my $refusals = sub { return scalar(() = $host->error_log =~ /\[emerg\].*environment variable "UNSET_VARIABLE" is not set in/g) };
+    my $before = $refusals->();
+    $config->('UNSET_VARIABLE');
+    kill 'HUP', $host->{master};
+    Poolwatch::wait_until(sub { $refusals->() > $before }, 'the reload to be refused');
+    is_deeply([ $host->workers ], \@workers, 'nginx goes on as before');
+    $config->('GOOD');
+    $host->reload;
+    $host->quit;
+});
 
 # A zone that is too small says what is needed, and what it says is enough.
 subtest('the size that is asked for is enough', sub {
@@ -129,6 +165,22 @@ subtest('the size that is asked for is enough', sub {
     $host->write_config($upstreams, $conf->($needed), 'return 204;');
     ($status, $text) = $host->test_config;
     is($status, 0, "$needed are enough") or diag $text;
+});
+
+# Of one that will be too small soon nginx -t warns. Without a size there is none.
+subtest('a nearly full zone', sub {
+    for my $case ([ 11, '1m' ], [ 12, '1m', 15 ], [ 15, '1m', 15 ], [ 16, '1100k', 16 ], [ 1, '128k', 1 ], [ 200, '' ]) {
+        my ($count, $size, $room) = @$case;
+        my $upstreams = join "\n", map { "upstream u$_ { server 127.0.0.1:8081; }" } 1 .. $count;
+        $host->write_config($upstreams, "poolwatch on; poolwatch_zone a $size;", 'return 204;');
+        my ($status, $text) = $host->test_config;
+        is($status, 0, "$count upstreams in " . ($size || 'a zone without a size')) or diag $text;
+        if ($room) {
+            like($text, qr/\[warn\] zone "a" is nearly full, $count upstreams are watched and it has room for $room; without a size .* in .*:\d+$/m, 'a warning');
+        } else {
+            unlike($text, qr/nearly full/, 'no warning');
+        }
+    }
 });
 
 $host->allow(qr/\[emerg\] .* in \Q$host->{prefix}\E\/nginx.conf:\d+$/);

@@ -128,8 +128,8 @@ my %broken = (
         },
         qr/holds no usable state, it begins anew/, 2
     ],
-    "somebody else's" => [ sub { $_[0]->write_file('poolwatch.state', "precious\n") }, qr/is no state file, nothing is kept in it/, 2 ],
-    'none at all'     => [ sub { unlink state_file($_[0]) }, undef, 2 ],
+    'an empty one' => [ sub { truncate state_file($_[0]), 0 or die $! }, undef, 2 ],
+    'none at all'  => [ sub { unlink state_file($_[0]) }, undef, 2 ],
 );
 for my $name (sort keys %broken) {
     my ($break, $warning, $messages) = @{ $broken{$name} };
@@ -144,11 +144,6 @@ for my $name (sort keys %broken) {
             is(scalar(grep { $_ =~ $warning } @warnings), 1, 'said once') or diag explain \@warnings;
         } else {
             is_deeply(\@warnings, [], 'which is how it begins');
-        }
-        $host->quit;
-        if ($name =~ /else/) {
-            open my $file, '<', state_file($host);
-            is(<$file>, "precious\n", 'and left alone');
         }
         $host->finish;
     });

@@ -99,18 +99,22 @@ pub static DIRECTIVES: [Directive; 13] = [
     },
     Directive {
         name: c"poolwatch_zone",
-        syntax: "name size [state=file]",
-        default: Some("poolwatch 1m"),
+        syntax: "name [size] [state=file]",
+        default: Some("poolwatch"),
         contexts: HTTP,
-        arguments: Arguments::TwoOrMore,
-        text: "Names the shared memory zone in which all workers keep one state, and sets its size. The state survives a \
-               reload, also one that changes the size. A zone that is too small for the watched upstreams is refused with the size they \
-               need.\n\n\
+        arguments: Arguments::OneOrMore,
+        text: "Names the shared memory zone in which all workers keep one state. The state survives a reload, also one that changes the \
+               zone's size.\n\n\
+               * Without a size the zone takes what the watched upstreams need, 64 KiB each, rounded up to a multiple of 16 of them. A size \
+               that is too small for them is refused with the size that they need; one of which they take more than three quarters \
+               earns a warning, since upstreams that no longer fit keep nginx from loading a configuration.\n\
                * `state=` names a file that keeps the state while nginx does not run: who serves, open incidents, what each receiver \
                has heard, silences. A restart then repeats no alert and forgets none that is owed. It also lets the two process trees \
                of an upgrade of the binary on the fly agree on which one sends; without it both do. A relative path starts at nginx's \
                prefix. nginx opens the file as root; it must stand on a local file system, and each nginx needs one of its own. A file \
-               that cannot be written, read or understood is said in the error log, and nginx goes on without it.",
+               that is neither empty nor made by Poolwatch is an error and left alone, and so is a link in a folder that others than root \
+               may write to. A file that cannot be written or read, or whose content is damaged, is said in the error log, and nginx goes on \
+               without it.",
         read: Read::Http(Http::zone),
     },
     Directive {
@@ -126,6 +130,7 @@ pub static DIRECTIVES: [Directive; 13] = [
                `file:` reads it from a file at every start and reload; a relative path starts at the directory of `nginx.conf`. \
                A file that every user of the machine can read earns a warning, except below `/run/secrets/`, where containers \
                mount theirs. An unset or empty variable, an unreadable or empty file, and an invalid URL stop nginx from starting. \
+               To `nginx -t` an unset variable is a warning, since nginx's environment need not be that of whoever asks. \
                Plain `http` to another machine earns a warning, unless `clear_text=on` says that it is meant.\n\n\
                * `name=` tells two receivers apart, in logs and over reloads; `slack` by default.\n\
                * `send_resolved=off` leaves out the messages that something is over.\n\

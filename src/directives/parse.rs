@@ -225,30 +225,37 @@ pub(super) fn status(args: &[&[u8]]) -> Result<bool, Mistake> {
 pub struct ZoneLine {
     /// The zone's name.
     pub name: String,
-    /// Its size in bytes.
-    pub size: usize,
+    /// Its size in bytes; `None`: what it needs.
+    pub size: Option<usize>,
     /// `state=`: the file that keeps the state while nginx does not run, as written; `None`: nothing does.
     pub state: Option<Vec<u8>>,
 }
 
-/// `name size [state=file]`, in nginx's own phrases for zones.
+/// `name [size] [state=file]`, in nginx's own phrases for zones.
 pub(super) fn zone(args: &[&[u8]]) -> Result<ZoneLine, Mistake> {
-    let [argument, size_argument, rest @ ..] = args else { return Err(Mistake::Arguments) };
-    let zone = name(argument).map(|_| shown(argument)).ok_or_else(|| Mistake::value(argument))?;
-    let invalid_size = || Mistake::Phrase(format!("invalid zone size \"{}\"", shown(size_argument)));
-    let size = size(size_argument).ok_or_else(invalid_size)?;
-    if size < LEAST_ZONE {
-        return Err(Mistake::Phrase(format!("zone \"{zone}\" is too small")));
-    }
+    let (argument, rest) = leading(args)?;
+    let name = name(argument).map(|_| shown(argument)).ok_or_else(|| Mistake::value(argument))?;
+    let (size, parameters) = match rest {
+        [first, parameters @ ..] if !first.contains(&b'=') => (Some(zone_size(&name, first)?), parameters),
+        parameters => (None, parameters),
+    };
     let mut state = None;
-    for parameter in rest {
+    for parameter in parameters {
         let named = shown(parameter);
         match halves(parameter) {
             (b"state", file) => fill(&mut state, &named, (!file.is_empty()).then(|| file.to_vec()))?,
             _ => return Err(Mistake::Parameter(named)),
         }
     }
-    Ok(ZoneLine { name: zone, size, state })
+    Ok(ZoneLine { name, size, state })
+}
+
+fn zone_size(name: &str, argument: &[u8]) -> Result<usize, Mistake> {
+    match size(argument) {
+        Some(size) if size >= LEAST_ZONE => Ok(size),
+        Some(_) => Err(Mistake::Phrase(format!("zone \"{name}\" is too small"))),
+        None => Err(Mistake::Phrase(format!("invalid zone size \"{}\"", shown(argument)))),
+    }
 }
 
 /// As nginx: bytes, or with `k` or `m`.
@@ -358,15 +365,20 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_has_a_name_and_a_size() {
-        let plain = ZoneLine { name: "poolwatch".to_owned(), size: 1024 * 1024, state: None };
+    fn a_zone_has_a_name_and_may_have_a_size() {
+        let plain = ZoneLine { name: "poolwatch".to_owned(), size: Some(1024 * 1024), state: None };
         assert_eq!(zone(&args("poolwatch 1m")), Ok(plain.clone()));
+        assert_eq!(zone(&args("poolwatch")), Ok(ZoneLine { size: None, ..plain.clone() }));
+        assert_eq!(
+            zone(&args("poolwatch state=x")),
+            Ok(ZoneLine { size: None, state: Some(b"x".to_vec()), ..plain.clone() })
+        );
         assert_eq!(
             zone(&args("poolwatch 1m state=/var/lib/x")),
             Ok(ZoneLine { state: Some(b"/var/lib/x".to_vec()), ..plain })
         );
-        assert_eq!(zone(&args("a 64K")).map(|line| line.size), Ok(64 * 1024));
-        assert_eq!(zone(&args("a 65536")).map(|line| line.size), Ok(65536));
+        assert_eq!(zone(&args("a 64K")).map(|line| line.size), Ok(Some(64 * 1024)));
+        assert_eq!(zone(&args("a 65536")).map(|line| line.size), Ok(Some(65536)));
         for (line, expected) in [
             ("a/b 1m", "invalid value \"a/b\" in \"d\""),
             ("a 1x", "invalid zone size \"1x\""),
@@ -375,6 +387,8 @@ mod tests {
             ("a 99999999999999999999", "invalid zone size \"99999999999999999999\""),
             ("a 18446744073709551615m", "invalid zone size \"18446744073709551615m\""),
             ("a 31k", "zone \"a\" is too small"),
+            ("a 1m 2m", "invalid parameter \"2m\""),
+            ("a state=x 1m", "invalid parameter \"1m\""),
             ("a 1m state=", "invalid value \"state=\" in \"d\""),
             ("a 1m state=x state=y", "duplicate parameter \"state=y\""),
             ("a 1m status=/x", "invalid parameter \"status=/x\""),
@@ -407,7 +421,7 @@ mod tests {
     fn too_few_arguments_are_no_panic() {
         let words = "invalid number of arguments in \"d\" directive";
         assert_eq!(error_rate(&[]).err().map(|mistake| mistake.in_directive("d")).as_deref(), Some(words));
-        assert!(failover(&[]).is_err() && zone(&[b"a"]).is_err() && switch(&[]).is_err() && header(&[]).is_err());
+        assert!(failover(&[]).is_err() && zone(&[]).is_err() && switch(&[]).is_err() && header(&[]).is_err());
         assert_eq!(Mistake::Duplicate.in_directive("d"), "\"d\" directive is duplicate");
     }
 }

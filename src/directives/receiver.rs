@@ -1,7 +1,7 @@
 //! `poolwatch_receiver`: who is told. Its URL is a credential, so a mistake in the line never quotes what may be one.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::deliver::{Endpoint, Receiver, ReceiverKind};
 use crate::directives::parse::{self, Mistake};
 use crate::directives::url;
 use crate::outbox::LEASE;
-use crate::text::{Name, Text};
+use crate::text::{self, Name, Text};
 use crate::units::Millis;
 
 /// Below the lease, which no exchange may outlive: a second worker would deliver again.
@@ -54,6 +54,15 @@ pub struct Opened {
     pub warnings: Vec<String>,
 }
 
+/// Why there is no receiver.
+#[derive(Debug)]
+pub enum Unopened {
+    /// Something is wrong.
+    Mistake(String),
+    /// This environment variable is not set in this process.
+    Unset(String),
+}
+
 impl ReceiverLine {
     /// Reads the arguments; opens nothing.
     ///
@@ -93,9 +102,14 @@ impl ReceiverLine {
     /// Reads the secret and the certificates, from files relative to `prefix` or from this process' environment.
     ///
     /// # Errors
-    /// The phrase for what cannot be read, or is not what it should be. It holds no secret.
-    pub fn open(&self, prefix: &Path) -> Result<Opened, String> {
+    /// The phrase for what cannot be read, or is not what it should be. It holds no secret. That a variable is not set is told when
+    /// nothing else is wrong.
+    pub fn open(&self, prefix: &Path) -> Result<Opened, Unopened> {
         let mut warnings = Vec::new();
+        let ca_pem = match &self.ca_file {
+            Some(path) => read_certificates(&prefix.join(path))?,
+            None => Vec::new(),
+        };
         let text = match &self.secret {
             Secret::Here(text) => text.clone(),
             Secret::Env(variable) => read_variable(variable)?,
@@ -109,20 +123,32 @@ impl ReceiverLine {
             }
         };
         let text = text.trim();
-        let Some(uri) = url::read(text.as_bytes()) else { return Err(self.secret.is_invalid()) };
+        let uri = url::read(text.as_bytes()).ok_or_else(|| self.secret.is_invalid())?;
         if url::is_in_clear_text(&uri) && !self.clear_text {
             let host = uri.host().unwrap_or_default();
             let text =
                 format!("\"poolwatch_receiver\" sends its credential to \"{host}\" in clear text, without https");
             warnings.push(text);
         }
-        let ca_pem = match &self.ca_file {
-            Some(path) => read_certificates(&prefix.join(path))?,
-            None => Vec::new(),
-        };
         let endpoint = Endpoint { url: text.to_owned(), timeout: self.timeout, ca_pem, proxy: self.proxy.clone() };
         let receiver = Receiver { name: self.name, kind: self.kind, endpoint, send_resolved: self.send_resolved };
         Ok(Opened { receiver, warnings })
+    }
+}
+
+impl Unopened {
+    /// The phrase for it, at a start.
+    pub fn phrase(&self) -> String {
+        match self {
+            Self::Mistake(phrase) => phrase.clone(),
+            Self::Unset(variable) => format!("environment variable \"{variable}\" is not set"),
+        }
+    }
+}
+
+impl From<String> for Unopened {
+    fn from(phrase: String) -> Self {
+        Self::Mistake(phrase)
     }
 }
 
@@ -172,10 +198,14 @@ fn path(value: &[u8]) -> Option<PathBuf> {
     (!value.is_empty()).then(|| PathBuf::from(parse::shown(value)))
 }
 
-fn read_variable(variable: &str) -> Result<String, String> {
-    let value = std::env::var_os(variable).ok_or_else(|| format!("environment variable \"{variable}\" is not set"))?;
+fn read_variable(variable: &str) -> Result<String, Unopened> {
+    let value = std::env::var_os(variable).ok_or_else(|| Unopened::Unset(variable.to_owned()))?;
     let value = value.to_string_lossy().into_owned();
-    if value.trim().is_empty() { Err(format!("environment variable \"{variable}\" is empty")) } else { Ok(value) }
+    if value.trim().is_empty() {
+        Err(format!("environment variable \"{variable}\" is empty").into())
+    } else {
+        Ok(value)
+    }
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<u8>, String> {
@@ -191,14 +221,15 @@ fn read_certificates(path: &Path) -> Result<Vec<u8>, String> {
 /// A whole file. Only a regular one: a pipe would hang nginx's start.
 fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let shown = path.display();
-    let metadata = path.metadata().map_err(|error| format!("stat() \"{shown}\" failed {}", reason(&error)))?;
+    let metadata =
+        path.metadata().map_err(|error| format!("stat() \"{shown}\" failed ({})", text::os_error(&error)))?;
     if !metadata.is_file() {
         return Err(format!("\"{shown}\" is not a regular file"));
     }
-    let file = File::open(path).map_err(|error| format!("open() \"{shown}\" failed {}", reason(&error)))?;
+    let file = File::open(path).map_err(|error| format!("open() \"{shown}\" failed ({})", text::os_error(&error)))?;
     let mut content = Vec::new();
     let read = file.take(MAX_FILE + 1).read_to_end(&mut content);
-    read.map_err(|error| format!("read() \"{shown}\" failed {}", reason(&error)))?;
+    read.map_err(|error| format!("read() \"{shown}\" failed ({})", text::os_error(&error)))?;
     match content.len() as u64 {
         0 => Err(format!("\"{shown}\" is empty")),
         1..=MAX_FILE => Ok(content),
@@ -210,15 +241,6 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 fn is_open_to_all(path: &Path) -> bool {
     let allows = |path: &Path, bit| path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & bit != 0);
     allows(path, 0o004) && path.ancestors().skip(1).all(|folder| allows(folder, 0o001))
-}
-
-/// As nginx writes errors: `(2: No such file or directory)`.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match error.raw_os_error() {
-        Some(number) => format!("({number}: {})", text.split(" (os error").next().unwrap_or_default()),
-        None => format!("({text})"),
-    }
 }
 
 #[cfg(test)]
@@ -239,7 +261,7 @@ mod tests {
     }
 
     fn open(line: &str, prefix: &Path) -> Result<Opened, String> {
-        read(line).and_then(|line| line.open(prefix))
+        read(line).and_then(|line| line.open(prefix).map_err(|unopened| unopened.phrase()))
     }
 
     /// A folder of this test's own, gone with it.
@@ -370,6 +392,9 @@ mod tests {
     fn a_variable_that_is_not_set_is_named() {
         let expected = "environment variable \"POOLWATCH_NO_SUCH\" is not set";
         assert_eq!(open("slack env:POOLWATCH_NO_SUCH", Path::new("/")).err().unwrap(), expected);
+        let (line, path) = ("slack env:POOLWATCH_NO_SUCH ca_file=none.pem", Path::new("/no/such"));
+        let expected = "stat() \"/no/such/none.pem\" failed (2: No such file or directory)";
+        assert_eq!(open(line, path).err().unwrap(), expected, "whatever can be checked is");
         // Cargo sets these for every test; the name is not a URL.
         let expected = "invalid URL from \"env:CARGO_PKG_NAME\" in \"poolwatch_receiver\"";
         assert_eq!(open("slack env:CARGO_PKG_NAME", Path::new("/")).err().unwrap(), expected);

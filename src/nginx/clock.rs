@@ -1,5 +1,6 @@
-//! Time and processes, from the kernel. nginx's cached clock is for the event loop; the threads ask for themselves.
+//! Time, processes and the machine's name, from the kernel. nginx's cached clock is for the event loop; the threads ask for themselves.
 
+use std::ffi::CStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::clock::Clock;
@@ -27,5 +28,15 @@ impl Clock for SystemClock {
         // SAFETY: signal 0 is never sent, it only asks.
         let answer = unsafe { libc::kill(process, 0) };
         answer == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+    }
+
+    fn host(&self) -> String {
+        // Longer than any name; the last byte stays zero.
+        let mut name = [0_u8; 256];
+        // SAFETY: a buffer with more room than this.
+        unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) };
+        let name = CStr::from_bytes_until_nul(&name).unwrap_or_default();
+        // As nginx's $hostname.
+        name.to_string_lossy().to_ascii_lowercase()
     }
 }

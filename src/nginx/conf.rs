@@ -7,7 +7,6 @@ mod blocks;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
-use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -19,18 +18,23 @@ use nginx_sys::{
 
 use crate::deliver::Receiver;
 use crate::directives::lines::{Block, Http, Location, Place, Remark};
-use crate::nginx::file::{self, StateFile};
+use crate::directives::receiver::Unopened;
+use crate::nginx::file::StateFile;
 use crate::nginx::headers::Headers;
 use crate::nginx::known::Known;
 use crate::nginx::status::access::Page;
 use crate::nginx::status::reply::Reply;
 use crate::nginx::variables::Glance;
 use crate::nginx::zone::{self, Zone};
-use crate::nginx::{log, zone_init};
+use crate::nginx::{inherit, log, zone_init};
 use crate::pools::Watched;
 use crate::status::shown::Shown;
+use crate::text::Name;
 
-const DEFAULT_ZONE: (&str, usize) = ("poolwatch", 1024 * 1024);
+const DEFAULT_ZONE: &str = "poolwatch";
+
+/// A zone without a size has room for a multiple of so many upstreams: another upstream seldom changes it.
+const STEP: usize = 16;
 
 /// The whole configuration of one cycle.
 #[derive(Default)]
@@ -117,9 +121,11 @@ impl MainConf {
         for remark in self.pages.iter().filter_map(|page| page.remark(cf)) {
             log::warn_at(cf, &remark);
         }
-        let Some(place) = watch else { return Ok(()) };
+        if watch.is_none() {
+            return Ok(());
+        }
         self.open_file(cf).map_err(|error| log::emerg_at(cf, &error))?;
-        self.ask_for_zone(cf, &place)
+        self.ask_for_zone(cf)
     }
 
     /// Returns the place of the `poolwatch on` that first took effect, if any did.
@@ -189,7 +195,15 @@ impl MainConf {
         }
         let prefix = blocks::conf_prefix(cf);
         for line in &self.said.receivers {
-            let opened = line.value.open(&prefix).map_err(|error| line.place.remark(error))?;
+            let opened = match line.value.open(&prefix) {
+                Ok(opened) => opened,
+                Err(Unopened::Unset(variable)) if is_test() => {
+                    let text = format!("environment variable \"{variable}\" is not set here and cannot be checked");
+                    log::warn_at(cf, &line.place.remark(text));
+                    continue;
+                }
+                Err(unopened) => return Err(line.place.remark(unopened.phrase())),
+            };
             for warning in opened.warnings {
                 log::warn_at(cf, &line.place.remark(warning));
             }
@@ -208,36 +222,29 @@ impl MainConf {
             return Ok(());
         }
         let path = blocks::prefix(cf).join(OsStr::from_bytes(path));
-        // SAFETY: set by nginx before it reads any configuration.
-        let tests = unsafe { ngx_test_config } != 0;
-        match StateFile::open(&path, !tests) {
+        match StateFile::open(&path, !is_test()) {
             Ok(file) => self.zone.file = file.map(Arc::new),
-            Err(error) => {
-                let remark = line.place.remark(file::failed("open", &path, &error));
-                if !matches!(
-                    error.kind(),
-                    ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied | ErrorKind::StorageFull
-                ) {
-                    return Err(remark);
-                }
-                log::warn_at(cf, &remark);
-            }
+            Err(unfit) if unfit.may_pass => log::warn_at(cf, &line.place.remark(unfit.text)),
+            Err(unfit) => return Err(line.place.remark(unfit.text)),
         }
         Ok(())
     }
 
-    fn ask_for_zone(&mut self, cf: &mut ngx_conf_t, watch: &Place) -> Result<(), ()> {
-        let (name, size, place) = match &self.said.zone {
-            Some(zone) => (zone.value.name.as_str(), zone.value.size, &zone.place),
-            None => (DEFAULT_ZONE.0, DEFAULT_ZONE.1, watch),
+    fn ask_for_zone(&mut self, cf: &mut ngx_conf_t) -> Result<(), ()> {
+        let (name, size) = match &self.said.zone {
+            Some(zone) => (zone.value.name.as_str(), zone.value.size.map(|size| (size, &zone.place))),
+            None => (DEFAULT_ZONE, None),
         };
-        let needed = zone::needed_size(self.upstreams.len());
-        if size < needed {
-            let needed = needed.div_ceil(1024);
-            let text = format!("zone \"{name}\" is too small, the watched upstreams need {needed}k");
-            log::emerg_at(cf, &place.remark(text));
-            return Err(());
-        }
+        let watched = self.upstreams.len();
+        let size = if let Some((size, place)) = size {
+            self.judge_size(cf, name, size, place)?;
+            size
+        } else {
+            // Upstreams that this configuration no longer names need their places until it has been told.
+            let names: Vec<Name> = self.upstreams.iter().map(|upstream| upstream.watched.name).collect();
+            let owing = inherit::owing(&names, self.zone.file.as_deref());
+            zone::needed_size((watched + owing).next_multiple_of(STEP))
+        };
         // SAFETY: the configuration's pool, which lives as long as the zone's name is used.
         let mut name = unsafe { ngx_str_t::from_bytes(cf.pool, name.as_bytes()) }.ok_or(())?;
         let tag = (&raw mut super::ngx_http_poolwatch_module).cast();
@@ -249,6 +256,33 @@ impl MainConf {
         shm_zone.data = (&raw mut *self).cast();
         Ok(())
     }
+
+    /// A size that was asked for: upstreams that no longer fit are an error, and that the next ones will not is a warning.
+    fn judge_size(&self, cf: &ngx_conf_t, name: &str, size: usize, place: &Place) -> Result<(), ()> {
+        let watched = self.upstreams.len();
+        let needed = zone::needed_size(watched);
+        if size < needed {
+            let needed = needed.div_ceil(1024);
+            let text = format!("zone \"{name}\" is too small, the watched upstreams need {needed}k");
+            log::emerg_at(cf, &place.remark(text));
+            return Err(());
+        }
+        let room = zone::room(size);
+        if watched * 4 > room * 3 {
+            let text = format!(
+                "zone \"{name}\" is nearly full, {watched} upstreams are watched and it has room for {room}; without a size it \
+                 takes what it needs"
+            );
+            log::warn_at(cf, &place.remark(text));
+        }
+        Ok(())
+    }
+}
+
+/// Is this `nginx -t`, which only looks? Its environment is that of whoever asks, and need not be nginx's.
+pub(crate) fn is_test() -> bool {
+    // SAFETY: set by nginx before it reads any configuration.
+    (unsafe { ngx_test_config }) != 0
 }
 
 impl Upstream {

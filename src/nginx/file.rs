@@ -1,21 +1,27 @@
 //! The state file and the lock on it: opened by the master, which may, and inherited by its workers, which as a rule may not.
 //!
-//! The lock is a record lock: it belongs to one process, and the kernel takes it away when that ends, however it ends.
+//! Only a file that is empty, or was made here, is ever written to. The lock is a record lock: it belongs to one process, and the
+//! kernel takes it away when that ends, however it ends.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::crash;
+use crate::nginx::walk::{self, Astray};
 use crate::state::record::{self, Found};
+use crate::text;
 
 /// An open state file.
 pub(crate) struct StateFile {
     path: PathBuf,
     file: File,
 }
+
+/// The text of a file that nothing was written to yet.
+const NOTHING: &str = "{}";
 
 /// Whose turn it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,23 +32,29 @@ pub(crate) enum Turn {
     IfFree,
 }
 
+/// Why a path cannot be a state file's.
+pub(crate) struct Unfit {
+    /// In nginx's words.
+    pub(crate) text: String,
+    /// The path may be right, but nothing can be kept there now.
+    pub(crate) may_pass: bool,
+}
+
 impl StateFile {
     /// Opens the file, and makes it if there is none; a test of the configuration makes none. `Ok(None)`: there is none, and might be.
-    pub(crate) fn open(path: &Path, make: bool) -> io::Result<Option<Self>> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(make).mode(0o600);
-        let file = match options.open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound && !make => {
-                let folder = path.parent().ok_or(error)?;
-                return folder.metadata().map(|_| None);
-            }
-            Err(error) => return Err(error),
-        };
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    pub(crate) fn open(path: &Path, make: bool) -> Result<Option<Self>, Unfit> {
+        let unfit = |astray: Astray| Unfit::new(path, &astray);
+        let end = walk::to(path).map_err(unfit)?;
+        if !end.exists() && !make {
+            return Ok(None);
         }
-        Ok(Some(Self { path: path.to_owned(), file }))
+        let file = Self { path: path.to_owned(), file: end.open().map_err(unfit)? };
+        let bytes = file.read().map_err(|error| unfit(error.into()))?;
+        if record::find(&bytes) == Found::Foreign {
+            let text = format!("\"{}\" is not empty and no state file of Poolwatch, it is left alone", path.display());
+            return Err(Unfit { text, may_pass: false });
+        }
+        Ok(Some(file))
     }
 
     /// What went wrong with it, in nginx's words.
@@ -55,9 +67,18 @@ impl StateFile {
         self.path.display().to_string()
     }
 
-    /// Sets space aside for so many upstreams, unless the file is not ours.
-    pub(crate) fn reserve(&self, upstreams: usize) -> io::Result<()> {
-        let size = record::file_size(upstreams);
+    /// Makes an empty file ours, and sets space aside in it for so many upstreams. What went wrong is told in nginx's words.
+    pub(crate) fn reserve(&self, upstreams: usize) -> Result<(), String> {
+        let is_empty = self.size().map_err(|error| self.failed("fstat", &error))? == 0;
+        if is_empty {
+            // On the disk before the file grows: whatever happens next, it is known again as ours.
+            let marked = self.file.write_all_at(&record::encode(0, NOTHING), 0).and_then(|()| self.sync());
+            marked.map_err(|error| self.failed("write", &error))?;
+        }
+        self.grow(record::file_size(upstreams)).map_err(|error| self.failed("posix_fallocate", &error))
+    }
+
+    fn grow(&self, size: usize) -> io::Result<()> {
         if self.size()? >= size {
             return Ok(());
         }
@@ -88,14 +109,15 @@ impl StateFile {
     /// Writes a text as the newest record, and leaves the one before it whole. Without any room it writes nothing.
     pub(crate) fn write(&self, text: &str, wall: u64) -> io::Result<()> {
         let bytes = self.read()?;
-        if bytes.is_empty() {
+        if bytes.len() < record::SMALLEST {
             // No space could be set aside for it, which was said then.
             return Ok(());
         }
         let newest = match record::find(&bytes) {
             Found::Record(newest) => Some(newest),
-            Found::Blank | Found::Useless => None,
-            Found::Foreign => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
+            Found::Useless => None,
+            // Somebody has written to it since it was opened.
+            Found::Empty | Found::Foreign => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
         };
         let (begin, room) = record::next_place(bytes.len(), newest.map(|newest| newest.offset));
         // Above whatever a newer module wrote that this one cannot read.
@@ -151,9 +173,24 @@ impl StateFile {
 }
 
 /// `open() "x" failed (2: No such file or directory)`
-pub(crate) fn failed(call: &str, path: &Path, error: &io::Error) -> String {
-    let code = error.raw_os_error().unwrap_or_default();
-    let text = error.to_string();
-    let text = text.strip_suffix(&format!(" (os error {code})")).unwrap_or(&text);
-    format!("{call}() \"{}\" failed ({code}: {text})", path.display())
+fn failed(call: &str, path: &Path, error: &io::Error) -> String {
+    format!("{call}() \"{}\" failed ({})", path.display(), text::os_error(error))
+}
+
+impl Unfit {
+    fn new(path: &Path, astray: &Astray) -> Self {
+        let shown = path.display();
+        let text = match astray {
+            Astray::Error(error) => failed("open", path, error),
+            Astray::NoFile => format!("\"{shown}\" is not a regular file"),
+            Astray::Link(name) => {
+                let name = name.display();
+                format!("\"{shown}\" is not opened, \"{name}\" is a link in a folder that others may write to")
+            }
+        };
+        let may_pass = |error: &io::Error| {
+            matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied | ErrorKind::StorageFull)
+        };
+        Self { text, may_pass: matches!(astray, Astray::Error(error) if may_pass(error)) }
+    }
 }

@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 
 use nginx_sys::{
     NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_cycle, ngx_cycle_t, ngx_list_part_t, ngx_shm_zone_t, ngx_slab_pool_t,
-    ngx_test_config,
 };
 
 use crate::clock::Clock;
 use crate::nginx::clock::SystemClock;
-use crate::nginx::conf::MainConf;
+use crate::nginx::conf::{self, MainConf};
 use crate::nginx::file::StateFile;
 use crate::nginx::lines;
 use crate::nginx::zone::{Other, Zone};
@@ -37,7 +36,7 @@ pub(crate) fn inherit(cycle: &ngx_cycle_t, conf: &MainConf) {
     let say = |level, text: &str| lines::write(level, cycle.log, text);
     if conf.zone.is_new.get() {
         let watched: Vec<Name> = conf.upstreams.iter().map(|upstream| upstream.watched.name).collect();
-        let carried = old_zone(zone).is_some_and(|old| match old {
+        let carried = old_zone(Some(zone)).is_some_and(|old| match old {
             Other::Same(old) if carry_over(old, zone, &watched) => {
                 say(NGX_LOG_NOTICE, "the state is carried over into a new zone");
                 true
@@ -55,14 +54,23 @@ pub(crate) fn inherit(cycle: &ngx_cycle_t, conf: &MainConf) {
             restore(file, zone, &watched).unwrap_or_else(|warning| say(NGX_LOG_WARN, &warning));
         }
     }
-    // SAFETY: set by nginx before it reads any configuration.
-    let tests = unsafe { ngx_test_config } != 0;
-    if let Some(file) = conf.zone.file.as_ref().filter(|_| !tests) {
-        file.reserve(conf.upstreams.len()).unwrap_or_else(|error| {
-            say(NGX_LOG_WARN, &file.failed("posix_fallocate", &error));
-        });
+    if let Some(file) = conf.zone.file.as_ref().filter(|_| !conf::is_test()) {
+        file.reserve(conf.upstreams.len()).unwrap_or_else(|warning| say(NGX_LOG_WARN, &warning));
     }
     conf.zone.generation.set(zone.next_generation());
+}
+
+/// How many upstreams a new configuration does not watch, of which something is still to be told: those of the running one, or else
+/// of the state file.
+pub(crate) fn owing(watched: &[Name], file: Option<&StateFile>) -> usize {
+    if let Some(Other::Same(old)) = old_zone(None) {
+        // Nobody can tell: then as many as there is room for, so that the zone stays.
+        let all = old.capacity().saturating_sub(watched.len());
+        return old.with_patience(PATIENCE, |table| table.owing(watched)).unwrap_or(all);
+    }
+    let bytes = file.and_then(|file| file.read().ok()).unwrap_or_default();
+    let Found::Record(record) = record::find(&bytes) else { return 0 };
+    Saved::from_text(record.text).map_or(0, |saved| saved.owing(watched))
 }
 
 /// From the old zone, whose workers will not deliver any more.
@@ -80,9 +88,10 @@ fn restore(file: &StateFile, zone: Zone, watched: &[Name]) -> Result<(), String>
     let bytes = file.read().map_err(|error| file.failed("read", &error))?;
     let text = match record::find(&bytes) {
         Found::Record(record) => record.text,
-        Found::Blank => return Ok(()),
-        Found::Useless => return Err(format!("\"{}\" holds no usable state, it begins anew", file.name())),
-        Found::Foreign => return Err(format!("\"{}\" is no state file, nothing is kept in it", file.name())),
+        Found::Empty => return Ok(()),
+        Found::Useless | Found::Foreign => {
+            return Err(format!("\"{}\" holds no usable state, it begins anew", file.name()));
+        }
     };
     let saved = Saved::from_text(text);
     let saved = saved.ok_or_else(|| format!("\"{}\" holds no usable state, it begins anew", file.name()))?;
@@ -91,8 +100,8 @@ fn restore(file: &StateFile, zone: Zone, watched: &[Name]) -> Result<(), String>
     Ok(())
 }
 
-/// A zone of ours in the configuration that this one takes the place of.
-fn old_zone(new: Zone) -> Option<Other> {
+/// A zone of ours in the configuration that this one takes the place of; not the new one itself.
+fn old_zone(new: Option<Zone>) -> Option<Other> {
     // SAFETY: while a configuration is loaded, this is still the one before; at the first start it is one without anything.
     let old = unsafe { ngx_cycle };
     // SAFETY: as above.
@@ -112,13 +121,13 @@ fn old_zone(new: Zone) -> Option<Other> {
     None
 }
 
-fn ours(shm_zone: &ngx_shm_zone_t, new: Zone) -> Option<Other> {
+fn ours(shm_zone: &ngx_shm_zone_t, new: Option<Zone>) -> Option<Other> {
     let begin = NonNull::new(shm_zone.shm.addr)?;
     let pool = begin.cast::<ngx_slab_pool_t>();
     // SAFETY: every zone of nginx begins with a slab pool, and the old configuration's are still mapped.
     let data = unsafe { pool.as_ref() }.data;
     let inside = (data.addr().wrapping_sub(begin.as_ptr().addr())).checked_add(size_of::<u64>())? <= shm_zone.shm.size;
-    if data.is_null() || !inside || !data.cast::<u64>().is_aligned() || new.is_at(data) {
+    if data.is_null() || !inside || !data.cast::<u64>().is_aligned() || new.is_some_and(|new| new.is_at(data)) {
         return None;
     }
     // SAFETY: so many bytes of a mapped zone begin there.

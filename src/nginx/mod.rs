@@ -19,6 +19,7 @@ mod process;
 mod request;
 mod status;
 mod variables;
+mod walk;
 mod zone;
 
 #[cfg(not(nginx1_22))]

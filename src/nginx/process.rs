@@ -121,7 +121,7 @@ pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
     };
     let examples = config.upstreams.iter().map(|_| AtomicU64::new(0)).collect();
     let couriers = config.receivers.len();
-    let worker = Worker::new(config, zone, SystemClock, std::process::id(), host(cycle), Box::new(lines::send));
+    let worker = Worker::new(config, zone, SystemClock, std::process::id(), Box::new(lines::send));
     let worker = Arc::new(worker);
     let client = Arc::new(http::Client::default());
     let (sender, receiver) = channel::bounded(CHANNEL);
@@ -230,11 +230,6 @@ pub(crate) fn configured_workers() -> u64 {
     current_cycle().map_or(0, |cycle| u64::try_from(worker_processes(cycle)).unwrap_or_default())
 }
 
-/// The machine's name.
-pub(crate) fn host_name() -> String {
-    current_cycle().map_or_else(String::new, host)
-}
-
 fn current_cycle() -> Option<&'static ngx_cycle_t> {
     // SAFETY: set by nginx before it forks.
     let cycle = unsafe { ngx_cycle };
@@ -293,8 +288,4 @@ fn worker_processes(cycle: &ngx_cycle_t) -> ngx_int_t {
     let core = unsafe { *core }.cast::<ngx_core_conf_t>();
     // SAFETY: the core module's own configuration.
     unsafe { core.as_ref() }.map_or(0, |core| core.worker_processes)
-}
-
-fn host(cycle: &ngx_cycle_t) -> String {
-    cycle.hostname.to_string()
 }

@@ -25,6 +25,7 @@ use crate::nginx::zone::Zone;
 use crate::nginx::{bits, caught, lines, loc_conf, log, main_conf, process};
 use crate::pipeline::Order;
 use crate::state::notices::MAX_SILENCES;
+use crate::state::saved::RESTORED;
 use crate::state::snapshot::{Facts, Snapshot};
 use crate::status::order::{self, Headers, LONGEST_BODY, Refusal, too_long};
 use crate::status::route::{Lost, Route, route};
@@ -238,10 +239,10 @@ fn facts(conf: &MainConf) -> Facts {
     Facts {
         now: process::now(),
         wall: SystemClock.wall(),
-        host: process::host_name(),
+        host: SystemClock.host(),
         nginx_version: NGINX_VERSION.to_string_lossy().into_owned(),
         worker_processes: process::configured_workers(),
-        configurations: conf.zone.generation.get(),
+        configurations: conf.zone.generation.get().saturating_sub(RESTORED),
         dropped: zone.map_or(0, Zone::dropped),
         zone_size: conf.zone.size.get() as u64,
         zone_upstreams: zone.map_or(0, |zone| zone.capacity() as u64),

@@ -97,6 +97,12 @@ pub(crate) fn needed_size(upstreams: usize) -> usize {
     block.div_ceil(PAGE) * PAGE_WITH_DESCRIPTOR + SLAB_OVERHEAD
 }
 
+/// How many upstreams fit into so many bytes of zone.
+pub(crate) fn room(size: usize) -> usize {
+    let pages = size.saturating_sub(SLAB_OVERHEAD) / PAGE_WITH_DESCRIPTOR;
+    (pages * PAGE).saturating_sub(size_of::<Head>()) / size_of::<Slot>()
+}
+
 impl Zone {
     /// Makes a new table in a fresh zone's slab pool, with as many slots as fit. `None`: not even one does.
     ///
@@ -187,7 +193,8 @@ impl Zone {
         self.note_change();
     }
 
-    /// Copies another zone's table into this one, which nobody uses yet. Upstreams in `watched` come first, should there be less room.
+    /// Copies another zone's table into this one, which nobody uses yet. Should there be less room, upstreams in `watched` come first,
+    /// and then those of which something is still to be told.
     /// `false`: the other zone's lock could not be had within `patience`.
     pub(crate) fn take_from(self, old: Self, watched: &[Name], patience: Millis) -> bool {
         let (from, to) = (old.head(), self.head());
@@ -195,10 +202,7 @@ impl Zone {
             self.with(|new| {
                 *new.receivers = Twin::new(*old.receivers.live());
                 *new.notices = Twin::new(*old.notices.live());
-                let named = || old.slots.iter().filter(|slot| !slot.name.is_empty());
-                let first = named().filter(|slot| watched.contains(&slot.name));
-                let rest = named().filter(|slot| !watched.contains(&slot.name));
-                for (slot, place) in first.chain(rest).zip(new.slots.iter_mut()) {
+                for (slot, place) in old.by_need(watched).into_iter().zip(new.slots.iter_mut()) {
                     // SAFETY: two slots of two zones, both under their locks. A slot is plain data, also where it is half-written.
                     unsafe { ptr::copy_nonoverlapping(slot, place, 1) };
                 }

@@ -13,6 +13,9 @@ pub const PAGE: usize = 4096;
 /// The smallest half; halves double, so that an old record never lies across the middle of a grown file.
 const LEAST_HALF: usize = 64 * 1024;
 
+/// The smallest file.
+pub const SMALLEST: usize = 2 * LEAST_HALF;
+
 /// What an upstream takes at most, and what the rest does.
 pub const UPSTREAM: usize = 32 * 1024;
 const REST: usize = 64 * 1024;
@@ -33,8 +36,8 @@ const HEADER: usize = CHECKED + 4;
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found<'a> {
-    /// Nothing yet.
-    Blank,
+    /// Nothing, not even zeroes: those may be somebody's.
+    Empty,
     /// The newest whole record.
     Record(Record<'a>),
     /// Records of ours, of which none is whole or understood.
@@ -95,7 +98,7 @@ pub fn find(file: &[u8]) -> Found<'_> {
     match newest {
         Some(record) => Found::Record(record),
         None if ours => Found::Useless,
-        None if file.iter().all(|&byte| byte == 0) => Found::Blank,
+        None if file.is_empty() => Found::Empty,
         None => Found::Foreign,
     }
 }
@@ -124,8 +127,6 @@ mod tests {
 
     use super::*;
 
-    const SIZE: usize = 2 * LEAST_HALF;
-
     fn write(file: &mut [u8], sequence: u64, text: &str) {
         let newest = match find(file) {
             Found::Record(record) => Some(record.offset),
@@ -139,7 +140,7 @@ mod tests {
 
     /// A file with an older and a newer record.
     fn two() -> Vec<u8> {
-        let mut file = vec![0; SIZE];
+        let mut file = vec![0; SMALLEST];
         write(&mut file, 1, "older");
         write(&mut file, 2, "newer");
         file
@@ -166,7 +167,7 @@ mod tests {
     #[test]
     fn a_file_that_grows_keeps_its_newest_record_until_the_next_is_whole() {
         let mut file = two();
-        file.resize(4 * SIZE, 0);
+        file.resize(4 * SMALLEST, 0);
         assert_eq!(text(&file), Some("newer"));
         let Found::Record(newest) = find(&file) else { panic!("a record") };
         let (begin, room) = next_place(file.len(), Some(newest.offset));
@@ -176,9 +177,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_zeroes_and_other_peoples_files_are_told_apart() {
-        assert_eq!(find(&[]), Found::Blank);
-        assert_eq!(find(&vec![0; SIZE]), Found::Blank);
+    fn what_is_neither_empty_nor_marked_as_ours_is_somebody_elses() {
+        assert_eq!(find(&[]), Found::Empty);
+        assert_eq!(find(&vec![0; SMALLEST]), Found::Foreign, "a disk image, say");
         assert_eq!(find(b"root:x:0:0:root:/root:/bin/bash\n"), Found::Foreign);
         assert_eq!(find(&encode(1, "half")[..HEADER + 2]), Found::Useless);
     }
@@ -211,7 +212,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_truncation_leaves_a_whole_record_or_none(length in 0..SIZE) {
+        fn any_truncation_leaves_a_whole_record_or_none(length in 0..SMALLEST) {
             let mut file = two();
             file.truncate(length);
             prop_assert!(matches!(text(&file), None | Some("older" | "newer")));
@@ -219,7 +220,7 @@ mod tests {
 
         #[test]
         fn no_bytes_are_misread(bytes in proptest::collection::vec(any::<u8>(), 0..200), at in 0..2_usize) {
-            let mut file = vec![0; SIZE];
+            let mut file = vec![0; SMALLEST];
             write(&mut file, 7, "sound");
             let begin = at * LEAST_HALF;
             file[begin..begin + bytes.len()].copy_from_slice(&bytes);

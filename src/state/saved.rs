@@ -18,7 +18,7 @@ use crate::pools::{Directory, Expected, MAX_POOLS, Peer, Pool, PoolId, Role};
 use crate::state::failures::Sums;
 use crate::state::notices::{Notice, Silence};
 use crate::state::slot::{Detection, Incident, Key, LEFT, Setup, Slot};
-use crate::state::table::Table;
+use crate::state::table::{Need, Table};
 use crate::text::{Name, Text};
 use crate::units::Millis;
 
@@ -179,15 +179,21 @@ impl Saved {
         serde_json::from_str(text).ok()
     }
 
-    /// Fills a table that knows nothing. Upstreams in `watched` come first, should there be less room than before.
+    /// How many upstreams are not in `watched`, and something is still to be told of them.
+    pub fn owing(&self, watched: &[Name]) -> usize {
+        self.upstreams.iter().filter(|upstream| upstream.need(watched) == Need::Owing).count()
+    }
+
+    /// Fills a table that knows nothing. Should there be less room than before, upstreams in `watched` come first, and then those of
+    /// which something is still to be told.
     pub fn restore(&self, table: &mut Table<'_>, watched: &[Name], times: Times) {
         *table.due = Millis::ZERO;
         self.restore_receivers(table, times);
         let receivers = *table.receivers.live();
-        let is_watched = |upstream: &&SavedUpstream| watched.contains(&upstream.name());
-        let (first, rest): (Vec<_>, Vec<_>) = self.upstreams.iter().partition(is_watched);
+        let mut upstreams: Vec<&SavedUpstream> = self.upstreams.iter().collect();
+        upstreams.sort_by_key(|upstream| upstream.need(watched));
         let mut free = table.slots.iter_mut().filter(|slot| slot.name.is_empty());
-        for upstream in first.into_iter().chain(rest) {
+        for upstream in upstreams {
             let Some(known) = upstream.known(None, &receivers, times) else { continue };
             let Some(slot) = free.next() else { return };
             known.fill(slot, upstream.name());
@@ -343,6 +349,16 @@ impl SavedUpstream {
         name_of(&self.name)
     }
 
+    fn need(&self, watched: &[Name]) -> Need {
+        let is_owing =
+            |incident: &SavedIncident| !incident.over || incident.debts.iter().any(|debt| incident.is_owed(debt));
+        match watched.contains(&self.name()) {
+            true => Need::Watched,
+            false if self.incidents.iter().any(is_owing) => Need::Owing,
+            false => Need::None,
+        }
+    }
+
     /// In the places of a table; of a directory that is there already, or else of its own. `None`: it contradicts itself.
     fn known(
         &self,
@@ -465,6 +481,22 @@ impl SavedIncident {
     }
 }
 
+impl SavedDebt {
+    /// Does the receiver know of an open incident? If that was not kept, it may, if it has heard of anything.
+    fn is_open(&self) -> bool {
+        self.acked_open.unwrap_or(self.acked > 0)
+    }
+}
+
+impl SavedIncident {
+    /// As [`Debt::is_due`].
+    fn is_owed(&self, debt: &SavedDebt) -> bool {
+        let unheard = debt.acked != self.generation && debt.refused != self.generation;
+        let ends_nothing = self.over && !self.planned && !debt.is_open() && !debt.owed_end;
+        self.generation > 0 && (debt.repair || (unheard && !ends_nothing))
+    }
+}
+
 impl SavedNotice {
     fn of(place: usize, notice: &Notice, receivers: &[ReceiverState; MAX_RECEIVERS], times: Times) -> Self {
         let Silence { id, upstream, until, comment } = notice.silence;
@@ -542,8 +574,7 @@ fn debts_of(
         let place = receivers.iter().position(|receiver| receiver.name == name && !name.is_empty());
         let Some(debt) = place.and_then(|place| debts.get_mut(place)) else { continue };
         (debt.acked, debt.acked_state) = (saved.acked, states.index(&saved.acked_state, places)?);
-        // Whether it knows of an open incident, if that was not kept: perhaps, if it has heard of anything.
-        debt.acked_open = saved.acked_open.unwrap_or(saved.acked > 0);
+        debt.acked_open = saved.is_open();
         (debt.acked_critical, debt.is_owed_end) = (saved.acked_critical, saved.owed_end);
         (debt.refused, debt.plain, debt.repair) = (saved.refused, saved.plain, u64::from(saved.repair));
         for (place, (from, to, at)) in debt.told.iter_mut().zip(saved.told.iter().take(TOLD)) {

@@ -42,6 +42,17 @@ pub struct Places {
     pub generation: u64,
 }
 
+/// What an upstream's place is to a configuration.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Need {
+    /// It watches the upstream.
+    Watched,
+    /// It does not, and something is still to be told of it.
+    Owing,
+    /// Nobody would miss it.
+    None,
+}
+
 /// What there is to tell: the place of its truth and its debts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -71,14 +82,12 @@ pub struct Delivery {
 pub struct Caller<'a> {
     /// The asking process.
     pub me: u32,
-    /// Knows which processes live.
+    /// Knows which processes live, and the machine's name.
     pub clock: &'a dyn Clock,
     /// Instant.
     pub now: Millis,
     /// Wall clock, milliseconds since the epoch.
     pub wall: u64,
-    /// The machine's name.
-    pub host: &'a str,
 }
 
 impl Table<'_> {
@@ -164,6 +173,31 @@ impl Table<'_> {
         }
     }
 
+    /// The upstreams, by how much a configuration that watches those in `watched` needs their places: its own, then others of which
+    /// something is still to be told, then the rest.
+    pub fn by_need(&self, watched: &[Name]) -> Vec<&Slot> {
+        let places =
+            (0..self.slots.len()).filter(|&place| self.slots.get(place).is_some_and(|slot| !slot.name.is_empty()));
+        let mut places: Vec<usize> = places.collect();
+        places.sort_by_key(|&place| self.need(place, watched));
+        places.into_iter().filter_map(|place| self.slots.get(place)).collect()
+    }
+
+    /// How many upstreams are not in `watched`, and something is still to be told of them.
+    pub fn owing(&self, watched: &[Name]) -> usize {
+        (0..self.slots.len()).filter(|&place| self.need(place, watched) == Need::Owing).count()
+    }
+
+    fn need(&self, place: usize, watched: &[Name]) -> Need {
+        let Some(slot) = self.slots.get(place) else { return Need::None };
+        let is_open = || slot.detection.live().incidents.iter().any(|incident| !incident.truth.over);
+        match slot.name.is_empty() {
+            false if watched.contains(&slot.name) => Need::Watched,
+            false if is_open() || self.owes(place) => Need::Owing,
+            _ => Need::None,
+        }
+    }
+
     /// When [`Table::tick`] may have something to do.
     pub fn deadline(&self) -> Option<Millis> {
         Some(*self.due).filter(|&due| due != Millis::NEVER).into_iter().chain(self.notices.live().deadline()).min()
@@ -194,7 +228,8 @@ impl Table<'_> {
 
     /// The facts of a change, for error.log.
     pub fn report(&self, subject: Subject, caller: &Caller<'_>) -> Option<Report> {
-        let Caller { now, wall, host, .. } = *caller;
+        let Caller { now, wall, clock, .. } = *caller;
+        let host = &clock.host();
         match subject {
             Subject::Incident(slot, key) => Some(self.slots.get(slot)?.view().change(key, now, wall, host)),
             Subject::Notice(place) => self.notice_report(place, None, caller),
@@ -238,7 +273,8 @@ impl Table<'_> {
         }
         let (_, subject, terms) = first?;
         let claim = self.edit_debt(subject, receiver, |debt| debt.claim(&terms, caller.now)).flatten()?;
-        let Caller { now, wall, host, .. } = *caller;
+        let Caller { now, wall, clock, .. } = *caller;
+        let host = &clock.host();
         let report = match subject {
             Subject::Incident(slot, key) => self.slots.get(slot)?.view().message(key, &claim, now, wall, host),
             Subject::Notice(place) => self.notice_report(place, Some(&claim), caller)?,
@@ -370,7 +406,8 @@ impl Table<'_> {
     }
 
     fn notice_report(&self, place: usize, claim: Option<&Claim>, caller: &Caller<'_>) -> Option<Report> {
-        let Caller { now, wall, host, .. } = *caller;
+        let Caller { now, wall, clock, .. } = *caller;
+        let host = &clock.host();
         let notice = self.notices.live().list.get(place)?;
         let mut report = notice.report(claim, now, wall, host);
         if let Some(silence) = report.silence.as_mut().filter(|_| report.kind == Kind::SilenceEnded) {

@@ -154,6 +154,10 @@ impl Clock for Processes {
     fn is_alive(&self, process: u32) -> bool {
         self.alive.borrow().contains(&process)
     }
+
+    fn host(&self) -> String {
+        "web1".to_owned()
+    }
 }
 
 pub(crate) struct World {

@@ -91,6 +91,10 @@ impl Clock for Time {
     fn is_alive(&self, _process: u32) -> bool {
         true
     }
+
+    fn host(&self) -> String {
+        "web1".to_owned()
+    }
 }
 
 /// A receiver that keeps what it got and answers as told.
@@ -152,7 +156,7 @@ impl Host {
                 let log = Arc::clone(&self.log);
                 let log = Box::new(move |line| log.lock().expect("no panic").push(line));
                 let process = self.generation as u32 * 100 + process;
-                let worker = Worker::new(config, self.shared.clone(), self.time.clone(), process, "web1".into(), log);
+                let worker = Worker::new(config, self.shared.clone(), self.time.clone(), process, log);
                 let (sender, channel) = unbounded();
                 (worker, sender, channel)
             })
