@@ -112,6 +112,7 @@ int main(void) {
     static ngx_http_request_t request;
     static ngx_buf_t buf;
     static ngx_http_core_loc_conf_t location;
+    static ngx_event_t event;
     server.backup = 1;
     show("BACKUP_SERVER", &server, sizeof(server));
     value.len = 0x5a5a5a5;
@@ -126,6 +127,8 @@ int main(void) {
     show("IN_FILE_BUF", &buf, sizeof(buf));
     location.auto_redirect = 1;
     show("AUTO_REDIRECT_LOCATION", &location, sizeof(location));
+    event.cancelable = 1;
+    show("CANCELABLE_EVENT", &event, sizeof(event));
     return 0;
 }
 "#;

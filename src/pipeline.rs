@@ -66,6 +66,9 @@ pub trait Store {
     /// Runs `f` under the lock that all workers share.
     fn with<R>(&self, f: impl FnOnce(&mut Table<'_>) -> R) -> R;
 
+    /// The same, unless the lock cannot be had within `patience`.
+    fn with_patience<R>(&self, patience: Millis, f: impl FnOnce(&mut Table<'_>) -> R) -> Option<R>;
+
     /// How often the bell was rung.
     fn rings(&self) -> u32;
 
@@ -80,11 +83,16 @@ pub trait Store {
 
     /// Something changed that should outlive the table.
     fn note_change(&self);
+
+    /// Counts observations that nobody will fold.
+    fn count_lost(&self, count: u64);
 }
 
 /// How a line in error.log is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
+    /// Poolwatch itself is at fault.
+    Alert,
     /// Clients suffer, and that it is over.
     Critical,
     /// Traffic moved or requests fail, and that it is over; a message was not delivered.
@@ -124,6 +132,8 @@ pub struct Worker<S, C> {
     orders: (channel::Sender<Order>, channel::Receiver<Order>),
     /// Observations that found no room since the last line about them.
     lost: AtomicU64,
+    /// Observations that were taken from the channel and are not folded yet.
+    in_hand: AtomicU64,
     /// What the observations refer to. Only one thread folds at a time.
     recall: Mutex<Recall>,
     /// Where this configuration is in the table.
@@ -134,14 +144,36 @@ pub struct Worker<S, C> {
     delivered: AtomicBool,
 }
 
+/// What came of a batch.
+struct Folded {
+    reports: Vec<Report>,
+    /// Orders that cannot be carried out.
+    refused: Vec<Order>,
+    /// When the detectors have something to do next.
+    deadline: Option<Millis>,
+}
+
 impl<S: Store, C: Clock> Worker<S, C> {
     /// A worker that has not joined the table yet: its threads will, since joining takes the lock.
     pub fn new(config: Config, store: S, clock: C, process: u32, log: Box<dyn Fn(Line) + Send + Sync>) -> Self {
         let (gate, places) = (Gate::default(), OnceCell::new());
         let (observed, delivered) = (AtomicBool::new(false), AtomicBool::new(false));
-        let (orders, lost) = (channel::bounded(ORDERS), AtomicU64::new(0));
+        let (orders, lost, in_hand) = (channel::bounded(ORDERS), AtomicU64::new(0), AtomicU64::new(0));
         let recall = Mutex::new(Recall::new(config.upstreams.iter().map(|watched| watched.peers.len())));
-        Self { config, store, clock, process, log, gate, orders, lost, recall, places, observed, delivered }
+        Self { config, store, clock, process, log, gate, orders, lost, in_hand, recall, places, observed, delivered }
+    }
+
+    /// Joins the table. Is there room in it for everything that is watched?
+    pub fn join(&self) -> bool {
+        self.places().upstreams.iter().all(Option::is_some)
+    }
+
+    /// The same where no thread can wait for the lock: the table then shows what should be watched.
+    pub fn join_within(&self, patience: Millis) {
+        if let Some(adopted) = self.store.with_patience(patience, |table| self.adopt(table)) {
+            // Its threads, should there be any one day, find the same places.
+            let _ = self.places.set(self.adopted(adopted));
+        }
     }
 
     /// The observer's loop. Returns after [`Worker::stop_observing`], with the channel empty and every loss told.
@@ -185,13 +217,49 @@ impl<S: Store, C: Clock> Worker<S, C> {
     /// Notes an observation that found the channel full. Never waits, so the event loop may call it.
     pub fn note_lost(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
+        self.store.count_lost(1);
     }
 
     /// Folds what is in the channel, at most a batch. Returns how many, and when the detectors have something to do next.
     pub fn fold(&self, observations: &channel::Receiver<Observation>) -> (usize, Option<Millis>) {
+        self.lose(self.in_hand.swap(0, Ordering::Relaxed), "the observer panicked");
         let places = self.places();
+        self.fold_with(observations, places, |fold| Some(self.store.with(fold))).unwrap_or_default()
+    }
+
+    /// The end, on nginx's own thread: folds what is left in the channel, or says that it is lost when that takes longer than `patience`.
+    pub fn finish(&self, observations: &channel::Receiver<Observation>, patience: Millis) {
+        let until = self.clock.now() + patience;
+        let fold = || {
+            let left = until - self.clock.now();
+            self.fold_with(observations, self.places.get()?, |fold| self.store.with_patience(left, fold))
+        };
+        loop {
+            match fold() {
+                Some((0, _)) => break,
+                Some(_) => {}
+                None => return self.give_up(observations),
+            }
+        }
+        self.say_lost();
+    }
+
+    /// What is left will not be folded: another process has the lock and keeps it.
+    pub fn give_up(&self, observations: &channel::Receiver<Observation>) {
+        let left = observations.try_iter().count() as u64 + self.in_hand.swap(0, Ordering::Relaxed);
+        self.lose(left, "the lock of the zone could not be had");
+        self.say_lost();
+    }
+
+    fn fold_with(
+        &self,
+        observations: &channel::Receiver<Observation>,
+        places: &Places,
+        lock: impl FnOnce(&mut dyn FnMut(&mut Table<'_>) -> Folded) -> Option<Folded>,
+    ) -> Option<(usize, Option<Millis>)> {
         let mut batch: Vec<_> = Vec::with_capacity(observations.len().min(BATCH));
         batch.extend(observations.try_iter().take(BATCH));
+        self.in_hand.store(batch.len() as u64, Ordering::Relaxed);
         let mut recall = self.recall.lock().unwrap_or_else(PoisonError::into_inner);
         for seen in &mut batch {
             recall.complete(seen);
@@ -200,7 +268,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
         // Each upstream's in one piece, and in their order.
         batch.sort_by_key(|seen| seen.upstream);
         let caller = self.caller();
-        let (reports, refused, deadline) = self.store.with(|table| {
+        let folded = lock(&mut |table| {
             let mut changes = table.fold(&self.config.upstreams, places, &batch, caller.now);
             let mut refused = Vec::new();
             for order in self.orders.1.try_iter() {
@@ -210,13 +278,14 @@ impl<S: Store, C: Clock> Worker<S, C> {
                 }
                 changes.extend(subjects);
             }
-            (reports(table, &changes, &caller), refused, table.deadline())
-        });
-        self.announce(&reports);
-        for order in refused {
+            Folded { reports: reports(table, &changes, &caller), refused, deadline: table.deadline() }
+        })?;
+        self.in_hand.store(0, Ordering::Relaxed);
+        self.announce(&folded.reports);
+        for order in folded.refused {
             (self.log)(Line { level: Level::Error, text: order.is_refused() });
         }
-        (batch.len(), deadline)
+        Some((batch.len(), folded.deadline))
     }
 
     /// The courier's loop for one receiver. Returns after [`Worker::stop_delivering`], once nothing more may go at once, and when the
@@ -280,11 +349,20 @@ impl<S: Store, C: Clock> Worker<S, C> {
     /// One line for all that was lost since the last one.
     fn say_lost(&self) -> bool {
         let lost = self.lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let text = format!("{lost} requests were not observed, the observer could not keep up");
-            (self.log)(Line { level: Level::Warn, text });
-        }
+        self.say_unobserved(lost, "the observer could not keep up");
         lost > 0
+    }
+
+    /// Counts observations that were taken from the channel and that nobody will fold.
+    fn lose(&self, count: u64, why: &str) {
+        self.store.count_lost(count);
+        self.say_unobserved(count, why);
+    }
+
+    fn say_unobserved(&self, count: u64, why: &str) {
+        if count > 0 {
+            (self.log)(Line { level: Level::Warn, text: format!("{count} requests were not observed, {why}") });
+        }
     }
 
     fn announce(&self, reports: &[Report]) {
@@ -301,19 +379,22 @@ impl<S: Store, C: Clock> Worker<S, C> {
     }
 
     fn places(&self) -> &Places {
-        self.places.get_or_init(|| {
-            let Config { upstreams, receivers, generation } = &self.config;
-            let caller = self.caller();
-            let mut changes = Vec::new();
-            let (places, reports) = self.store.with(|table| {
-                let places = table.adopt(upstreams, receivers, *generation, caller.now, &mut changes);
-                (places, reports(table, &changes, &caller))
-            });
-            self.announce(&reports);
-            self.store.ring();
-            self.store.note_change();
-            places
-        })
+        self.places.get_or_init(|| self.adopted(self.store.with(|table| self.adopt(table))))
+    }
+
+    fn adopt(&self, table: &mut Table<'_>) -> (Places, Vec<Report>) {
+        let Config { upstreams, receivers, generation } = &self.config;
+        let caller = self.caller();
+        let mut changes = Vec::new();
+        let places = table.adopt(upstreams, receivers, *generation, caller.now, &mut changes);
+        (places, reports(table, &changes, &caller))
+    }
+
+    fn adopted(&self, (places, reports): (Places, Vec<Report>)) -> Places {
+        self.announce(&reports);
+        self.store.ring();
+        self.store.note_change();
+        places
     }
 
     fn caller(&self) -> Caller<'_> {

@@ -55,7 +55,13 @@ my $before = $lost->($client);
 is($ask->($client, '/two'), 'ok', 'so was the first one of a new release');
 Poolwatch::wait_until(sub { $lost->($client) == $before + 1 }, 'it to be counted as lost');
 
+# And so does the page: the others do not watch either.
+my $watching = sub { return $ask->($client, '/poolwatch/metrics') =~ /^poolwatch_workers_watching (\d+)/m ? $1 : die };
+Poolwatch::wait_until(sub { $watching->() == 0 }, 'the metrics to say so');
+like($ask->($client, '/poolwatch/'), qr/2 of 2 workers do not watch: process $stopped has held the lock of the zone for \d+ s\./, 'the page says why');
+
 kill 'CONT', $stopped;
+Poolwatch::wait_until(sub { $watching->() == 2 }, 'both to watch again');
 # Each worker's first request among them.
 my $observed = $requests + 2 - $before;
 Poolwatch::wait_until(sub { my %now = $counted->($client); ($now{one} // 0) == $observed }, 'all that was not lost to be counted', 30);

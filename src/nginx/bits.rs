@@ -4,8 +4,8 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
 use nginx_sys::{
-    ngx_buf_t, ngx_connection_t, ngx_http_core_loc_conf_t, ngx_http_request_t, ngx_http_upstream_server_t, ngx_str_t,
-    ngx_variable_value_t,
+    ngx_buf_t, ngx_connection_t, ngx_event_t, ngx_http_core_loc_conf_t, ngx_http_request_t, ngx_http_upstream_server_t,
+    ngx_str_t, ngx_variable_value_t,
 };
 
 /// As bindgen 0.73 binds them.
@@ -103,6 +103,7 @@ impl<T> Bit<T> {
 }
 
 const IDLE: Bit<ngx_connection_t> = Bit::set_in(&seen_by_c::IDLE_CONNECTION);
+const CANCELABLE: Bit<ngx_event_t> = Bit::set_in(&seen_by_c::CANCELABLE_EVENT);
 const HEADER_ONLY: Bit<ngx_http_request_t> = Bit::set_in(&seen_by_c::HEADER_ONLY_REQUEST);
 const IN_FILE: Bit<ngx_buf_t> = Bit::set_in(&seen_by_c::IN_FILE_BUF);
 const AUTO_REDIRECT: Bit<ngx_http_core_loc_conf_t> = Bit::set_in(&seen_by_c::AUTO_REDIRECT_LOCATION);
@@ -110,6 +111,11 @@ const AUTO_REDIRECT: Bit<ngx_http_core_loc_conf_t> = Bit::set_in(&seen_by_c::AUT
 /// Calls a connection idle: nginx then calls its handler when the worker begins to end.
 pub(crate) fn set_idle(connection: NonNull<ngx_connection_t>) {
     IDLE.set(connection);
+}
+
+/// Has nginx end a worker without waiting for this event's time.
+pub(crate) fn set_cancelable(event: &mut ngx_event_t) {
+    CANCELABLE.set(NonNull::from(event));
 }
 
 /// Is the header all of the answer? nginx says so before the header is sent, of subrequests that are only asked for their status, or

@@ -23,6 +23,9 @@ pub(crate) struct StateFile {
 /// The text of a file that nothing was written to yet.
 const NOTHING: &str = "{}";
 
+/// A process without a number here.
+pub(crate) const UNKNOWN: u32 = u32::MAX;
+
 /// Whose turn it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
@@ -143,9 +146,16 @@ impl StateFile {
         loop {
             match self.fcntl(command, libc::F_WRLCK) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                taken => return taken,
+                taken => return taken.map(|_| ()),
             }
         }
+    }
+
+    /// The process that has the lock; [`UNKNOWN`]: one that this process cannot see, as in another container. `None`: nobody has it.
+    pub(crate) fn holder(&self) -> Option<u32> {
+        let found = self.fcntl(libc::F_GETLK, libc::F_WRLCK).ok()?;
+        let process = u32::try_from(found.l_pid).ok().filter(|&process| process > 0);
+        (libc::c_int::from(found.l_type) != libc::F_UNLCK).then_some(process.unwrap_or(UNKNOWN))
     }
 
     /// Gives the lock back.
@@ -154,8 +164,8 @@ impl StateFile {
         let _ = self.fcntl(libc::F_SETLK, libc::F_UNLCK);
     }
 
-    fn fcntl(&self, command: libc::c_int, kind: libc::c_int) -> io::Result<()> {
-        let whole_file = libc::flock {
+    fn fcntl(&self, command: libc::c_int, kind: libc::c_int) -> io::Result<libc::flock> {
+        let mut whole_file = libc::flock {
             l_type: kind as libc::c_short,
             l_whence: libc::SEEK_SET as libc::c_short,
             l_start: 0,
@@ -163,8 +173,8 @@ impl StateFile {
             l_pid: 0,
         };
         // SAFETY: an open descriptor and a description of a lock that outlives the call.
-        let result = unsafe { libc::fcntl(self.file.as_raw_fd(), command, &raw const whole_file) };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        let result = unsafe { libc::fcntl(self.file.as_raw_fd(), command, &raw mut whole_file) };
+        if result == 0 { Ok(whole_file) } else { Err(io::Error::last_os_error()) }
     }
 
     fn size(&self) -> io::Result<usize> {

@@ -4,7 +4,7 @@
 //! file. All that happens here happens last in the loading of a configuration, when nothing can keep nginx from using it any more, and
 //! while the old zone is still mapped.
 
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ use crate::clock::Clock;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::conf::{self, MainConf};
 use crate::nginx::file::StateFile;
-use crate::nginx::lines;
 use crate::nginx::zone::{Other, Zone};
+use crate::nginx::{cycle_conf, lines};
 use crate::pipeline::Store;
 use crate::state::record::{self, Found};
 use crate::state::saved::{Saved, Times};
@@ -100,8 +100,31 @@ fn restore(file: &StateFile, zone: Zone, watched: &[Name]) -> Result<(), String>
     Ok(())
 }
 
+/// Without a master process nginx goes on, after a reload, with the connections that it has, none of which knows the new configuration.
+/// So does whoever watches, with the zone that nginx is about to unmap unless the new configuration has the same: it gets an empty
+/// mapping to unmap in its place.
+pub(crate) fn keep(cycle: &ngx_cycle_t, used: Zone) {
+    let text = "a reload without a master process changes nothing that is watched, nginx has to be started again";
+    lines::write(NGX_LOG_WARN, cycle.log, text);
+    if cycle_conf(cycle).and_then(|conf| conf.zone.mapped.get()).is_some_and(|zone| zone.is_same(used)) {
+        return;
+    }
+    let Some(shm_zone) = old_zones(|zone| used.is_in(zone.shm.addr, zone.shm.size).then_some(zone)) else { return };
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: makes a mapping of its own, wherever the kernel likes.
+    let empty = unsafe { libc::mmap(ptr::null_mut(), shm_zone.shm.size, libc::PROT_NONE, flags, -1, 0) };
+    if empty != libc::MAP_FAILED {
+        shm_zone.shm.addr = empty.cast();
+    }
+}
+
 /// A zone of ours in the configuration that this one takes the place of; not the new one itself.
 fn old_zone(new: Option<Zone>) -> Option<Other> {
+    old_zones(|shm_zone| ours(shm_zone, new))
+}
+
+/// What `find` finds among the zones of the configuration that this one takes the place of.
+fn old_zones<R>(mut find: impl FnMut(&'static mut ngx_shm_zone_t) -> Option<R>) -> Option<R> {
     // SAFETY: while a configuration is loaded, this is still the one before; at the first start it is one without anything.
     let old = unsafe { ngx_cycle };
     // SAFETY: as above.
@@ -110,9 +133,9 @@ fn old_zone(new: Option<Zone>) -> Option<Other> {
     // SAFETY: nginx's list of zones: parts with an array of zones each.
     while let Some(zones) = unsafe { part.as_ref() } {
         if let Some(first) = NonNull::new(zones.elts.cast::<ngx_shm_zone_t>()) {
-            // SAFETY: as above.
-            let zones = unsafe { std::slice::from_raw_parts(first.as_ptr(), zones.nelts) };
-            if let Some(found) = zones.iter().find_map(|zone| ours(zone, new)) {
+            // SAFETY: as above; nobody else looks at them meanwhile.
+            let zones = unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), zones.nelts) };
+            if let Some(found) = zones.iter_mut().find_map(&mut find) {
                 return Some(found);
             }
         }

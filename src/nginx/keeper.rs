@@ -4,6 +4,7 @@
 //! all workers of its tree know that it is their turn, and writes down what changes. When it ends, or is killed, the kernel hands the
 //! lock to the next. So nobody needs to ask again and again, and of two trees, as during an upgrade of the binary, one sends.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
@@ -14,7 +15,7 @@ use once_cell::sync::OnceCell;
 use crate::clock::Clock;
 use crate::crash;
 use crate::nginx::clock::SystemClock;
-use crate::nginx::file::{StateFile, Turn};
+use crate::nginx::file::{StateFile, Turn, UNKNOWN};
 use crate::nginx::lines;
 use crate::nginx::zone::Zone;
 use crate::pipeline::{Level, Line, Store};
@@ -31,6 +32,10 @@ const LAST_MESSAGES: Duration = Duration::from_secs(1);
 /// A worker on its way out, which may take hours, gives its turn away this often, and asks for it again after a pause.
 const LAST_TURN: Millis = Millis::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Whoever waits longer than this for another nginx says so. Until then it looks again and again, since as a rule it is its turn at once.
+const RIVAL: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How long anything waits for the zone's lock at the end.
 const PATIENCE: Millis = Millis(300);
@@ -63,8 +68,7 @@ impl Keeper {
     pub(crate) fn run(&self) {
         self.thread.get_or_init(thread::current);
         while !self.zone.is_superseded() {
-            // It may take for ever. A thread that waits here holds nothing, and the process ends without it.
-            if let Err(error) = self.file.lock(Turn::Wait) {
+            if let Err(error) = self.await_turn() {
                 // No locks on this file system: every tree is the one to send.
                 self.complain("fcntl", &error);
             }
@@ -76,6 +80,31 @@ impl Keeper {
             }
             self.file.unlock();
             thread::park_timeout(PAUSE);
+        }
+    }
+
+    /// Takes the lock when it is free, which may take for ever. A thread that waits here holds nothing, and the process ends without it.
+    fn await_turn(&self) -> io::Result<()> {
+        let until = Instant::now() + RIVAL;
+        while Instant::now() < until && !self.is_stopped() {
+            match self.file.lock(Turn::IfFree) {
+                Err(error) if is_taken(&error) => thread::park_timeout(LOOK),
+                taken => return taken,
+            }
+        }
+        if let Some(process) = self.file.holder().filter(|&process| !self.zone.is_worker(process)) {
+            self.name_rival(process);
+        }
+        self.file.lock(Turn::Wait)
+    }
+
+    /// Once for all workers of this tree. During an upgrade of the binary it is true as well, for as long as that takes.
+    fn name_rival(&self, process: u32) {
+        if !self.is_stopped() && self.zone.note_rival(process) {
+            let who = if process == UNKNOWN { String::new() } else { format!(", process {process},") };
+            let name = self.file.name();
+            let text = format!("another nginx{who} keeps \"{name}\": it delivers messages, and this one does not");
+            lines::send(Line { level: Level::Warn, text });
         }
     }
 
@@ -114,7 +143,10 @@ impl Keeper {
         crash::at("keeper-locked");
         self.take_over();
         crash::at("keeper-informed");
-        self.zone.set_keeper(self.process);
+        if self.zone.set_keeper(self.process) {
+            let text = format!("\"{}\" is kept by this nginx now, which delivers messages", self.file.name());
+            lines::send(Line { level: Level::Notice, text });
+        }
         crash::at("keeper-noted");
         self.zone.ring();
         let until = self.is_retired().then(|| SystemClock.now() + LAST_TURN);
@@ -175,7 +207,7 @@ impl Keeper {
     }
 
     /// Once: nginx goes on without the file, and the disk is another's business.
-    fn complain(&self, call: &str, error: &std::io::Error) {
+    fn complain(&self, call: &str, error: &io::Error) {
         if !self.complained.swap(true, Ordering::Relaxed) {
             lines::send(Line { level: Level::Warn, text: self.file.failed(call, error) });
         }
@@ -188,6 +220,11 @@ impl Keeper {
     fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }
+}
+
+/// Another process has the lock.
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::PermissionDenied)
 }
 
 fn times() -> Times {

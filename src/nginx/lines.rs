@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use crossbeam_channel as channel;
 use nginx_sys::{
-    NGX_LOG_CRIT, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_close_connection, ngx_connection_t,
-    ngx_cycle_t, ngx_event_actions, ngx_event_t, ngx_get_connection, ngx_int_t, ngx_log_error_core, ngx_log_t,
-    ngx_str_t, ngx_uint_t,
+    NGX_LOG_ALERT, NGX_LOG_CRIT, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_close_connection,
+    ngx_connection_t, ngx_cycle_t, ngx_event_actions, ngx_event_t, ngx_get_connection, ngx_int_t, ngx_log_error_core,
+    ngx_log_t, ngx_str_t, ngx_uint_t,
 };
 
 use crate::nginx::{bits, process};
@@ -35,7 +35,7 @@ struct Lines {
 /// The event loop's end of the eventfd, which it alone uses.
 static CONNECTION: AtomicPtr<ngx_connection_t> = AtomicPtr::new(ptr::null_mut());
 
-/// Opens the way. `None`: no descriptor or connection was free; lines then wait until the worker exits.
+/// Opens the way, once. `None`: no descriptor or connection was free; lines then wait until the worker exits.
 pub(crate) fn open(cycle: &ngx_cycle_t) -> Option<()> {
     let (sender, receiver) = channel::bounded(WAITING);
     // SAFETY: makes a descriptor.
@@ -85,6 +85,7 @@ fn log_waiting(log: *mut ngx_log_t) {
     let Some(lines) = LINES.get() else { return };
     for line in lines.receiver.try_iter() {
         let level = match line.level {
+            Level::Alert => NGX_LOG_ALERT,
             Level::Critical => NGX_LOG_CRIT,
             Level::Error => NGX_LOG_ERR,
             Level::Warn => NGX_LOG_WARN,
@@ -107,18 +108,17 @@ pub(crate) fn write(level: u32, log: *mut ngx_log_t, text: &str) {
     unsafe { ngx_log_error_core(level as ngx_uint_t, log, 0, c"poolwatch: %V".as_ptr(), ptr::from_ref(&text)) };
 }
 
-unsafe extern "C" fn on_readable(event: *mut ngx_event_t) {
+unsafe extern "C" fn on_readable(_event: *mut ngx_event_t) {
     let _ = std::panic::catch_unwind(|| {
         if process::is_exiting() {
             process::retire();
         }
-        // SAFETY: nginx calls this with the event that was added.
-        let log = unsafe { (*event).log };
         let mut count = 0_u64;
         if let Some(lines) = LINES.get() {
             // SAFETY: eight bytes from an eventfd of ours.
             unsafe { libc::read(lines.eventfd, (&raw mut count).cast(), size_of::<u64>()) };
         }
-        log_waiting(log);
+        // The event's own log may be an earlier configuration's, whose files are closed.
+        log_waiting(process::log());
     });
 }

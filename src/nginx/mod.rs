@@ -18,6 +18,7 @@ mod peers;
 mod process;
 mod request;
 mod status;
+mod timer;
 mod variables;
 mod walk;
 mod zone;
@@ -176,10 +177,10 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx passes the cycle that has been loaded.
     let cycle = unsafe { &*cycle };
     // Whatever fails here, nginx must start: a new zone then begins with nothing.
-    caught(|| {
-        if let Some(conf) = cycle_conf(cycle) {
-            inherit::inherit(cycle, conf);
-        }
+    caught(|| match (process::zone(), cycle_conf(cycle)) {
+        (Some(used), _) => inherit::keep(cycle, used),
+        (None, Some(conf)) => inherit::inherit(cycle, conf),
+        (None, None) => {}
     });
     Status::NGX_OK.into()
 }

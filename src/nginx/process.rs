@@ -11,19 +11,22 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel as channel;
 use nginx_sys::{
-    NGX_LOG_ALERT, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t, ngx_core_module, ngx_cycle, ngx_cycle_t,
-    ngx_exiting, ngx_int_t, ngx_process, ngx_terminate,
+    NGX_LOG_ALERT, NGX_LOG_NOTICE, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t, ngx_core_module, ngx_cycle,
+    ngx_cycle_t, ngx_event_t, ngx_exiting, ngx_int_t, ngx_log_t, ngx_process, ngx_terminate, ngx_worker,
 };
 
 use crate::clock::Clock;
+use crate::crash;
 use crate::deliver::http;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::conf::{MainConf, Upstream};
 use crate::nginx::keeper::Keeper;
-use crate::nginx::lines;
-use crate::nginx::zone::Zone;
+use crate::nginx::zone::{Reporter, Zone};
+use crate::nginx::{caught, cycle_conf, lines, timer};
 use crate::observation::Observation;
 use crate::pipeline::{Config, Level, Line, Order, Store, Worker};
+use crate::state::workers::Condition;
+use crate::text;
 use crate::units::Millis;
 
 /// Observations that may wait for the observer: 200 ms of a busy worker. More are counted as dropped.
@@ -36,10 +39,19 @@ const EXAMPLE_EVERY: Millis = Millis(100);
 const GRACEFUL_PATIENCE: Millis = Millis(800);
 const FAST_PATIENCE: Millis = Millis(300);
 
+/// The least that it waits for the zone's lock, whatever it has waited for before.
+const LOCK_PATIENCE: Millis = Millis(100);
+
+/// A worker whose threads cannot start tries again this often.
+const START_PAUSE: Millis = Millis::from_secs(10);
+
 /// After a panic a loop starts again, but not in a tight circle.
 const PANIC_PAUSE: Duration = Duration::from_secs(1);
 
 static RUNNING: OnceLock<Running> = OnceLock::new();
+
+/// Where this worker says what it does.
+static REPORTER: OnceLock<(Zone, Reporter)> = OnceLock::new();
 
 /// This process' pipeline.
 pub(crate) struct Running {
@@ -62,6 +74,11 @@ pub(crate) fn running() -> Option<&'static Running> {
     RUNNING.get()
 }
 
+/// The zone that this process watches with.
+pub(crate) fn zone() -> Option<Zone> {
+    REPORTER.get().map(|(zone, _)| *zone)
+}
+
 impl Running {
     /// Hands an observation of an upstream to the observer. Never waits: without room it is counted and gone.
     pub(crate) fn send(&self, observation: Observation, upstream: &Upstream) {
@@ -74,7 +91,6 @@ impl Running {
 
     #[cold]
     fn lose(&self, observation: &Observation, upstream: &Upstream) {
-        self.worker.store.count_dropped();
         self.worker.note_lost();
         if let (Some(last), Some(_)) = (observation.attempts().last(), &observation.names) {
             upstream.known.forget(last.peer);
@@ -103,25 +119,56 @@ impl Running {
     }
 }
 
-/// Starts the pipeline in a process that serves requests. A failure leaves the process serving, and says so.
+/// Starts the pipeline in a process that serves requests. A failure leaves the process serving, says so, and is tried again.
 pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
     // SAFETY: set by nginx before any module is initialised.
     let process = unsafe { ngx_process };
     let serves = process == NGX_PROCESS_WORKER as usize || process == NGX_PROCESS_SINGLE as usize;
     let Some(zone) = conf.zone.mapped.get().filter(|_| serves && !conf.upstreams.is_empty()) else { return };
-    let zone = zone.kept(conf.zone.file.is_some());
     if lines::open(cycle).is_none() {
         let text = "cannot open an eventfd, messages of this worker's threads are logged when it exits";
         lines::write(NGX_LOG_ALERT, cycle.log, text);
     }
+    #[cfg(feature = "crashpoints")]
+    arm_crash_points(cycle);
+    // SAFETY: as above.
+    let number = unsafe { ngx_worker };
+    let reporter = Reporter { generation: conf.zone.generation.get(), number, process: std::process::id() };
+    let zone = zone.of_worker(reporter.process, conf.zone.file.is_some());
+    let (zone, reporter) = *REPORTER.get_or_init(|| (zone, reporter));
+    if let Err(error) = launch(cycle, conf, zone, reporter) {
+        let seconds = START_PAUSE.as_secs();
+        let error = text::os_error(&error);
+        let text =
+            format!("cannot start a thread ({error}), this worker does not watch and tries again every {seconds} s");
+        lines::write(NGX_LOG_ALERT, cycle.log, &text);
+        timer::after(START_PAUSE, cycle.log, Some(start_again));
+    }
+}
+
+/// The time has come to try again.
+unsafe extern "C" fn start_again(event: *mut ngx_event_t) {
+    caught(|| {
+        let (Some(cycle), Some(&(zone, reporter))) = (current_cycle(), REPORTER.get()) else { return };
+        let Some(conf) = cycle_conf(cycle).filter(|_| !is_exiting()) else { return };
+        match launch(cycle, conf, zone, reporter) {
+            Ok(()) => lines::write(NGX_LOG_NOTICE, cycle.log, "this worker watches from now on"),
+            // SAFETY: the event that was made for this, which nobody else uses.
+            Err(_) => unsafe { event.as_mut() }.map_or((), |event| timer::again(START_PAUSE, event)),
+        }
+    });
+}
+
+/// Starts all threads, or none.
+fn launch(cycle: &ngx_cycle_t, conf: &MainConf, zone: Zone, reporter: Reporter) -> std::io::Result<()> {
     let config = Config {
         upstreams: conf.upstreams.iter().map(|upstream| upstream.watched.clone()).collect(),
         receivers: conf.receivers.clone(),
-        generation: conf.zone.generation.get(),
+        generation: reporter.generation,
     };
     let examples = config.upstreams.iter().map(|_| AtomicU64::new(0)).collect();
     let couriers = config.receivers.len();
-    let worker = Worker::new(config, zone, SystemClock, std::process::id(), Box::new(lines::send));
+    let worker = Worker::new(config, zone, SystemClock, reporter.process, Box::new(lines::send));
     let worker = Arc::new(worker);
     let client = Arc::new(http::Client::default());
     let (sender, receiver) = channel::bounded(CHANNEL);
@@ -130,38 +177,51 @@ pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
     let (keeper_ends, keeper_done) = channel::bounded::<()>(0);
     let keeper = conf.zone.file.clone().map(|file| Arc::new(Keeper::new(file, zone, worker.process)));
 
-    #[cfg(feature = "crashpoints")]
-    arm_crash_points(cycle);
+    zone.report(reporter, Condition::Joining);
+    let mut joins = false;
     let started = with_signals_blocked(|| {
         let observer = Arc::clone(&worker);
         let observations = receiver.clone();
-        spawn("observer", observer_ends, move || observer.observe(&observations))?;
+        let panicked = move || zone.report(reporter, Condition::Panicked);
+        let observe = move || {
+            let has_room = observer.join();
+            zone.report(reporter, if has_room { Condition::Watching } else { Condition::NoRoom });
+            observer.observe(&observations);
+        };
+        spawn("observer", observer_ends, observe, panicked)?;
+        joins = true;
         for index in 0..couriers {
             let (courier, client) = (Arc::clone(&worker), Arc::clone(&client));
-            spawn("courier", courier_ends.clone(), move || courier.deliver(index, &*client))?;
+            spawn("courier", courier_ends.clone(), move || courier.deliver(index, &*client), || {})?;
         }
         if let Some(keeper) = keeper.clone() {
-            spawn("keeper", keeper_ends, move || keeper.run())?;
+            spawn("keeper", keeper_ends, move || keeper.run(), || {})?;
         }
         Ok::<_, std::io::Error>(())
     });
     drop(courier_ends);
     if let Err(error) = started {
-        lines::write(NGX_LOG_ALERT, cycle.log, &format!("cannot start a thread ({error}), this worker is not watched"));
         worker.stop_observing();
         worker.stop_delivering();
-        return;
+        if !joins {
+            worker.join_within(LOCK_PATIENCE);
+        }
+        let number = error.raw_os_error().and_then(|number| u16::try_from(number).ok());
+        zone.report(reporter, Condition::NoThread(number.unwrap_or_default()));
+        return Err(error);
     }
-    let alone = process == NGX_PROCESS_SINGLE as usize || worker_processes(cycle) == 1;
+    let alone = is_single() || worker_processes(cycle) == 1;
     let keeper = keeper.map(|keeper| (keeper, keeper_done));
     let running = Running { worker, sender, receiver, client, observer_done, couriers_done, examples, alone, keeper };
     if RUNNING.set(running).is_err() {
         lines::write(NGX_LOG_ALERT, cycle.log, "started twice in one process");
     }
+    Ok(())
 }
 
 /// A file in the prefix' `crash/` with a point's name is removed at that point, and the process with it. Files with a number more are
-/// removed first, and stand for so many passings without harm. With `.stop` behind the name the process is stopped there.
+/// removed first, and stand for so many passings without harm. With `.stop` behind the name the process is stopped there, with `.panic` the
+/// thread panics.
 #[cfg(feature = "crashpoints")]
 fn arm_crash_points(cycle: &ngx_cycle_t) {
     let folder = std::path::PathBuf::from(cycle.prefix.to_string()).join("crash");
@@ -171,6 +231,7 @@ fn arm_crash_points(cycle: &ngx_cycle_t) {
             // SAFETY: stops this process, which is what it is for.
             unsafe { libc::raise(libc::SIGSTOP) };
         }
+        assert!(!take(format!("{point}.panic")), "at {point}");
         let fires = folder.join(point).exists()
             && !(1..10).any(|pass| take(format!("{point}.{pass}")))
             && take(point.to_owned());
@@ -181,25 +242,33 @@ fn arm_crash_points(cycle: &ngx_cycle_t) {
     }));
 }
 
-/// Ends the pipeline: what was observed is folded, what is owed and unsent stays in the zone for the other workers.
+/// Ends the pipeline: what was observed is folded, what is owed and unsent stays in the zone for the other workers. A process that
+/// keeps the zone's lock, because it was stopped, say, does not keep this one from ending.
 pub(crate) fn end(cycle: &ngx_cycle_t) {
     if let Some(running) = RUNNING.get() {
         // SAFETY: nginx's own flag, read on its thread.
         let fast = unsafe { ngx_terminate } != 0;
         let patience = if fast { FAST_PATIENCE } else { GRACEFUL_PATIENCE };
         let until = Instant::now() + Duration::from_millis(patience.0);
-        running.worker.stop_observing();
-        let observed = has_ended(&running.observer_done, until);
-        if observed {
+        let left = || {
+            let left = until.saturating_duration_since(Instant::now());
+            Millis(left.as_millis() as u64).max(LOCK_PATIENCE)
+        };
+        let worker = &running.worker;
+        crash::at("exit-begun");
+        worker.stop_observing();
+        if has_ended(&running.observer_done, until) {
+            crash::at("exit-observed");
             // The observer drained the channel, but requests may have been logged since.
-            while running.worker.fold(&running.receiver).0 > 0 {}
+            worker.finish(&running.receiver, left());
+        } else {
+            worker.give_up(&running.receiver);
         }
-        running.worker.stop_delivering();
+        worker.stop_delivering();
         if !has_ended(&running.couriers_done, until) {
             running.client.shutdown();
         }
-        let worker = &running.worker;
-        worker.store.with_patience(FAST_PATIENCE, |table| table.release(worker.process));
+        worker.store.with_patience(left(), |table| table.release(worker.process));
         worker.store.ring();
         if let Some((keeper, done)) = &running.keeper {
             keeper.stop();
@@ -208,6 +277,9 @@ pub(crate) fn end(cycle: &ngx_cycle_t) {
                 keeper.write_last();
             }
         }
+    }
+    if let Some((zone, reporter)) = REPORTER.get() {
+        zone.retract(*reporter);
     }
     lines::close(cycle);
 }
@@ -230,6 +302,21 @@ pub(crate) fn configured_workers() -> u64 {
     current_cycle().map_or(0, |cycle| u64::try_from(worker_processes(cycle)).unwrap_or_default())
 }
 
+/// Processes that serve requests.
+pub(crate) fn serving_processes() -> u64 {
+    if is_single() { 1 } else { configured_workers() }
+}
+
+fn is_single() -> bool {
+    // SAFETY: set by nginx before any module is initialised.
+    (unsafe { ngx_process }) == NGX_PROCESS_SINGLE as usize
+}
+
+/// The log of the configuration that nginx uses.
+pub(crate) fn log() -> *mut ngx_log_t {
+    current_cycle().map_or(std::ptr::null_mut(), |cycle| cycle.log)
+}
+
 fn current_cycle() -> Option<&'static ngx_cycle_t> {
     // SAFETY: set by nginx before it forks.
     let cycle = unsafe { ngx_cycle };
@@ -247,11 +334,17 @@ fn has_ended(done: &channel::Receiver<()>, until: Instant) -> bool {
     matches!(done.recv_deadline(until), Err(channel::RecvTimeoutError::Disconnected))
 }
 
-/// A thread whose loop is started again after a panic, which is said in error.log.
-fn spawn(name: &'static str, ends: channel::Sender<()>, run: impl Fn() + Send + 'static) -> std::io::Result<()> {
+/// A thread whose loop is started again after a panic, which is said in error.log; `panicked` is told first.
+fn spawn(
+    name: &'static str,
+    ends: channel::Sender<()>,
+    run: impl Fn() + Send + 'static,
+    panicked: impl Fn() + Send + 'static,
+) -> std::io::Result<()> {
     let body = move || {
         while catch_unwind(AssertUnwindSafe(&run)).is_err() {
-            lines::send(Line { level: Level::Error, text: format!("the {name} panicked and is started again") });
+            panicked();
+            lines::send(Line { level: Level::Alert, text: format!("the {name} panicked and is started again") });
             thread::sleep(PANIC_PAUSE);
         }
         drop(ends);

@@ -27,6 +27,7 @@ use crate::pipeline::Order;
 use crate::state::notices::MAX_SILENCES;
 use crate::state::saved::RESTORED;
 use crate::state::snapshot::{Facts, Snapshot};
+use crate::state::workers::Workers;
 use crate::status::order::{self, Headers, LONGEST_BODY, Refusal, too_long};
 use crate::status::route::{Lost, Route, route};
 use crate::status::shown::Look;
@@ -242,6 +243,10 @@ fn facts(conf: &MainConf) -> Facts {
         host: SystemClock.host(),
         nginx_version: NGINX_VERSION.to_string_lossy().into_owned(),
         worker_processes: process::configured_workers(),
+        workers: zone.map_or_else(Workers::default, |zone| {
+            zone.workers(conf.zone.generation.get(), process::serving_processes())
+        }),
+        hindrance: zone.and_then(|zone| zone.hindrance(conf.zone.file.is_some())),
         configurations: conf.zone.generation.get().saturating_sub(RESTORED),
         dropped: zone.map_or(0, Zone::dropped),
         zone_size: conf.zone.size.get() as u64,

@@ -5,6 +5,7 @@
 //! every worker for good.
 
 mod read;
+mod workers;
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
@@ -17,6 +18,7 @@ use nginx_sys::{ngx_slab_alloc, ngx_slab_pool_t};
 use crate::clock::Clock;
 use crate::crash;
 use crate::nginx::clock::SystemClock;
+use crate::nginx::file::UNKNOWN;
 use crate::outbox::{MAX_RECEIVERS, ReceiverState};
 use crate::pipeline::Store;
 use crate::state::notices::Notices;
@@ -26,6 +28,9 @@ use crate::state::table::Table;
 use crate::state::twin::Twin;
 use crate::text::Name;
 use crate::units::Millis;
+
+pub(crate) use workers::Reporter;
+use workers::{PLACES, Place};
 
 /// `poolwch` and a zero byte.
 const MAGIC: u64 = u64::from_be_bytes(*b"poolwch\0");
@@ -64,6 +69,13 @@ struct Head {
     superseded: AtomicU32,
     /// Tells zones apart, of this start of nginx and of others.
     id: AtomicU64,
+    /// The process of another nginx that keeps the state file, and delivers; 0: none is known.
+    rival: AtomicU32,
+    /// Who holds the lock: the process, 0 for the master, and since when; 0: nobody. A killed process leaves it behind.
+    holder: AtomicU32,
+    held_since: AtomicU64,
+    /// What each worker does.
+    workers: [Place; PLACES],
     lock: UnsafeCell<libc::pthread_mutex_t>,
     receivers: Twin<[ReceiverState; MAX_RECEIVERS]>,
     notices: Twin<Notices>,
@@ -76,6 +88,8 @@ pub(crate) struct Zone {
     head: NonNull<Head>,
     /// There is a state file, and who keeps it delivers.
     kept: bool,
+    /// The worker that uses it; 0: the master.
+    process: u32,
 }
 
 /// A zone of an earlier configuration.
@@ -134,6 +148,10 @@ impl Zone {
             keeper: AtomicU32::new(0),
             superseded: AtomicU32::new(0),
             id: AtomicU64::new(SystemClock.wall() << 22 | u64::from(std::process::id() & 0x3f_ffff)),
+            rival: AtomicU32::new(0),
+            holder: AtomicU32::new(0),
+            held_since: AtomicU64::new(0),
+            workers: [const { Place::free() }; PLACES],
             lock: UnsafeCell::new(robust_mutex()?),
             receivers: Twin::new([ReceiverState::default(); MAX_RECEIVERS]),
             notices: Twin::new(Notices::default()),
@@ -141,7 +159,7 @@ impl Zone {
         };
         // SAFETY: the block is ours, large enough and aligned.
         unsafe { head.as_ptr().write(value) };
-        let zone = Self { head, kept: false };
+        let zone = Self { head, kept: false, process: 0 };
         for index in 0..slots {
             // SAFETY: the block was sized for the head and this many slots.
             let slot = unsafe { zone.first_slot().add(index) };
@@ -160,7 +178,7 @@ impl Zone {
     pub(crate) unsafe fn existing(pool: NonNull<ngx_slab_pool_t>) -> Option<Self> {
         // SAFETY: the caller's promise.
         let head = NonNull::new(unsafe { pool.as_ref() }.data.cast::<Head>())?;
-        let zone = Self { head, kept: false };
+        let zone = Self { head, kept: false, process: 0 };
         let found = zone.head();
         (found.magic == MAGIC && found.layout == LAYOUT && found.sizes == sizes()).then_some(zone)
     }
@@ -184,6 +202,16 @@ impl Zone {
     /// Is this where it begins?
     pub(crate) fn is_at(self, data: *const c_void) -> bool {
         ptr::eq(self.head.as_ptr().cast(), data)
+    }
+
+    /// Does it lie in this mapping?
+    pub(crate) fn is_in(self, begin: *const u8, size: usize) -> bool {
+        self.head.addr().get().checked_sub(begin.addr()).is_some_and(|offset| offset < size)
+    }
+
+    /// Are they one?
+    pub(crate) fn is_same(self, other: Self) -> bool {
+        self.head == other.head
     }
 
     /// Another zone takes its place: its workers deliver nothing any more.
@@ -214,9 +242,9 @@ impl Zone {
         copied.is_some()
     }
 
-    /// The same zone, to workers that have a state file or have none.
-    pub(crate) fn kept(self, kept: bool) -> Self {
-        Self { kept, ..self }
+    /// The same zone, as a worker uses it, with a state file or without.
+    pub(crate) fn of_worker(self, process: u32, kept: bool) -> Self {
+        Self { kept, process, ..self }
     }
 
     /// Tells this zone's records in the state file from those of others.
@@ -229,9 +257,27 @@ impl Zone {
         self.head().superseded.load(Ordering::Acquire) != 0
     }
 
-    /// This process keeps the state file now.
-    pub(crate) fn set_keeper(self, process: u32) {
+    /// This process keeps the state file now. `true`: another nginx did before.
+    pub(crate) fn set_keeper(self, process: u32) -> bool {
         self.head().keeper.store(process, Ordering::Release);
+        self.head().rival.swap(0, Ordering::AcqRel) != 0
+    }
+
+    /// This process of another nginx keeps it. `true`: that is news.
+    pub(crate) fn note_rival(self, process: u32) -> bool {
+        self.head().rival.swap(process, Ordering::AcqRel) == 0
+    }
+
+    /// Why the workers of this zone, with a state file or without, deliver nothing; `None`: they do.
+    pub(crate) fn hindrance(self, kept: bool) -> Option<String> {
+        let rival = self.head().rival.load(Ordering::Acquire);
+        match (Self { kept, ..self }.delivers(&SystemClock), self.is_superseded(), rival) {
+            (true, ..) => None,
+            (_, true, _) => Some("the workers of a newer configuration deliver".to_owned()),
+            (.., 0) => Some("no worker keeps the state file yet".to_owned()),
+            (.., UNKNOWN) => Some("another nginx keeps the state file and delivers".to_owned()),
+            (.., rival) => Some(format!("another nginx keeps the state file and delivers, process {rival}")),
+        }
     }
 
     /// It does not any more.
@@ -266,11 +312,6 @@ impl Zone {
         self.head().slots as usize
     }
 
-    /// Counts an observation that found no room.
-    pub(crate) fn count_dropped(self) {
-        self.head().dropped.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// How many there were.
     pub(crate) fn dropped(self) -> u64 {
         self.head().dropped.load(Ordering::Relaxed)
@@ -279,14 +320,6 @@ impl Zone {
     /// A number for a silence.
     pub(crate) fn next_silence(self) -> u64 {
         self.head().silence.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// As [`Store::with`], but gives up after `patience`.
-    pub(crate) fn with_patience<R>(&self, patience: Millis, f: impl FnOnce(&mut Table<'_>) -> R) -> Option<R> {
-        let until = deadline(patience);
-        // SAFETY: the mutex was initialised with the zone and is never moved.
-        let locked = unsafe { libc::pthread_mutex_timedlock(self.lock(), &raw const until) };
-        self.locked(locked, f)
     }
 
     fn locked<R>(&self, locked: libc::c_int, f: impl FnOnce(&mut Table<'_>) -> R) -> Option<R> {
@@ -299,7 +332,9 @@ impl Zone {
             }
             _ => return None,
         }
-        let _unlock = Unlock(self.lock());
+        let _unlock = Unlock(self);
+        self.head().holder.store(self.process, Ordering::Relaxed);
+        self.head().held_since.store(SystemClock.now().0, Ordering::Release);
         // SAFETY: the lock is held, and all plain data of the zone is used under it alone.
         let receivers = unsafe { &raw mut (*self.head.as_ptr()).receivers };
         // SAFETY: as above.
@@ -346,6 +381,13 @@ impl Store for Zone {
         }
     }
 
+    fn with_patience<R>(&self, patience: Millis, f: impl FnOnce(&mut Table<'_>) -> R) -> Option<R> {
+        let until = deadline(patience);
+        // SAFETY: the mutex was initialised with the zone and is never moved.
+        let locked = unsafe { libc::pthread_mutex_timedlock(self.lock(), &raw const until) };
+        self.locked(locked, f)
+    }
+
     fn rings(&self) -> u32 {
         self.head().rings.load(Ordering::Acquire)
     }
@@ -366,6 +408,10 @@ impl Store for Zone {
     fn note_change(&self) {
         wake(&self.head().changes);
     }
+
+    fn count_lost(&self, count: u64) {
+        self.head().dropped.fetch_add(count, Ordering::Relaxed);
+    }
 }
 
 fn wake(word: &AtomicU32) {
@@ -381,12 +427,13 @@ fn wait(word: &AtomicU32, value: u32, span: Option<Millis>) {
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, timeout) };
 }
 
-struct Unlock(*mut libc::pthread_mutex_t);
+struct Unlock<'a>(&'a Zone);
 
-impl Drop for Unlock {
+impl Drop for Unlock<'_> {
     fn drop(&mut self) {
+        self.0.head().held_since.store(0, Ordering::Release);
         // SAFETY: made only by the thread that holds the lock.
-        unsafe { libc::pthread_mutex_unlock(self.0) };
+        unsafe { libc::pthread_mutex_unlock(self.0.lock()) };
     }
 }
 

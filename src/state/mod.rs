@@ -13,3 +13,4 @@ pub mod table;
 pub mod snapshot;
 pub mod twin;
 mod view;
+pub mod workers;

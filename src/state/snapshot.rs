@@ -8,6 +8,7 @@ use crate::state::notices::Notices;
 use crate::state::slot::{Detection, Key, Setup, Slot};
 use crate::state::table::Table;
 use crate::state::view::View;
+use crate::state::workers::Workers;
 use crate::text::Name;
 use crate::units::Millis;
 
@@ -48,6 +49,10 @@ pub struct Facts {
     pub nginx_version: String,
     /// As configured.
     pub worker_processes: u64,
+    /// What each worker does.
+    pub workers: Workers,
+    /// Why this nginx delivers nothing; `None`: it does.
+    pub hindrance: Option<String>,
     /// Configurations that were loaded into the zone.
     pub configurations: u64,
     /// Observations that found the channel full.

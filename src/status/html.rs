@@ -6,6 +6,7 @@
 mod card;
 mod chart;
 mod controls;
+mod faults;
 mod history;
 mod palette;
 mod receivers;
@@ -48,8 +49,10 @@ pub fn page(state: &Value, query: &str) -> String {
 }
 
 fn document(state: &Value, upstreams: &[&Value], chosen: Option<&Value>) -> Markup {
-    let verdict = verdict(upstreams);
+    let all_watch = faults::all_watch(state);
+    let verdict = verdict(upstreams, all_watch);
     let worst = upstreams.first().map_or(Level::Calm, |upstream| Level::of(upstream));
+    let worst = if all_watch { worst } else { worst.min(Level::Warning) };
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -70,8 +73,9 @@ fn document(state: &Value, upstreams: &[&Value], chosen: Option<&Value>) -> Mark
                 }
                 main #main {
                     p #verdict role="status" .alone[upstreams.len() == 1] { (verdict) }
+                    (faults::faults(state))
                     @if upstreams.len() > 1 { (overview(upstreams, chosen)) }
-                    @if upstreams.is_empty() {
+                    @if upstreams.is_empty() && all_watch {
                         section.card { p { "No upstream is watched: " code { "poolwatch on" } " stands in none." } }
                     }
                     @for (place, upstream) in shown(upstreams, chosen).into_iter().enumerate() {
@@ -145,10 +149,10 @@ fn footer(state: &Value) -> Markup {
 }
 
 /// All in a sentence, without anything that changes by itself: it is read aloud when it changes.
-fn verdict(upstreams: &[&Value]) -> String {
+fn verdict(upstreams: &[&Value], all_watch: bool) -> String {
     let in_need: Vec<_> = upstreams.iter().filter(|upstream| Level::of(upstream) < Level::Calm).collect();
     let what = |upstream: &Value| format!("{}: {}", text(upstream, "name"), serving(upstream));
-    match (upstreams, in_need.as_slice()) {
+    let said = match (upstreams, in_need.as_slice()) {
         ([], _) => "No upstream is watched.".to_owned(),
         ([only], []) => format!("{}.", what(only)),
         (all, []) => format!("All {} upstreams are as expected.", all.len()),
@@ -158,17 +162,18 @@ fn verdict(upstreams: &[&Value]) -> String {
             let more = if some.len() > 3 { ", …" } else { "" };
             format!("{} of {} upstreams need attention: {}{more}", some.len(), all.len(), first.join(", "))
         }
-    }
+    };
+    if all_watch { said } else { format!("Not all requests are watched. {said}") }
 }
 
 fn title(upstreams: &[&Value], worst: Level) -> String {
     let sign = if worst == Level::Calm { "" } else { "⚠ " };
     match upstreams {
-        [] => "Poolwatch".to_owned(),
-        [first, ..] if worst < Level::Calm || upstreams.len() == 1 => {
+        [] => format!("{sign}Poolwatch"),
+        [first, ..] if Level::of(first) < Level::Calm || upstreams.len() == 1 => {
             format!("{sign}{}: {} – Poolwatch", text(first, "name"), serving(first))
         }
-        all => format!("{} upstreams as expected – Poolwatch", all.len()),
+        all => format!("{sign}{} upstreams as expected – Poolwatch", all.len()),
     }
 }
 

@@ -188,12 +188,18 @@ fn receivers(page: &mut Page, snapshot: &Snapshot) {
 
 fn module(page: &mut Page, snapshot: &Snapshot) {
     let facts = &snapshot.facts;
-    page.family(
-        "poolwatch_observations_dropped_total",
-        "counter",
-        "Requests that the observers could not keep up with.",
-    );
+    page.family("poolwatch_observations_dropped_total", "counter", "Requests that were not observed.");
     page.sample("", &[], facts.dropped);
+    page.family("poolwatch_workers", "gauge", "Worker processes that should watch the requests they serve.");
+    page.sample("", &[], facts.workers.expected);
+    page.family("poolwatch_workers_watching", "gauge", "Those of them that do.");
+    page.sample("", &[], facts.workers.watching());
+    page.family(
+        "poolwatch_delivers",
+        "gauge",
+        "1: this nginx delivers messages, 0: another one does, which keeps the state file.",
+    );
+    page.sample("", &[], u64::from(facts.hindrance.is_none()));
     page.family("poolwatch_zone_size_bytes", "gauge", "Size of the shared memory zone.");
     page.sample("", &[], facts.zone_size);
     page.family("poolwatch_zone_upstreams", "gauge", "Upstreams that are watched.");

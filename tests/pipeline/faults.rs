@@ -1,5 +1,9 @@
 //! What receivers, clocks and reloads do to the pipeline while it tells: nothing that anybody would see.
 
+use crossbeam_channel::unbounded;
+use ngx_http_poolwatch_module::pipeline::{Config, Line, Worker};
+use ngx_http_poolwatch_module::state::table::Table;
+
 use super::*;
 
 /// At the other end, whatever the function says; it may do things in the meantime.
@@ -217,4 +221,62 @@ fn invariant_24_only_the_monotonic_clock_counts() {
     });
     assert_ne!(slept, undisturbed);
     assert_eq!(titles(slept), titles(undisturbed));
+}
+
+/// A table whose lock another process has and keeps, since so many uses of it.
+struct Kept {
+    shared: Shared,
+    uses: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Store for Kept {
+    fn with<R>(&self, f: impl FnOnce(&mut Table<'_>) -> R) -> R {
+        self.shared.with(f)
+    }
+
+    fn with_patience<R>(&self, _patience: Millis, f: impl FnOnce(&mut Table<'_>) -> R) -> Option<R> {
+        let is_free = self.uses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |uses| uses.checked_sub(1)).is_ok();
+        is_free.then(|| self.shared.with(f))
+    }
+
+    fn rings(&self) -> u32 {
+        0
+    }
+
+    fn ring(&self) {}
+
+    fn listen(&self, _rings: u32, _span: Option<Millis>) {}
+
+    fn delivers(&self, _clock: &dyn Clock) -> bool {
+        true
+    }
+
+    fn note_change(&self) {}
+
+    fn count_lost(&self, count: u64) {
+        self.lost.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_worker_that_ends_without_the_lock_says_what_it_could_not_observe() {
+    for (uses, lost) in [(0, 300), (1, 172), (2, 44), (9, 0)] {
+        let kept = Kept { shared: Shared::empty(), uses: AtomicU64::new(uses), lost: AtomicU64::new(0) };
+        let log: Arc<Mutex<Vec<Line>>> = Arc::default();
+        let lines = Arc::clone(&log);
+        let log_line = Box::new(move |line| lines.lock().expect("no panic").push(line));
+        let config = Config { upstreams: vec![upstream(&without_rates())], receivers: vec![], generation: 1 };
+        let worker = Worker::new(config, kept, Time::default(), 1, log_line);
+        let (sender, channel) = unbounded();
+        worker.fold(&channel);
+        for _ in 0..300 {
+            sender.send(Observation { status: 200, ..Observation::default() }).expect("the channel is open");
+        }
+        worker.finish(&channel, Millis(100));
+        assert_eq!(worker.store.lost.load(Ordering::Relaxed), lost, "with {uses} uses of the lock");
+        let said: Vec<String> = log.lock().expect("no panic").iter().map(|line| line.text.clone()).collect();
+        let expected = format!("{lost} requests were not observed, the lock of the zone could not be had");
+        assert_eq!(said, if lost == 0 { vec![] } else { vec![expected] });
+    }
 }

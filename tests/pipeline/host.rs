@@ -54,6 +54,10 @@ impl Store for Shared {
         f(&mut Table { receivers, notices, due, slots })
     }
 
+    fn with_patience<R>(&self, _patience: Millis, f: impl FnOnce(&mut Table<'_>) -> R) -> Option<R> {
+        Some(self.with(f))
+    }
+
     fn rings(&self) -> u32 {
         0
     }
@@ -67,6 +71,8 @@ impl Store for Shared {
     }
 
     fn note_change(&self) {}
+
+    fn count_lost(&self, _count: u64) {}
 }
 
 #[derive(Clone, Default)]

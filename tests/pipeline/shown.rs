@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 use ngx_http_poolwatch_module::state::snapshot::{Facts, Snapshot};
+use ngx_http_poolwatch_module::state::workers::{Condition, Workers};
 use ngx_http_poolwatch_module::status::json::{self, Part, body};
 use ngx_http_poolwatch_module::status::{self, html, prometheus};
 use proptest::prelude::*;
@@ -21,6 +22,8 @@ impl Host {
             host: "web1".into(),
             nginx_version: "1.22.1".into(),
             worker_processes: self.workers.len() as u64,
+            workers: Workers::new(2, &[(100, Condition::NoThread(11)), (101, Condition::Watching)], None),
+            hindrance: Some("another nginx keeps the state file and delivers, process 99".into()),
             configurations: self.generation,
             dropped: 3,
             zone_size: 1_048_576,

@@ -215,3 +215,37 @@ fn collect(value: &Value, path: String, paths: &mut Vec<String>) {
     }
     paths.push(path);
 }
+
+/// The example with this in its module.
+fn with_module(key: &str, value: Value) -> Value {
+    let mut document = example();
+    document["module"][key] = value;
+    document
+}
+
+#[test]
+fn workers_that_do_not_watch_are_told_by_reason() {
+    let blind = |process, reason: &str| json!({ "process": process, "reason": reason });
+    let reasons = [blind(Some(7), "no thread"), blind(None, "it has not begun to"), blind(Some(8), "no thread")];
+    let mut document = with_module("workers", json!({ "expected": 4, "watching": 1, "not_watching": reasons }));
+    let text = text_of(&shown(&document));
+    for fact in ["2 of 4 workers do not watch: no thread.", "1 of 4 workers does not watch: it has not begun to."] {
+        assert!(text.contains(fact), "no {fact:?} in {text}");
+    }
+    assert!(text.contains("Not all requests are watched. Needs attention: app"), "{text}");
+    document["upstreams"] = json!([]);
+    let page = shown(&document);
+    assert!(page.contains("<title>⚠ Poolwatch</title>") && !page.contains("stands in none"), "{page}");
+    let calm = with_module("workers", json!({ "expected": 4, "watching": 4, "not_watching": [] }));
+    assert!(!shown(&calm).contains("id=\"faults\""));
+}
+
+#[test]
+fn an_nginx_that_delivers_nothing_says_so_where_there_is_somebody_to_deliver_to() {
+    let mut document = with_module("delivery", json!({ "delivers": false, "reason": "another nginx does" }));
+    assert!(text_of(&shown(&document)).contains("Messages are not delivered from here: another nginx does."));
+    document["receivers"] = json!([]);
+    assert!(!shown(&document).contains("not delivered from here"));
+    let delivers = with_module("delivery", json!({ "delivers": true, "reason": null }));
+    assert!(!shown(&delivers).contains("not delivered from here"));
+}

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::detect::failover::Serving;
 use crate::pools::PoolId;
 use crate::state::snapshot::{Snapshot, Upstream};
+use crate::state::workers::Blind;
 use crate::status::name;
 use crate::text::clean;
 use crate::units::Millis;
@@ -94,9 +95,30 @@ struct ModuleView {
     version: &'static str,
     nginx_version: String,
     worker_processes: u64,
+    workers: WorkersView,
+    delivery: DeliveryView,
     configurations: u64,
     observations_dropped: u64,
     zone: ZoneView,
+}
+
+#[derive(Serialize)]
+struct WorkersView {
+    expected: u64,
+    watching: u64,
+    not_watching: Vec<BlindView>,
+}
+
+#[derive(Serialize)]
+struct BlindView {
+    process: Option<u32>,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct DeliveryView {
+    delivers: bool,
+    reason: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -132,6 +154,12 @@ fn module(snapshot: &Snapshot) -> ModuleView {
         version: env!("CARGO_PKG_VERSION"),
         nginx_version: facts.nginx_version.clone(),
         worker_processes: facts.worker_processes,
+        workers: WorkersView {
+            expected: facts.workers.expected,
+            watching: facts.workers.watching(),
+            not_watching: facts.workers.blind.iter().map(blind).collect(),
+        },
+        delivery: DeliveryView { delivers: facts.hindrance.is_none(), reason: facts.hindrance.clone() },
         configurations: facts.configurations,
         observations_dropped: facts.dropped,
         zone: ZoneView {
@@ -140,6 +168,10 @@ fn module(snapshot: &Snapshot) -> ModuleView {
             upstreams_max: facts.zone_upstreams,
         },
     }
+}
+
+fn blind(worker: &Blind) -> BlindView {
+    BlindView { process: worker.process, reason: clean(worker.reason.as_bytes(), WORDS) }
 }
 
 fn serving(upstream: &Upstream, serving: Serving) -> ServingView {

@@ -1,0 +1,49 @@
+//! What is wrong with Poolwatch itself: workers that do not watch, messages that are not delivered.
+
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::words::{count, counted, is, list, text};
+
+/// The section, if anything is.
+pub(super) fn faults(state: &Value) -> Markup {
+    let faults: Vec<String> = not_watching(state).into_iter().chain(not_delivering(state)).collect();
+    html! {
+        @if !faults.is_empty() {
+            section #faults .card aria-label="Poolwatch itself" {
+                @for fault in faults { div.alert.warning { p.title { (fault) } } }
+            }
+        }
+    }
+}
+
+/// Does every worker watch that should?
+pub(super) fn all_watch(state: &Value) -> bool {
+    let workers = &state["module"]["workers"];
+    count(workers, "watching") >= count(workers, "expected")
+}
+
+/// A sentence for each reason.
+fn not_watching(state: &Value) -> Vec<String> {
+    let workers = &state["module"]["workers"];
+    let of_all = counted(count(workers, "expected"), "worker");
+    let mut reasons: Vec<(&str, u64)> = Vec::new();
+    for reason in list(workers, "not_watching").iter().map(|worker| text(worker, "reason")) {
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, workers)) => *workers += 1,
+            None => reasons.push((reason, 1)),
+        }
+    }
+    let sentence = |(reason, workers): (&str, u64)| {
+        let verb = if workers == 1 { "does" } else { "do" };
+        format!("{workers} of {of_all} {verb} not watch: {reason}.")
+    };
+    reasons.into_iter().map(sentence).collect()
+}
+
+/// Where there is a receiver.
+fn not_delivering(state: &Value) -> Option<String> {
+    let delivery = &state["module"]["delivery"];
+    let says = delivery.is_object() && !is(delivery, "delivers") && !list(state, "receivers").is_empty();
+    says.then(|| format!("Messages are not delivered from here: {}.", text(delivery, "reason")))
+}
