@@ -15,11 +15,15 @@ my $module = $ENV{POOLWATCH_CRASH_MODULE} // 'target/ngx_http_poolwatch_module_c
 plan skip_all => "no module with crash points, see tools/test" if !-e $module;
 $ENV{POOLWATCH_MODULE} = Cwd::abs_path($module);
 
+# Blue is an nginx of its own: a worker that stands still answers nobody.
+my $blue = Poolwatch->new(workers => 1);
+$blue->write_config('', '', join '', map { "location /$_ { add_header X-App-Pool blue; add_header X-Release-Id $_; return 200 ok; }\n" } qw(one two));
+$blue->start;
+
 my $host = Poolwatch->new(workers => 2);
-$host->{ports}{BLUE} = Poolwatch::free_port();
+$host->{ports}{BLUE} = $blue->{ports}{PORT};
 $host->app('green');
-my $releases = join '', map { "location /$_ { add_header X-App-Pool blue; add_header X-Release-Id $_; return 200 ok; }\n" } qw(one two);
-$host->write_config($host->blue_green, "server { listen 127.0.0.1:%%BLUE%%; $releases }", <<'CONF');
+$host->write_config($host->blue_green, '', <<'CONF');
 location / { proxy_pass http://app; keepalive_requests 1000000; }
         location /poolwatch/ { poolwatch_status; keepalive_requests 1000000; }
         location /worker { return 200 $pid; keepalive_requests 1000000; }
@@ -69,5 +73,5 @@ $ask->($client, '/two') for 1 .. 7;
 Poolwatch::wait_until(sub { my %now = $counted->($client); ($now{two} // 0) == 7 && $now{one} == $observed }, 'the new release to be counted, by its name');
 Poolwatch::wait_until(sub { $host->error_log =~ /requests were not observed/ }, 'the line about what was lost');
 $host->allow(qr/\[warn\].* requests were not observed/);
-$host->finish;
+$_->finish for $host, $blue;
 done_testing;
