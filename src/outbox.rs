@@ -344,9 +344,8 @@ impl Debt {
     fn last_told(&self, truth: &Truth) -> Option<Millis> {
         let (from, to) = self.change(truth);
         let same = |told: &&Told| match (from, to) {
-            _ if from == to && is_flapping(to) => told.to == to,
-            _ if from == to => true,
             (FLAPPING, _) => told.to == to,
+            _ if from == to => true,
             _ => (told.from, told.to) == (from, to),
         };
         self.told.iter().filter(|told| told.at != Millis::ZERO).filter(same).map(|told| told.at).max()

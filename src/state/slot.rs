@@ -94,6 +94,11 @@ impl Incident {
         (self.kind, self.change, self.since) = (Kind::NoLongerWatched, Kind::NoLongerWatched, now);
     }
 
+    /// Its present change is its first.
+    fn begin(&mut self) {
+        (self.began, self.number, self.critical) = (self.since, self.truth.generation, false);
+    }
+
     /// The truth after this one, with nothing but its place in time.
     fn next_truth(&self) -> Truth {
         Truth { generation: self.truth.generation + 1, from: self.truth.state, ..Truth::default() }
@@ -244,13 +249,14 @@ impl Slot {
     /// stands still.
     pub(crate) fn leave(&mut self, generation: u64, now: Millis, changed: &mut Vec<Key>) {
         let open = self.detection.edit(|detection| {
-            Key::ALL.into_iter().zip(&mut detection.incidents).filter(|(_, incident)| !incident.truth.over).fold(
-                None,
-                |first, (key, incident)| {
+            let mut first = None;
+            for (key, incident) in Key::ALL.into_iter().zip(&mut detection.incidents) {
+                if !incident.truth.over {
                     incident.leave(now);
-                    first.or(Some(key))
-                },
-            )
+                    first.get_or_insert(key);
+                }
+            }
+            first
         });
         // One line for all that was open.
         changed.extend(open);
@@ -339,7 +345,6 @@ impl Slot {
         let Self { setup, detection, examples, counters, releases, series, ring, .. } = self;
         let mut news = News { now, ..News::default() };
         detection.edit(|detection| {
-            let mut client_errors = false;
             let mut familiar = Familiar::default();
             for seen in batch {
                 let sighting = familiar.recognise(seen).unwrap_or_else(|| {
@@ -368,13 +373,11 @@ impl Slot {
                     });
                 }
                 detection.count(ring, &sighting, &mut news);
-                client_errors |= seen.status >= 500;
                 // The workers of an older configuration finish requests: who serves now they do not see.
                 if is_current && setup.rules.failover.is_some() {
                     detection.follow(setup, watched, &sighting, ring, &mut news);
                 }
             }
-            detection.clients_erred |= client_errors;
             detection.tick(setup.live(), ring, &mut news);
         });
         self.note(news, changed);
@@ -482,6 +485,7 @@ impl Detection {
         }
         let entry = Entry { upstream_error: failed, client_error: seen.status >= 500 };
         let reasons = if failed { reasons_of(seen) } else { Reasons::default() };
+        self.clients_erred |= entry.client_error;
         self.failures.push(entry, &reasons, self.window.head, now);
         self.window.push(ring, entry);
         self.period.push(entry, now);
@@ -635,14 +639,15 @@ impl Detection {
         }
         incident.from = if from == serving { Serving::Unknown } else { from };
         if before.truth.over {
-            (incident.began, incident.number, incident.critical) = (since, incident.truth.generation, false);
+            incident.begin();
             (incident.sums, incident.first_request, incident.first_failure) =
                 self.failures.since(since, self.window.head);
         }
         if planned {
             incident.sums = Sums::default();
         }
-        self.put_incident(Key::Serving, incident, (incident.from, serving), &setup.rules, ring, news);
+        incident.critical = self.is_critical(&incident, &setup.rules, ring, news.now);
+        self.put_incident(Key::Serving, incident, (incident.from, serving), news);
     }
 
     fn note_level(&mut self, setup: &Setup, level: Level, ring: &Ring, news: &mut News) {
@@ -656,11 +661,12 @@ impl Detection {
         let mut incident = Incident { kind, change: kind, since, ..before };
         incident.truth = Truth { state: level as u8, over: level != Level::Firing, ..before.next_truth() };
         if before.truth.over {
-            (incident.began, incident.number, incident.critical) = (since, incident.truth.generation, false);
+            incident.begin();
             self.count_window(&mut incident, &setup.rules, news.now);
         }
         let serving = self.failover.serving();
-        self.put_incident(Key::ErrorRate, incident, (serving, serving), &setup.rules, ring, news);
+        incident.critical = self.is_critical(&incident, &setup.rules, ring, news.now);
+        self.put_incident(Key::ErrorRate, incident, (serving, serving), news);
     }
 
     /// The errors that made an error rate fire are its own: those of the window or the period.
@@ -681,20 +687,16 @@ impl Detection {
     /// What failed from `since` on belongs to something that is over, and counts for nothing any more. An error rate that began to fire
     /// before goes on.
     fn forget_errors_since(&mut self, since: Millis, news: &mut News) {
-        let [_, incident] = &mut self.incidents;
-        if !incident.truth.over {
-            if incident.began < since {
+        let [_, before] = self.incidents;
+        if !before.truth.over {
+            if before.began < since {
                 return;
             }
             let kind = Kind::ErrorRateResolved;
-            *incident = Incident { kind, change: kind, since: news.now, ..*incident };
-            incident.truth = Truth { state: Level::Ok as u8, over: true, ..incident.next_truth() };
+            let truth = Truth { state: Level::Ok as u8, over: true, ..before.next_truth() };
             let serving = self.failover.serving();
-            let (generation, number) = (incident.truth.generation, incident.number);
-            let lasted = Some(incident.since - incident.began);
-            let moved = (serving, serving);
-            news.records.push(Record::told(kind, Severity::Info, (generation, number), moved, news.now, lasted));
-            news.keys.push(Key::ErrorRate);
+            let incident = Incident { truth, kind, change: kind, since: news.now, ..before };
+            self.put_incident(Key::ErrorRate, incident, (serving, serving), news);
         }
         self.error_rate.reset();
         self.window.clear();
@@ -714,9 +716,9 @@ impl Detection {
             }
             let state = incident.truth.state;
             let truth = Truth { state, ..incident.next_truth() };
-            let incident = Incident { truth, ..incident };
+            let incident = Incident { truth, critical: true, ..incident };
             let serving = self.failover.serving();
-            self.put_incident(key, incident, (serving, serving), rules, ring, news);
+            self.put_incident(key, incident, (serving, serving), news);
         }
     }
 
@@ -737,16 +739,7 @@ impl Detection {
     }
 
     /// Puts a change of an incident in its place, with its severity, into the history and to those who tell it. `moved`: from and to whom.
-    fn put_incident(
-        &mut self,
-        key: Key,
-        mut incident: Incident,
-        moved: (Serving, Serving),
-        rules: &Rules,
-        ring: &Ring,
-        news: &mut News,
-    ) {
-        incident.critical = self.is_critical(&incident, rules, ring, news.now);
+    fn put_incident(&mut self, key: Key, mut incident: Incident, moved: (Serving, Serving), news: &mut News) {
         incident.truth.critical = incident.critical && !incident.truth.over;
         let over = incident.truth.over;
         let lasted = (over && incident.is_continued()).then(|| incident.since - incident.began);
