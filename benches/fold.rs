@@ -15,10 +15,10 @@ use std::sync::atomic::Ordering;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use host::{Host, Shared};
+use ngx_http_poolwatch_module::config::rules::{ErrorRateRules, Rules};
+use ngx_http_poolwatch_module::config::upstream::{ConfiguredPeer, Role, Watched};
 use ngx_http_poolwatch_module::observation::{Attempt, Names, Observation, Verdict};
 use ngx_http_poolwatch_module::pipeline::Store;
-use ngx_http_poolwatch_module::pools::{ConfiguredPeer, Role, Watched};
-use ngx_http_poolwatch_module::rules::{ErrorRateRules, Rules};
 use ngx_http_poolwatch_module::state::table::Places;
 use ngx_http_poolwatch_module::text::{Name, Text};
 use ngx_http_poolwatch_module::units::Millis;

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::rules::RateOf;
+use crate::config::rules::RateOf;
 use crate::units::{Millis, Ratio};
 
 /// News that waited no longer did not wait.

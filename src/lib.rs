@@ -14,14 +14,15 @@ pub mod crash;
 pub mod observation;
 pub mod window;
 // What it means.
-pub mod rules;
+pub mod config;
 pub mod pools;
 pub mod detect;
 pub mod alert;
 pub mod wording;
 // Who is told, and what is owed.
-pub mod deliver;
+pub mod incident;
 pub mod outbox;
+pub mod deliver;
 pub mod state;
 // What the configuration says of all this.
 pub mod directives;

@@ -13,12 +13,14 @@ use once_cell::sync::OnceCell;
 
 use crate::alert::{Report, Severity};
 use crate::clock::Clock;
+use crate::config::receiver::Receiver;
+use crate::config::upstream::Watched;
 use crate::crash;
-use crate::deliver::{Outcome, Post, Receiver, slack};
+use crate::deliver::{Post, slack};
 use crate::gate::Gate;
 use crate::observation::{Observation, Recall};
-use crate::outbox::Settled;
-use crate::pools::Watched;
+use crate::outbox::debt::Settled;
+use crate::outbox::outcome::Outcome;
 use crate::state::notices::{MAX_SILENCES, Silence};
 use crate::state::table::{Caller, Delivery, Places, Subject, Table};
 use crate::units::Millis;

@@ -3,7 +3,7 @@
 //! Every name is bounded before it is put into a sentence, so that a hostile one cannot push out the facts.
 
 use crate::alert::{During, Easing, Kind, Missing, PoolFacts, Rate, Reasons, Report, Severity, Suppressed, Threshold};
-use crate::rules::RateOf;
+use crate::config::rules::RateOf;
 use crate::text::clean;
 use crate::units::{Millis, Ratio};
 

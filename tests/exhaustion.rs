@@ -8,8 +8,9 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use memory::resident;
+use ngx_http_poolwatch_module::config::receiver::Endpoint;
+use ngx_http_poolwatch_module::deliver::Post;
 use ngx_http_poolwatch_module::deliver::http::Client;
-use ngx_http_poolwatch_module::deliver::{Endpoint, Post};
 use ngx_http_poolwatch_module::units::Millis;
 
 /// Posts per kind of failure.

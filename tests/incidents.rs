@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering;
 
 use host::{BLUE, GREEN, Host};
 use memory::resident;
+use ngx_http_poolwatch_module::config::rules::Rules;
 use ngx_http_poolwatch_module::observation::Verdict;
-use ngx_http_poolwatch_module::rules::Rules;
 use ngx_http_poolwatch_module::units::Millis;
 
 /// Pages of memory that an allocator may keep: 1 MiB.

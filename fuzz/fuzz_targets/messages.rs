@@ -9,7 +9,7 @@ use ngx_http_poolwatch_module::alert::{
     Threshold,
 };
 use ngx_http_poolwatch_module::deliver::slack;
-use ngx_http_poolwatch_module::rules::RateOf;
+use ngx_http_poolwatch_module::config::rules::RateOf;
 use ngx_http_poolwatch_module::units::{Millis, Ratio};
 use ngx_http_poolwatch_module::wording;
 

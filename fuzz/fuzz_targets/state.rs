@@ -3,7 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ngx_http_poolwatch_module::outbox::{MAX_RECEIVERS, ReceiverState};
+use ngx_http_poolwatch_module::outbox::MAX_RECEIVERS;
+use ngx_http_poolwatch_module::outbox::receiver::ReceiverState;
 use ngx_http_poolwatch_module::state::notices::Notices;
 use ngx_http_poolwatch_module::state::record::{self, Found};
 use ngx_http_poolwatch_module::state::saved::{Saved, Times};

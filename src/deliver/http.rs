@@ -10,8 +10,9 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, Proxy, Timeout};
 
+use crate::config::receiver::Endpoint;
 use crate::deliver::resolve::LastGood;
-use crate::deliver::{Endpoint, Post, PostError, Reply};
+use crate::deliver::{Post, PostError, Reply};
 use crate::text::clean;
 
 /// Bytes read of an answer's body.

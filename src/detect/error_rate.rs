@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::rules::{ErrorRateRules, RateOf};
+use crate::config::rules::{ErrorRateRules, RateOf};
 use crate::units::{Millis, Ratio};
 use crate::window::{Counts, Period, Ring, Window};
 

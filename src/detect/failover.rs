@@ -13,9 +13,9 @@
 //!
 //! Pools that are expected together are one pool here, and the first of them stands for all.
 
+use crate::config::rules::Rules;
 use crate::detect::shares::{Share, Shares};
-use crate::pools::{Expected, MAX_POOLS, PoolId};
-use crate::rules::Rules;
+use crate::pools::set::{Expected, MAX_POOLS, PoolId};
 use crate::units::Millis;
 
 /// So many uncontradicted answers (or failures) in a row need no further patience than [`SETTLE`].

@@ -3,7 +3,7 @@
 //! The way back to a pool is slow on purpose, since nginx probes a failed server with a single request per `fail_timeout`. What
 //! proves a return is a pool's share of all answers over one such span, and these buckets hold it.
 
-use crate::pools::{MAX_POOLS, PoolId};
+use crate::pools::set::{MAX_POOLS, PoolId};
 use crate::units::Millis;
 
 /// Buckets kept; with [`PER_SPAN`] of them to a span, eight spans are remembered.

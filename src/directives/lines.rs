@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use crate::config::rules::ErrorRateRules;
 use crate::directives::parse::{self, Mistake, ZoneLine};
 use crate::directives::receiver::ReceiverLine;
 use crate::outbox::MAX_RECEIVERS;
-use crate::pools::MAX_POOLS;
-use crate::rules::ErrorRateRules;
+use crate::pools::set::MAX_POOLS;
 use crate::text::{Name, Text};
 use crate::units::Millis;
 

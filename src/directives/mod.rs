@@ -290,9 +290,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::rules::Rules;
     use crate::directives::lines::Place;
     use crate::directives::upstream::effective;
-    use crate::rules::Rules;
 
     #[test]
     fn what_the_reference_calls_a_default_is_in_effect_without_the_directive() {

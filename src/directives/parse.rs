@@ -2,8 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use crate::config::rules::{ErrorRateRules, RateOf};
 use crate::directives::url;
-use crate::rules::{ErrorRateRules, RateOf};
 use crate::text::{Name, Text, clean};
 use crate::units::{Millis, Ratio};
 use crate::window::MAX_REQUESTS;

@@ -6,10 +6,10 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::deliver::{Endpoint, Receiver, ReceiverKind};
+use crate::config::receiver::{Endpoint, Receiver, ReceiverKind};
 use crate::directives::parse::{self, Mistake};
 use crate::directives::url;
-use crate::outbox::LEASE;
+use crate::outbox::debt::LEASE;
 use crate::text::{self, Name, Text};
 use crate::units::Millis;
 

@@ -3,10 +3,11 @@
 //! nginx merges nothing into `upstream` blocks, so inheritance is done here, at the end of the configuration: the block's own
 //! word, else the `http` block's, else the default. Only then are all servers known, too, so names are checked here.
 
+use crate::config::rules::Rules;
+use crate::config::upstream::{ConfiguredPeer, Role, Watched};
 use crate::directives::lines::{Block, Place, Remark, Said};
 use crate::directives::parse;
-use crate::pools::{ConfiguredPeer, MAX_PEERS, Role, Watched};
-use crate::rules::Rules;
+use crate::pools::directory::MAX_PEERS;
 use crate::text::{Name, Text};
 use crate::units::Millis;
 

@@ -16,7 +16,8 @@ use nginx_sys::{
     ngx_shared_memory_add, ngx_str_t, ngx_test_config, ngx_uint_t,
 };
 
-use crate::deliver::Receiver;
+use crate::config::receiver::Receiver;
+use crate::config::upstream::Watched;
 use crate::directives::lines::{Block, Http, Location, Place, Remark};
 use crate::directives::receiver::Unopened;
 use crate::nginx::file::StateFile;
@@ -27,7 +28,6 @@ use crate::nginx::status::reply::Reply;
 use crate::nginx::variables::Glance;
 use crate::nginx::zone::{self, Zone};
 use crate::nginx::{inherit, log, zone_init};
-use crate::pools::Watched;
 use crate::status::shown::Shown;
 use crate::text::Name;
 

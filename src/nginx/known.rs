@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use nginx_sys::{ngx_list_t, ngx_str_t};
 
+use crate::config::upstream::Watched;
 use crate::nginx::headers::{Headers, Place, is_same};
 use crate::observation::{Attempt, Names};
-use crate::pools::Watched;
 use crate::text::{Name, Text};
 
 /// Places for hints. Two peers that meet in one are searched for in turn, which costs time and nothing else.

@@ -4,9 +4,11 @@
 //! Counters are words that only rise and have no twin: it would double their room and add a copy of them to each batch. A
 //! worker that is killed within a batch may so have counted a part of it, and no word of it is ever half-written.
 
+use crate::config::upstream::Watched;
 use crate::detect::failover::Serving;
 use crate::observation::{Attempt, Observation, Verdict};
-use crate::pools::{Directory, MAX_PEERS, MAX_POOLS, PoolId, Watched};
+use crate::pools::directory::{Directory, MAX_PEERS};
+use crate::pools::set::{MAX_POOLS, PoolId};
 use crate::state::journal::Journal;
 use crate::state::sighting::Sighting;
 use crate::state::twin::Twin;
@@ -403,9 +405,9 @@ fn pool_place(pool: Option<PoolId>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::rules::Rules;
+    use crate::config::upstream::{ConfiguredPeer, Role};
     use crate::observation::Names;
-    use crate::pools::{ConfiguredPeer, Role};
-    use crate::rules::Rules;
     use crate::text::Name;
 
     const BLUE: u16 = 0;

@@ -4,7 +4,9 @@
 //! silenced, so each has debts of its own, by the same protocol as any incident.
 
 use crate::alert::{Kind, Report, Severity, SilenceFacts};
-use crate::outbox::{Claim, Debt, MAX_RECEIVERS, Truth};
+use crate::incident::Truth;
+use crate::outbox::MAX_RECEIVERS;
+use crate::outbox::debt::{Claim, Debt};
 use crate::text::{Name, Text};
 use crate::units::Millis;
 

@@ -9,12 +9,17 @@
 use serde::{Deserialize, Serialize};
 
 use crate::alert::{Kind, Reasons};
-use crate::deliver::backoff;
+use crate::config::upstream::Role;
 use crate::detect::error_rate::{ErrorRate, Level};
 use crate::detect::failover::{Failover, Serving};
 use crate::detect::flapping::Flapping;
-use crate::outbox::{Debt, FLAPPING, Health, MAX_RECEIVERS, ReceiverState, TOLD, Told, Truth};
-use crate::pools::{Directory, Expected, MAX_POOLS, Peer, Pool, PoolId, Role};
+use crate::incident::{FLAPPING, Truth};
+use crate::outbox::MAX_RECEIVERS;
+use crate::outbox::backoff;
+use crate::outbox::debt::{Debt, TOLD, Told};
+use crate::outbox::receiver::{Health, ReceiverState};
+use crate::pools::directory::{Directory, Peer, Pool};
+use crate::pools::set::{Expected, MAX_POOLS, PoolId};
 use crate::state::failures::Sums;
 use crate::state::notices::{Notice, Silence};
 use crate::state::slot::{Detection, Incident, Key, LEFT, Setup, Slot};

@@ -2,8 +2,10 @@
 
 use std::ptr;
 
+use crate::config::upstream::Watched;
 use crate::observation::{Names, Observation, Verdict};
-use crate::pools::{Directory, PoolId, Watched};
+use crate::pools::directory::Directory;
+use crate::pools::set::PoolId;
 
 /// Answers of so many peers are told apart.
 const PEERS: usize = 16;

@@ -1,14 +1,18 @@
 //! Everything about one watched upstream, in one fixed place of the table.
 
 use crate::alert::{During, Kind, Rate, Reasons, Severity};
+use crate::config::rules::{RateOf, Rules};
+use crate::config::upstream::Watched;
 use crate::crash;
 use crate::detect::error_rate::{self, Easing, ErrorRate, Level};
 use crate::detect::failover::{Change, Evidence, Failover, Serving};
 use crate::detect::flapping::Flapping;
+use crate::incident::{FLAPPING, Truth};
 use crate::observation::{Example, Observation, Verdict};
-use crate::outbox::{Debt, FLAPPING, MAX_RECEIVERS, Truth};
-use crate::pools::{Directory, Expected, MAX_POOLS, PoolId, Watched};
-use crate::rules::{RateOf, Rules};
+use crate::outbox::MAX_RECEIVERS;
+use crate::outbox::debt::Debt;
+use crate::pools::directory::Directory;
+use crate::pools::set::{Expected, MAX_POOLS, PoolId};
 use crate::state::counters::{Counters, Releases, Series};
 use crate::state::failures::{Failures, Sums, reasons_of};
 use crate::state::history::{History, Record};

@@ -1,7 +1,9 @@
 //! What a reader gets: a copy of everything, taken at one moment, to be rendered without hurry and without a lock.
 
-use crate::deliver::{PublicReceiver, Receiver};
-use crate::outbox::{Debt, MAX_RECEIVERS, ReceiverState};
+use crate::config::receiver::{PublicReceiver, Receiver};
+use crate::outbox::MAX_RECEIVERS;
+use crate::outbox::debt::Debt;
+use crate::outbox::receiver::ReceiverState;
 use crate::state::counters::{Counters, Releases, Series};
 use crate::state::history::History;
 use crate::state::notices::Notices;

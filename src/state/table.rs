@@ -7,10 +7,14 @@ use std::mem;
 
 use crate::alert::{Kind, Report};
 use crate::clock::Clock;
-use crate::deliver::{Outcome, Receiver};
+use crate::config::receiver::Receiver;
+use crate::config::upstream::Watched;
+use crate::incident::Truth;
 use crate::observation::Observation;
-use crate::outbox::{Claim, Debt, MAX_RECEIVERS, ReceiverState, Settled, Terms, Truth};
-use crate::pools::Watched;
+use crate::outbox::MAX_RECEIVERS;
+use crate::outbox::debt::{Claim, Debt, Settled, Terms};
+use crate::outbox::outcome::Outcome;
+use crate::outbox::receiver::ReceiverState;
 use crate::state::history::Heard;
 use crate::state::notices::{Notices, Silence};
 use crate::state::slot::{Key, Slot};

@@ -1,12 +1,12 @@
 //! The committed parts of an upstream as one value to ask: in the table under its lock, or copied out of it.
 
 use crate::alert::{self, Kind, Missing, PoolFacts, Rates, Report, Sample, Severity, Threshold};
+use crate::config::rules::RateOf;
 use crate::detect::error_rate::{self, Easing};
 use crate::detect::failover::Serving;
 use crate::observation::Example;
-use crate::outbox::Claim;
-use crate::pools::{Expected, PoolId};
-use crate::rules::RateOf;
+use crate::outbox::debt::Claim;
+use crate::pools::set::{Expected, PoolId};
 use crate::state::slot::{Detection, Incident, Key, Setup, is_as_expected, severity};
 use crate::text::{Name, Text};
 use crate::units::{Millis, Ratio};

@@ -9,8 +9,8 @@ pub mod prometheus;
 pub mod route;
 pub mod shown;
 
+use crate::config::rules::RateOf;
 use crate::detect::failover::Serving;
-use crate::rules::RateOf;
 use crate::state::snapshot::{Snapshot, Upstream};
 use crate::text::clean;
 use crate::units::Millis;

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::deliver::tally::REASONS;
 use crate::detect::error_rate::Level;
 use crate::detect::failover::Serving;
-use crate::outbox::Health;
-use crate::pools::{MAX_POOLS, PoolId};
+use crate::outbox::receiver::Health;
+use crate::outbox::tally::REASONS;
+use crate::pools::set::{MAX_POOLS, PoolId};
 use crate::state::counters::{BOUNDS, Ending, PoolCounts, RESULTS, ReleaseCounts};
 use crate::state::slot::Key;
 use crate::state::snapshot::{Snapshot, Upstream};

@@ -14,8 +14,8 @@ use ngx_http_poolwatch_module::alert::{
     During, Easing, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Report, Sample, Severity, SilenceFacts, Suppressed,
     Threshold,
 };
+use ngx_http_poolwatch_module::config::rules::RateOf;
 use ngx_http_poolwatch_module::deliver::slack;
-use ngx_http_poolwatch_module::rules::RateOf;
 use ngx_http_poolwatch_module::units::{Millis, Ratio};
 use ngx_http_poolwatch_module::wording;
 use serde_json::Value;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use ngx_http_poolwatch_module::outbox::Truth;
+use ngx_http_poolwatch_module::incident::Truth;
 
 use crate::world::{Book, Post, SUBJECTS, World};
 

@@ -7,8 +7,10 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use ngx_http_poolwatch_module::clock::Clock;
-use ngx_http_poolwatch_module::deliver::Outcome;
-use ngx_http_poolwatch_module::outbox::{Claim, Debt, LEASE, ReceiverState, Terms, Truth};
+use ngx_http_poolwatch_module::incident::Truth;
+use ngx_http_poolwatch_module::outbox::debt::{Claim, Debt, LEASE, Terms};
+use ngx_http_poolwatch_module::outbox::outcome::Outcome;
+use ngx_http_poolwatch_module::outbox::receiver::ReceiverState;
 use ngx_http_poolwatch_module::units::Millis;
 
 use crate::wrong::Wrong;

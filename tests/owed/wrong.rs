@@ -1,6 +1,6 @@
 //! Deliberately wrong variants: mistakes that others have made, and that this project has made.
 
-use ngx_http_poolwatch_module::deliver::Outcome;
+use ngx_http_poolwatch_module::outbox::outcome::Outcome;
 
 /// What is wrong with a variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver as Channel, Sender, unbounded};
 use ngx_http_poolwatch_module::clock::Clock;
-use ngx_http_poolwatch_module::deliver::{Endpoint, Post, PostError, Receiver, ReceiverKind, Reply};
+use ngx_http_poolwatch_module::config::receiver::{Endpoint, Receiver, ReceiverKind};
+use ngx_http_poolwatch_module::config::rules::Rules;
+use ngx_http_poolwatch_module::config::upstream::{ConfiguredPeer, Role, Watched};
+use ngx_http_poolwatch_module::deliver::{Post, PostError, Reply};
 use ngx_http_poolwatch_module::observation::{Attempt, Names, Observation, Verdict};
-use ngx_http_poolwatch_module::outbox::{MAX_RECEIVERS, ReceiverState};
+use ngx_http_poolwatch_module::outbox::MAX_RECEIVERS;
+use ngx_http_poolwatch_module::outbox::receiver::ReceiverState;
 use ngx_http_poolwatch_module::pipeline::{Config, Line, Order, Store, Worker};
-use ngx_http_poolwatch_module::pools::{ConfiguredPeer, Role, Watched};
-use ngx_http_poolwatch_module::rules::Rules;
 use ngx_http_poolwatch_module::state::notices::Notices;
 use ngx_http_poolwatch_module::state::slot::Slot;
 use ngx_http_poolwatch_module::state::table::Table;

@@ -1,7 +1,7 @@
 //! Traffic as it is: canaries, upstreams without a backup, servers resolved at run time, kept connections that went stale,
 //! switches under load. Each of these could make a detector lie.
 
-use ngx_http_poolwatch_module::rules::RateOf;
+use ngx_http_poolwatch_module::config::rules::RateOf;
 
 use super::*;
 

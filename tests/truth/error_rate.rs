@@ -1,7 +1,7 @@
 //! How often it errs: invariants 18 to 20, for windows of requests and of time.
 
+use ngx_http_poolwatch_module::config::rules::ErrorRateRules;
 use ngx_http_poolwatch_module::detect::error_rate::{ErrorRate, Level};
-use ngx_http_poolwatch_module::rules::ErrorRateRules;
 use ngx_http_poolwatch_module::units::Ratio;
 use ngx_http_poolwatch_module::window::{Entry, Period, Ring, WORDS, Window};
 

@@ -6,9 +6,9 @@
 mod error_rate;
 mod serving;
 
+use ngx_http_poolwatch_module::config::rules::Rules;
 use ngx_http_poolwatch_module::detect::failover::{Evidence, Failover, Serving};
-use ngx_http_poolwatch_module::pools::{Expected, PoolId};
-use ngx_http_poolwatch_module::rules::Rules;
+use ngx_http_poolwatch_module::pools::set::{Expected, PoolId};
 use ngx_http_poolwatch_module::units::Millis;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};

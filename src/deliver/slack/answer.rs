@@ -4,8 +4,9 @@
 
 use serde_json::Value;
 
-use crate::deliver::backoff::LONGEST_PAUSE;
-use crate::deliver::{Outcome, PostError, Reply};
+use crate::deliver::{PostError, Reply};
+use crate::outbox::backoff::LONGEST_PAUSE;
+use crate::outbox::outcome::Outcome;
 use crate::text::clean;
 use crate::units::Millis;
 

@@ -12,10 +12,10 @@ use nginx_sys::{
 use ngx::http::{HttpModuleMainConf, NgxHttpUpstreamModule};
 
 use super::SrvConf;
+use crate::config::upstream::Role;
 use crate::directives::lines::{Block, Place};
 use crate::directives::upstream::{Server, Upstream};
 use crate::nginx::bits;
-use crate::pools::Role;
 use crate::units::Millis;
 
 /// What the `http` block itself says, while it is being finished.

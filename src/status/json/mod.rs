@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::detect::failover::Serving;
-use crate::pools::PoolId;
+use crate::pools::set::PoolId;
 use crate::state::snapshot::{Snapshot, Upstream};
 use crate::state::workers::Blind;
 use crate::status::name;

@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::{ServingView, WORDS, instant, seconds, serving, time};
 use crate::alert::{Kind, Severity};
-use crate::deliver::tally::Tally;
-use crate::outbox::{Debt, Health};
+use crate::outbox::debt::Debt;
+use crate::outbox::receiver::Health;
+use crate::outbox::tally::Tally;
 use crate::state::history::{Heard, Record};
 use crate::state::notices::Silence;
 use crate::state::slot::Key;

@@ -6,10 +6,12 @@ use serde::Serialize;
 
 use super::told::{self, AlertView};
 use super::{ServingView, WORDS, instant, pool_name, seconds, serving, time};
+use crate::config::rules::{ErrorRateRules, RateOf};
+use crate::config::upstream::Role;
 use crate::detect::error_rate::Level;
 use crate::detect::failover::Serving;
-use crate::pools::{Expected, MAX_POOLS, Origin, Peer, PoolId, Role};
-use crate::rules::{ErrorRateRules, RateOf};
+use crate::pools::directory::{Origin, Peer};
+use crate::pools::set::{Expected, MAX_POOLS, PoolId};
 use crate::state::counters::{
     BUCKETS, Ending, Histogram, PeerCounts, PoolCounts, RESULTS, Release, ReleaseCounts, STEP, STEPS, Sample,
     percentile,

@@ -1,6 +1,6 @@
 //! What became of the messages to one receiver, for people who look at its health: counts, and the last error in words.
 
-use crate::deliver::Outcome;
+use crate::outbox::outcome::Outcome;
 use crate::text::Text;
 use crate::units::Millis;
 

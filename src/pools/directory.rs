@@ -3,61 +3,14 @@
 //! A failed attempt has no header. It gets the pool that its peer's address last had, so the directory of peers and pools is
 //! shared by all workers and outlives a reload.
 
+use crate::config::rules::Rules;
+use crate::config::upstream::{Role, Watched};
 use crate::observation::{Attempt, Observation};
-use crate::rules::Rules;
+use crate::pools::set::{Expected, MAX_POOLS, PoolId};
 use crate::text::{Name, Text};
-
-/// Pools of one upstream that are told apart; further names from headers are ignored.
-pub const MAX_POOLS: usize = 8;
 
 /// Peers of one upstream whose pools are remembered.
 pub const MAX_PEERS: usize = 64;
-
-/// A pool's place in its upstream's directory. It never changes while the zone lives.
-pub type PoolId = u8;
-
-/// Primary and backup, as the `server` directives say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Role {
-    /// Asked first.
-    #[default]
-    Primary,
-    /// Asked when no primary may be.
-    Backup,
-}
-
-/// A peer of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfiguredPeer {
-    /// As nginx prints it in `$upstream_addr`. Of a server that nginx resolves at run time: as written, which no peer is ever called.
-    pub address: Vec<u8>,
-    /// Whether `backup` stands at its server.
-    pub role: Role,
-    /// Index among [`Watched::pools`], if `poolwatch_pool` names its server.
-    pub pool: Option<usize>,
-}
-
-/// One watched upstream block, as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watched {
-    /// The block's name.
-    pub name: Name,
-    /// The directives in effect.
-    pub rules: Rules,
-    /// The pools that `poolwatch_pool` names, in that order; empty: names come from headers or roles.
-    pub pools: Vec<Name>,
-    /// Every address of every server.
-    pub peers: Vec<ConfiguredPeer>,
-}
-
-impl Watched {
-    /// The index of a configured peer by the name that nginx uses for it.
-    pub fn peer_index(&self, name: &[u8]) -> Option<u16> {
-        let index = self.peers.iter().position(|peer| peer.address == name)?;
-        u16::try_from(index).ok()
-    }
-}
 
 /// A pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,38 +41,6 @@ pub enum Origin {
     Header,
     /// Primary or backup.
     Role,
-}
-
-/// What should serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected {
-    /// This pool.
-    Pool(PoolId),
-    /// Several pools at once, by configuration: none of them is the reserve of another. A bit each.
-    Several(u8),
-}
-
-impl Expected {
-    /// Should this pool serve, alone or with others?
-    pub fn includes(self, pool: PoolId) -> bool {
-        match self {
-            Self::Pool(expected) => pool == expected,
-            Self::Several(pools) => pools >> pool & 1 == 1,
-        }
-    }
-
-    /// The expected pool; of several the first, which stands for all of them.
-    pub fn first(self) -> PoolId {
-        match self {
-            Self::Pool(expected) => expected,
-            Self::Several(pools) => pools.trailing_zeros() as PoolId,
-        }
-    }
-
-    /// Pools that are expected together are one to whoever asks who serves.
-    pub fn stand_in(self, pool: PoolId) -> PoolId {
-        if self.includes(pool) { self.first() } else { pool }
-    }
 }
 
 /// The pools and peers of one upstream: fixed-size plain data for the zone.
@@ -406,6 +327,7 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::upstream::ConfiguredPeer;
     use crate::observation::{Names, Verdict};
 
     const BLUE: &str = "127.0.0.1:3001";

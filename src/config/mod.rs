@@ -1,0 +1,5 @@
+//! What the operator asked for, as values.
+
+pub mod rules;
+pub mod upstream;
+pub mod receiver;

@@ -1,0 +1,386 @@
+use super::*;
+
+const ME: u32 = 1;
+const OTHER: u32 = 2;
+const FIRING: Truth = Truth { generation: 1, state: 1, from: 0, over: false, critical: false, planned: false };
+
+/// One debt, one receiver, two workers.
+#[derive(Default)]
+struct Outbox {
+    debt: Debt,
+    receiver: ReceiverState,
+    silenced: Millis,
+    processes: Processes,
+}
+
+/// All processes live but one.
+#[derive(Clone, Copy, Default)]
+struct Processes {
+    dead: u32,
+}
+
+impl Clock for Processes {
+    fn now(&self) -> Millis {
+        Millis::ZERO
+    }
+
+    fn wall(&self) -> u64 {
+        0
+    }
+
+    fn is_alive(&self, process: u32) -> bool {
+        process != self.dead
+    }
+
+    fn host(&self) -> String {
+        "web1".to_owned()
+    }
+}
+
+impl Outbox {
+    fn terms(&self, me: u32, truth: &Truth) -> Terms<'_> {
+        let (cooldown, silenced) = (Millis::from_secs(300), self.silenced);
+        Terms { truth: *truth, cooldown, silenced, receiver: self.receiver, clock: &self.processes, me }
+    }
+
+    fn claim_as(&mut self, me: u32, truth: &Truth, now: u64) -> Option<Claim> {
+        let mut debt = self.debt;
+        let claim = debt.claim(&self.terms(me, truth), Millis(now));
+        self.debt = debt;
+        claim
+    }
+
+    fn may_send(&mut self, claim: &Claim, truth: &Truth, now: u64) -> bool {
+        let (mut debt, mut receiver) = (self.debt, self.receiver);
+        let may_send = debt.may_send(claim, &self.terms(ME, truth), &mut receiver, Millis(now));
+        (self.debt, self.receiver) = (debt, receiver);
+        may_send
+    }
+
+    fn settle(&mut self, claim: &Claim, outcome: &Outcome, now: u64) -> Settled {
+        self.debt.settle(claim, outcome, &mut self.receiver, Millis(now), 0)
+    }
+
+    /// Claims, sends and is heard.
+    fn tell(&mut self, truth: &Truth, now: u64) -> bool {
+        let Some(claim) = self.claim_as(ME, truth, now) else { return false };
+        let sent = self.may_send(&claim, truth, now);
+        if sent {
+            self.settle(&claim, &Outcome::Accepted, now);
+        }
+        sent
+    }
+}
+
+#[test]
+fn a_change_in_a_quiet_channel_goes_at_once_and_once() {
+    let mut outbox = Outbox::default();
+    assert!(outbox.tell(&FIRING, 10));
+    assert!(!outbox.tell(&FIRING, 1_000_000_000));
+}
+
+#[test]
+fn cooldown_delays_the_same_news_but_not_the_way_back() {
+    let mut outbox = Outbox::default();
+    let there = |generation| Truth { generation, state: 1, from: 0, over: false, ..Truth::default() };
+    let back = |generation| Truth { generation, state: 0, from: 1, over: true, ..Truth::default() };
+    assert!(outbox.tell(&there(1), 1_000));
+    assert!(outbox.tell(&back(2), 20_000));
+    assert!(!outbox.tell(&there(3), 40_000));
+    assert!(!outbox.tell(&there(3), 300_999));
+    assert!(outbox.tell(&there(3), 301_000));
+}
+
+#[test]
+fn the_end_of_an_outage_is_told_although_the_end_of_a_failover_just_was() {
+    let (blue, green, down) = (0, 1, 2);
+    let mut outbox = Outbox::default();
+    let changes = [(blue, green, false), (green, blue, true), (blue, down, false), (down, blue, true)];
+    for (generation, (from, state, over)) in (1..).zip(changes) {
+        assert!(outbox.tell(&Truth { generation, state, from, over, ..Truth::default() }, generation * 2_000));
+    }
+}
+
+#[test]
+fn a_blip_during_cooldown_is_told_when_it_ends_and_covers_what_was_kept_back() {
+    let mut outbox = Outbox::default();
+    assert!(outbox.tell(&Truth { generation: 1, state: 1, from: 0, over: false, ..Truth::default() }, 1_000));
+    let blip = Truth { generation: 3, state: 1, from: 0, over: false, ..Truth::default() };
+    assert_eq!(outbox.claim_as(ME, &blip, 300_000), None);
+    assert_eq!(outbox.claim_as(ME, &blip, 301_000).map(|claim| claim.covered), Some(1));
+}
+
+#[test]
+fn the_end_of_what_was_never_heard_is_not_told_and_the_next_message_covers_it() {
+    let mut outbox = Outbox { silenced: Millis(500_000), ..Outbox::default() };
+    assert!(!outbox.tell(&FIRING, 1_000));
+    let over = Truth { generation: 2, state: 0, from: 1, over: true, ..Truth::default() };
+    assert!(!outbox.debt.is_due(&over));
+    let next = Truth { generation: 3, ..FIRING };
+    assert_eq!(outbox.claim_as(ME, &next, 600_000).map(|claim| claim.covered), Some(2));
+}
+
+#[test]
+fn the_end_of_what_was_sent_or_only_waited_for_the_receiver_is_told() {
+    let over = Truth { generation: 2, state: 0, from: 1, over: true, ..Truth::default() };
+    for outcome in [Outcome::Retry("timed out".into()), Outcome::CutShort, Outcome::RateLimited(None)] {
+        let mut outbox = Outbox::default();
+        let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+        assert!(outbox.may_send(&claim, &FIRING, 1_000));
+        outbox.settle(&claim, &outcome, 2_000);
+        assert!(outbox.debt.is_due(&over), "{outcome:?}");
+    }
+    let mut outbox = Outbox::default();
+    assert!(!outbox.debt.waits_for_receiver(&outbox.terms(ME, &FIRING), Millis(1_000)), "it may go");
+    outbox.receiver.rests = Millis(900_000);
+    assert!(outbox.debt.waits_for_receiver(&outbox.terms(ME, &FIRING), Millis(1_000)));
+    outbox.silenced = Millis(5_000);
+    assert!(!outbox.debt.waits_for_receiver(&outbox.terms(ME, &FIRING), Millis(1_000)), "the silence holds it back");
+    outbox.debt.owe_end();
+    assert!(outbox.debt.is_due(&over));
+    outbox.debt.waive(&over);
+    assert!(!outbox.debt.is_due(&Truth { generation: 4, ..over }));
+}
+
+#[test]
+fn an_operators_act_is_told_at_once_however_often() {
+    let mut outbox = Outbox::default();
+    for generation in 1..9 {
+        let state = (generation % 2) as u8;
+        let switch = Truth { generation, state, from: 1 - state, over: true, planned: true, ..Truth::default() };
+        assert!(outbox.tell(&switch, generation * 2_000));
+    }
+}
+
+#[test]
+fn that_it_reaches_clients_now_is_told_at_once_and_once() {
+    let mut outbox = Outbox::default();
+    assert!(outbox.tell(&FIRING, 1_000));
+    let worse = Truth { generation: 2, from: 1, critical: true, ..FIRING };
+    assert!(outbox.tell(&worse, 3_000));
+    let still = Truth { generation: 3, ..worse };
+    assert!(!outbox.tell(&still, 5_000));
+}
+
+#[test]
+fn while_flapping_an_outage_is_told_at_once_and_a_repetition_when_its_cooldown_ends() {
+    let (blue, green, down) = (FLAPPING, FLAPPING | 1, 2);
+    let mut outbox = Outbox::default();
+    let mut generation = 0;
+    let mut from = 0;
+    let mut tell = |outbox: &mut Outbox, state, now| {
+        generation += 1;
+        let truth = Truth { generation, state, from, critical: state == down, ..Truth::default() };
+        from = state;
+        outbox.tell(&truth, now)
+    };
+    assert!(tell(&mut outbox, blue, 1_000), "flapping begins");
+    assert!(!tell(&mut outbox, green, 3_000), "a single change");
+    assert!(tell(&mut outbox, down, 5_000), "the first outage");
+    assert!(tell(&mut outbox, blue, 7_000), "and its end");
+    assert!(!tell(&mut outbox, down, 9_000));
+    assert!(!tell(&mut outbox, down, 304_999));
+    assert!(tell(&mut outbox, down, 305_000), "it is down again when the cooldown is over");
+    assert!(tell(&mut outbox, green, 307_000));
+    assert!(!tell(&mut outbox, blue, 606_999), "another pool than the last message named");
+    assert!(tell(&mut outbox, blue, 607_000));
+}
+
+#[test]
+fn while_flapping_what_is_as_the_last_message_said_is_not_told_again() {
+    let mut outbox = Outbox::default();
+    let at = |generation, state, from| Truth { generation, state, from, ..Truth::default() };
+    assert!(outbox.tell(&at(1, FLAPPING, 0), 1_000));
+    let back = at(3, FLAPPING, FLAPPING | 1);
+    assert!(!outbox.debt.is_due(&back));
+    assert!(outbox.tell(&at(4, 0, FLAPPING), 900_000), "its end is told all the same");
+}
+
+#[test]
+fn silence_delays_and_forgets_nothing() {
+    let mut outbox = Outbox { silenced: Millis::NEVER, ..Outbox::default() };
+    assert!(!outbox.tell(&FIRING, 1_000));
+    outbox.silenced = Millis(600_000);
+    assert!(!outbox.tell(&FIRING, 599_999));
+    assert!(outbox.tell(&FIRING, 600_000));
+}
+
+#[test]
+fn a_silence_that_begins_between_claim_and_send_holds_the_message_back() {
+    let mut outbox = Outbox::default();
+    let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+    outbox.silenced = Millis(60_000);
+    assert!(!outbox.may_send(&claim, &FIRING, 1_001));
+    assert!(outbox.tell(&FIRING, 60_000));
+}
+
+#[test]
+fn a_leased_debt_is_sent_by_nobody_else_until_the_owner_dies_or_the_lease_ends() {
+    let mut outbox = Outbox::default();
+    assert!(outbox.claim_as(OTHER, &FIRING, 1_000).is_some());
+    assert!(outbox.claim_as(ME, &FIRING, 30_999).is_none());
+    assert!(outbox.claim_as(ME, &FIRING, 31_000).is_some());
+    outbox.processes.dead = ME;
+    assert!(outbox.claim_as(OTHER, &FIRING, 31_001).is_some());
+}
+
+#[test]
+fn what_was_overtaken_between_claim_and_send_is_not_sent() {
+    let mut outbox = Outbox::default();
+    let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+    let other = Truth { generation: 2, state: 2, from: 1, ..Truth::default() };
+    assert!(!outbox.may_send(&claim, &other, 1_001));
+    assert!(outbox.tell(&other, 1_002));
+}
+
+#[test]
+fn the_news_after_an_accepted_message_is_still_owed() {
+    let mut outbox = Outbox::default();
+    let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+    assert!(outbox.may_send(&claim, &FIRING, 1_000));
+    outbox.settle(&claim, &Outcome::Accepted, 1_500);
+    let over = Truth { generation: 2, state: 0, from: 1, over: true, ..Truth::default() };
+    assert!(outbox.tell(&over, 2_000));
+}
+
+#[test]
+fn an_outdated_sender_makes_the_truth_be_told_once_more() {
+    let mut outbox = Outbox::default();
+    let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
+    assert!(outbox.tell(&FIRING, 40_000));
+    outbox.settle(&zombie, &Outcome::Accepted, 41_000);
+    assert!(outbox.tell(&FIRING, 42_000));
+    assert!(!outbox.tell(&FIRING, 1_000_000));
+}
+
+#[test]
+fn an_outdated_sender_that_does_not_know_whether_it_was_heard_counts_as_heard() {
+    for outcome in [Outcome::Retry("reset".into()), Outcome::CutShort] {
+        let mut outbox = Outbox::default();
+        let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
+        assert!(outbox.tell(&FIRING, 40_000));
+        outbox.settle(&zombie, &outcome, 41_000);
+        assert!(outbox.tell(&FIRING, 102_000));
+    }
+}
+
+#[test]
+fn an_outdated_message_that_lands_during_an_exchange_is_not_made_good_by_that() {
+    let mut outbox = Outbox::default();
+    let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
+    let other = Truth { generation: 2, state: 2, from: 1, ..Truth::default() };
+    let claim = outbox.claim_as(ME, &other, 40_000).expect("due");
+    assert!(outbox.may_send(&claim, &other, 40_000));
+    outbox.settle(&zombie, &Outcome::Accepted, 41_000);
+    outbox.settle(&claim, &Outcome::Accepted, 42_000);
+    assert!(outbox.tell(&other, 43_000));
+    assert!(!outbox.tell(&other, 1_000_000));
+}
+
+#[test]
+fn the_lease_is_whole_when_the_first_byte_leaves() {
+    let mut outbox = Outbox::default();
+    let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+    assert!(outbox.may_send(&claim, &FIRING, 30_999));
+    assert!(outbox.claim_as(OTHER, &FIRING, 60_998).is_none());
+    assert!(outbox.claim_as(OTHER, &FIRING, 60_999).is_some());
+}
+
+#[test]
+fn what_was_waived_needs_no_repair() {
+    let mut outbox = Outbox::default();
+    let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
+    assert!(outbox.tell(&FIRING, 40_000));
+    outbox.settle(&zombie, &Outcome::Accepted, 41_000);
+    let over = Truth { generation: 2, state: 0, from: 1, over: true, ..Truth::default() };
+    outbox.debt.waive(&over);
+    assert!(!outbox.debt.is_due(&over));
+}
+
+#[test]
+fn a_claim_broken_off_by_an_exit_is_taken_up_at_once_and_nobody_is_blamed() {
+    let mut outbox = Outbox::default();
+    let claim = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
+    assert!(!outbox.settle(&claim, &Outcome::CutShort, 1_100).health_changed);
+    assert!(outbox.tell(&FIRING, 1_100));
+}
+
+#[test]
+fn a_failing_receiver_is_spared_other_news_as_well() {
+    let (mut outbox, mut other) = (Outbox::default(), Outbox::default());
+    let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+    outbox.settle(&claim, &Outcome::Retry("503".into()), 1_000);
+    other.receiver = outbox.receiver;
+    assert!(other.claim_as(ME, &FIRING, 1_499).is_none());
+    assert!(other.tell(&FIRING, 1_500));
+}
+
+#[test]
+fn a_pause_of_no_given_length_is_twice_as_long_each_time() {
+    let mut outbox = Outbox::default();
+    for (now, pause) in [(1_000, 5_000), (6_000, 10_000), (16_000, 20_000)] {
+        let claim = outbox.claim_as(ME, &FIRING, now).expect("due");
+        outbox.settle(&claim, &Outcome::RateLimited(None), now);
+        assert_eq!(outbox.receiver.earliest, Millis(now + pause));
+    }
+    assert!(outbox.tell(&FIRING, 36_000));
+    assert_eq!(outbox.receiver.vague, 0);
+}
+
+#[test]
+fn retry_after_holds_for_everyone() {
+    let mut outbox = Outbox::default();
+    let claim = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
+    outbox.settle(&claim, &Outcome::RateLimited(Some(Millis(7_000))), 1_100);
+    assert_eq!(outbox.claim_as(ME, &FIRING, 8_099), None);
+    assert!(outbox.claim_as(ME, &FIRING, 8_100).is_some());
+}
+
+#[test]
+fn failures_are_retried_for_ever_with_growing_pauses() {
+    let mut outbox = Outbox::default();
+    let mut now = 1_000;
+    for _ in 0..50 {
+        let due = outbox.debt.due_at(&outbox.terms(ME, &FIRING)).expect("still owed");
+        assert!(due.0 <= now + 60_000);
+        now = now.max(due.0);
+        let claim = outbox.claim_as(ME, &FIRING, now).expect("due");
+        outbox.settle(&claim, &Outcome::Retry("refused".into()), now);
+    }
+    assert!(now > 1_000_000);
+}
+
+#[test]
+fn a_rejected_message_is_followed_by_the_plain_one_and_then_by_nothing() {
+    let mut outbox = Outbox::default();
+    let rejected = Outcome::Rejected("invalid_blocks".into());
+    let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+    outbox.settle(&claim, &rejected, 1_000);
+    let plain = outbox.claim_as(ME, &FIRING, 2_000).expect("the plain form is owed");
+    assert!(plain.plain);
+    assert!(outbox.settle(&plain, &rejected, 2_000).refused);
+    assert_eq!(outbox.claim_as(ME, &FIRING, 1_000_000), None);
+    let news = Truth { generation: 2, state: 2, from: 1, ..Truth::default() };
+    assert_eq!(outbox.claim_as(ME, &news, 1_000_000).map(|claim| claim.plain), Some(false));
+}
+
+#[test]
+fn a_broken_receiver_is_probed_slowly_and_says_so_once() {
+    let mut outbox = Outbox::default();
+    let broken = Outcome::Broken("no_service".into());
+    let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+    assert!(outbox.settle(&claim, &broken, 1_000).health_changed);
+    assert_eq!(outbox.claim_as(ME, &FIRING, 900_999), None);
+    let probe = outbox.claim_as(ME, &FIRING, 901_000).expect("the probe");
+    assert!(!outbox.settle(&probe, &broken, 901_000).health_changed);
+}
+
+#[test]
+fn a_broken_receiver_that_dislikes_the_message_gets_the_plain_one_at_once() {
+    let mut outbox = Outbox::default();
+    let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+    outbox.settle(&claim, &Outcome::Broken("no_service".into()), 1_000);
+    let probe = outbox.claim_as(ME, &FIRING, 901_000).expect("the probe");
+    outbox.settle(&probe, &Outcome::Rejected("invalid_blocks".into()), 901_000);
+    assert_eq!(outbox.claim_as(ME, &FIRING, 902_000).map(|claim| claim.plain), Some(true));
+}
