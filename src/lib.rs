@@ -9,10 +9,12 @@
 pub mod units;
 pub mod text;
 pub mod clock;
+pub mod calendar;
 pub mod crash;
 // What is seen.
 pub mod observation;
 pub mod window;
+pub mod shared;
 // What it means.
 pub mod config;
 pub mod pools;
@@ -24,12 +26,12 @@ pub mod incident;
 pub mod outbox;
 pub mod deliver;
 pub mod state;
+pub mod persist;
 // What the configuration says of all this.
 pub mod directives;
 // What is known, for whoever asks.
 pub mod status;
 // The two loops.
-pub mod gate;
 pub mod pipeline;
 // The skin. Unit tests do without it: a test program cannot link nginx's symbols.
 #[cfg(all(feature = "nginx", not(test)))]

@@ -6,12 +6,14 @@ use libfuzzer_sys::fuzz_target;
 use ngx_http_poolwatch_module::outbox::MAX_RECEIVERS;
 use ngx_http_poolwatch_module::outbox::receiver::ReceiverState;
 use ngx_http_poolwatch_module::state::notices::Notices;
-use ngx_http_poolwatch_module::state::record::{self, Found};
-use ngx_http_poolwatch_module::state::saved::{Saved, Times};
+use ngx_http_poolwatch_module::persist::record;
+use ngx_http_poolwatch_module::persist::record::Found;
+use ngx_http_poolwatch_module::persist::document::Saved;
+use ngx_http_poolwatch_module::clock::Times;
 use ngx_http_poolwatch_module::state::slot::Slot;
 use ngx_http_poolwatch_module::state::snapshot::{Facts, Snapshot};
 use ngx_http_poolwatch_module::state::table::Table;
-use ngx_http_poolwatch_module::state::twin::Twin;
+use ngx_http_poolwatch_module::shared::double_buffer::Twin;
 use ngx_http_poolwatch_module::status::{html, json, prometheus};
 use ngx_http_poolwatch_module::units::Millis;
 

@@ -10,6 +10,7 @@ pub use answer::classify;
 use serde_json::{Value, json};
 
 use crate::alert::{Kind, PoolFacts, Rates, Report, Sample, Severity};
+use crate::calendar::{duration, rfc3339};
 use crate::text::{ascii, clean, escaped, escaped_code, path_without_secrets};
 use crate::units::Millis;
 use crate::wording;
@@ -70,7 +71,7 @@ pub fn fallback(report: &Report) -> String {
     let words = format!(
         "{}: {facts}{waited}; since {}, on host {}, {}",
         wording::severity(report.severity),
-        wording::rfc3339(report.since_unix),
+        rfc3339(report.since_unix),
         clean(report.host.as_bytes(), VALUE),
         clean(report.message_id().as_bytes(), VALUE),
     );
@@ -187,11 +188,11 @@ fn pool(facts: &PoolFacts) -> String {
 fn since(report: &Report) -> String {
     let lasts = Millis(report.now_unix) - Millis(report.since_unix);
     let date = date(report.since_unix);
-    if lasts < Millis::from_secs(1) { date } else { format!("{date}\n{} ago", wording::duration(lasts)) }
+    if lasts < Millis::from_secs(1) { date } else { format!("{date}\n{} ago", duration(lasts)) }
 }
 
 fn date(unix: u64) -> String {
-    let written = wording::rfc3339(unix);
+    let written = rfc3339(unix);
     format!("<!date^{}^{{date_num}} {{time_secs}}|{written}>", unix / 1000)
 }
 

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use crate::crash;
 use crate::nginx::walk::{self, Astray};
-use crate::state::record::{self, Found};
+use crate::persist::record;
+use crate::persist::record::Found;
 use crate::text;
 
 /// An open state file.

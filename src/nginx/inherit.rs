@@ -13,14 +13,16 @@ use nginx_sys::{
 };
 
 use crate::clock::Clock;
+use crate::clock::Times;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::conf::{self, MainConf};
 use crate::nginx::file::StateFile;
 use crate::nginx::zone::{Other, Zone};
 use crate::nginx::{cycle_conf, lines};
+use crate::persist::document::Saved;
+use crate::persist::record;
+use crate::persist::record::Found;
 use crate::pipeline::Store;
-use crate::state::record::{self, Found};
-use crate::state::saved::{Saved, Times};
 use crate::text::Name;
 use crate::units::Millis;
 

@@ -13,14 +13,17 @@ use std::time::{Duration, Instant};
 use once_cell::sync::OnceCell;
 
 use crate::clock::Clock;
+use crate::clock::Times;
 use crate::crash;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::file::{StateFile, Turn, UNKNOWN};
 use crate::nginx::lines;
 use crate::nginx::zone::Zone;
-use crate::pipeline::{Level, Line, Store};
-use crate::state::record::{self, Found};
-use crate::state::saved::{Saved, Times};
+use crate::persist::document::Saved;
+use crate::persist::record;
+use crate::persist::record::Found;
+use crate::pipeline::Store;
+use crate::pipeline::log_line::{Level, Line};
 use crate::units::Millis;
 
 /// A change is written at once, and those that follow it within this time together.

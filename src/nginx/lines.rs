@@ -15,7 +15,7 @@ use nginx_sys::{
 };
 
 use crate::nginx::{bits, process};
-use crate::pipeline::{Level, Line};
+use crate::pipeline::log_line::{Level, Line};
 
 /// Lines waiting for the event loop; more are lost, which takes a burst of alerts in one event loop turn.
 const WAITING: usize = 1024;

@@ -21,12 +21,12 @@ use crate::nginx::clock::SystemClock;
 use crate::nginx::file::UNKNOWN;
 use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::receiver::ReceiverState;
+use crate::persist::restore::RESTORED;
 use crate::pipeline::Store;
+use crate::shared::double_buffer::Twin;
 use crate::state::notices::Notices;
-use crate::state::saved::RESTORED;
 use crate::state::slot::Slot;
 use crate::state::table::Table;
-use crate::state::twin::Twin;
 use crate::text::Name;
 use crate::units::Millis;
 

@@ -9,122 +9,16 @@ use crate::detect::failover::Serving;
 use crate::observation::{Attempt, Observation, Verdict};
 use crate::pools::directory::{Directory, MAX_PEERS};
 use crate::pools::set::{MAX_POOLS, PoolId};
-use crate::state::journal::Journal;
+use crate::shared::double_buffer::Twin;
+use crate::state::ending::{Ending, RESULTS};
+use crate::state::histogram::{BUCKETS, Histogram, bucket};
+use crate::state::series::{Current, Sample};
 use crate::state::sighting::Sighting;
-use crate::state::twin::Twin;
 use crate::text::{self, Text};
 use crate::units::Millis;
 
-/// Upper bounds of the response times' buckets in milliseconds; a last bucket has what took longer.
-pub const BOUNDS: [u32; 11] = [5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000];
-
-/// Buckets of response times.
-pub const BUCKETS: usize = BOUNDS.len() + 1;
-
 /// Releases that are counted one by one; of more, the one that was not seen for longest goes.
 pub const MAX_RELEASES: usize = 16;
-
-/// A step of the series, and how many of them are kept beside the one that is going on.
-pub const STEP: Millis = Millis::from_secs(60);
-/// See [`STEP`].
-pub const STEPS: usize = 60;
-
-/// What became of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Ending {
-    /// The first choice answered.
-    Served,
-    /// An attempt failed, and the client saw no error.
-    MaskedFailover,
-    /// The client got a 5xx.
-    ClientError,
-    /// nginx had no server left to ask.
-    NoLiveUpstreams,
-    /// The client went away.
-    Aborted,
-}
-
-impl Ending {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 5] =
-        [Self::Served, Self::MaskedFailover, Self::ClientError, Self::NoLiveUpstreams, Self::Aborted];
-
-    /// Of a finished request. `failed`: an attempt did.
-    fn of(seen: &Observation, failed: bool) -> Self {
-        let last = seen.attempts().last().map(|attempt| attempt.verdict);
-        match (seen.aborted, last) {
-            (true, _) => Self::Aborted,
-            (_, Some(Verdict::NoLiveUpstreams)) => Self::NoLiveUpstreams,
-            _ if seen.status >= 500 => Self::ClientError,
-            _ if failed => Self::MaskedFailover,
-            _ => Self::Served,
-        }
-    }
-
-    /// As the API and the metrics call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Served => "served",
-            Self::MaskedFailover => "masked_failover",
-            Self::ClientError => "client_error",
-            Self::NoLiveUpstreams => "no_live_upstreams",
-            Self::Aborted => "aborted",
-        }
-    }
-}
-
-/// Endings of an attempt that are counted, with their names; an unfinished one proves nothing, and without a live upstream there
-/// was none.
-pub const RESULTS: [(Verdict, &str); 4] = [
-    (Verdict::Ok, "ok"),
-    (Verdict::ServerError, "server_error"),
-    (Verdict::Refused, "refused"),
-    (Verdict::TimedOut, "timed_out"),
-];
-
-/// Response times in buckets, not cumulative.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Histogram {
-    /// See [`BOUNDS`].
-    pub buckets: [u64; BUCKETS],
-    /// All of them together, in milliseconds.
-    pub sum: u64,
-}
-
-impl Histogram {
-    fn count(&mut self, time: u32) {
-        self.buckets[bucket(time)] += 1;
-        self.sum += u64::from(time);
-    }
-
-    /// How many.
-    pub fn total(&self) -> u64 {
-        self.buckets.iter().sum()
-    }
-}
-
-fn bucket(time: u32) -> usize {
-    BOUNDS.iter().position(|&bound| time <= bound).unwrap_or(BOUNDS.len())
-}
-
-/// The time in milliseconds below which `share` of the times lie, interpolated within its bucket as Prometheus does; beyond the
-/// last bound it stands still. `None`: there are no times.
-pub fn percentile(buckets: &[u64; BUCKETS], share: f64) -> Option<f64> {
-    let total: u64 = buckets.iter().sum();
-    let rank = share * total as f64;
-    let mut below = 0.0;
-    let mut lower = 0.0;
-    for (&count, &bound) in buckets.iter().zip(&BOUNDS) {
-        let (count, bound) = (count as f64, f64::from(bound));
-        if count > 0.0 && below + count >= rank {
-            return Some(lower + (bound - lower) * (rank - below) / count);
-        }
-        (below, lower) = (below + count, bound);
-    }
-    (total > 0).then_some(lower)
-}
 
 /// One pool's counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,43 +76,6 @@ pub struct Release {
 
 /// The releases that are counted.
 pub type Releases = [Release; MAX_RELEASES];
-
-/// One step of the series that is over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Sample {
-    /// Which one: its instant ÷ [`STEP`].
-    pub step: u32,
-    /// Requests that were not aborted.
-    pub requests: u32,
-    /// Those with a failed attempt.
-    pub upstream_errors: u32,
-    /// Those with a client error.
-    pub client_errors: u32,
-    /// The median of the answers' response times in milliseconds; [`Sample::NO_TIME`]: there was none.
-    pub p50: u16,
-    /// The 95th percentile, likewise.
-    pub p95: u16,
-}
-
-impl Sample {
-    /// In the place of a time.
-    pub const NO_TIME: u16 = u16::MAX;
-}
-
-/// The steps that are over.
-pub type Series = Journal<Sample, { STEPS + 1 }>;
-
-/// The step that is going on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-struct Current {
-    step: u32,
-    requests: u32,
-    upstream_errors: u32,
-    client_errors: u32,
-    buckets: [u32; BUCKETS],
-}
 
 /// One upstream's counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -357,42 +214,6 @@ impl Counters {
     }
 }
 
-impl Current {
-    /// Begins a new step if it is time, and returns the one that is over.
-    fn begin(&mut self, now: Millis) -> Option<Sample> {
-        let step = (now.0 / STEP.0) as u32;
-        if step == self.step {
-            return None;
-        }
-        let over = (self.requests > 0).then(|| self.sample());
-        *self = Self { step, ..Self::default() };
-        over
-    }
-
-    fn note(&mut self, ending: Ending, has_failure: bool, time: Option<u32>) {
-        self.requests = self.requests.saturating_add(1);
-        let is_error = matches!(ending, Ending::ClientError | Ending::NoLiveUpstreams);
-        self.client_errors = self.client_errors.saturating_add(u32::from(is_error));
-        self.upstream_errors = self.upstream_errors.saturating_add(u32::from(has_failure));
-        if let Some(time) = time {
-            self.buckets[bucket(time)] += 1;
-        }
-    }
-
-    fn sample(&self) -> Sample {
-        let buckets = self.buckets.map(u64::from);
-        let time = |share| percentile(&buckets, share).map_or(Sample::NO_TIME, whole);
-        let Self { step, requests, upstream_errors, client_errors, .. } = *self;
-        Sample { step, requests, upstream_errors, client_errors, p50: time(0.5), p95: time(0.95) }
-    }
-}
-
-/// In whole milliseconds; [`percentile`] gives none that does not fit.
-#[expect(clippy::cast_sign_loss, reason = "times are not negative")]
-fn whole(time: f64) -> u16 {
-    time as u16
-}
-
 /// Until the header of a response, if one came.
 fn response_time(attempt: &Attempt) -> Option<u32> {
     matches!(attempt.verdict, Verdict::Ok | Verdict::ServerError).then_some(attempt.to_header)
@@ -408,6 +229,7 @@ mod tests {
     use crate::config::rules::Rules;
     use crate::config::upstream::{ConfiguredPeer, Role};
     use crate::observation::Names;
+    use crate::state::series::{STEP, Series};
     use crate::text::Name;
 
     const BLUE: u16 = 0;
@@ -540,17 +362,5 @@ mod tests {
         upstream.see(&[(BLUE, Verdict::Ok)], 200, "");
         let blue = upstream.counters.peers[0];
         assert_eq!((blue.attempts, blue.failures, RESULTS[usize::from(blue.result)].1), (2, 1, "server_error"));
-    }
-
-    #[test]
-    fn percentiles_are_interpolated_and_stand_still_at_the_last_bound() {
-        let mut histogram = Histogram::default();
-        assert_eq!(percentile(&histogram.buckets, 0.5), None);
-        (0..100).for_each(|_| histogram.count(80));
-        assert_eq!(percentile(&histogram.buckets, 0.5), Some(75.0));
-        assert_eq!(percentile(&histogram.buckets, 1.0), Some(100.0));
-        (0..900).for_each(|_| histogram.count(60_000));
-        assert_eq!(percentile(&histogram.buckets, 0.99), Some(10_000.0));
-        assert_eq!((histogram.total(), histogram.sum), (1000, 100 * 80 + 900 * 60_000));
     }
 }

@@ -4,6 +4,7 @@
 //! failed request takes no place: on a quiet site they reach hours back, under load a minute.
 
 use crate::alert::Reasons;
+use crate::incident::Sums;
 use crate::observation::{Observation, Verdict};
 use crate::units::Millis;
 use crate::window::Entry;
@@ -13,20 +14,6 @@ const SECONDS: usize = 64;
 
 /// Failed requests that ended within this time of the first of them share a place.
 const WIDTH: Millis = Millis::from_secs(1);
-
-/// Sums over requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub(crate) struct Sums {
-    /// Requests.
-    pub(crate) requests: u64,
-    /// Those with a failed attempt.
-    pub(crate) upstream_errors: u32,
-    /// Those that were answered with a 5xx.
-    pub(crate) client_errors: u32,
-    /// Why attempts failed.
-    pub(crate) reasons: Reasons,
-}
 
 /// Failed requests of one second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,16 +85,6 @@ impl Failures {
         }
         sums.requests = next - first;
         (sums, first, begin)
-    }
-}
-
-impl Sums {
-    /// Counts a request.
-    pub(crate) fn push(&mut self, entry: Entry, reasons: &Reasons) {
-        self.requests += 1;
-        self.upstream_errors = self.upstream_errors.saturating_add(u32::from(entry.upstream_error));
-        self.client_errors = self.client_errors.saturating_add(u32::from(entry.client_error));
-        self.reasons.add(reasons);
     }
 }
 

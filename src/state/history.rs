@@ -2,9 +2,9 @@
 
 use crate::alert::{Kind, Severity};
 use crate::detect::failover::{Change, Serving};
+use crate::incident::Key;
 use crate::outbox::MAX_RECEIVERS;
-use crate::state::journal::Journal;
-use crate::state::slot::Key;
+use crate::shared::ring_log::Journal;
 use crate::units::Millis;
 
 /// Changes that are kept.

@@ -1,16 +1,17 @@
 //! What all workers share: fixed-size plain data with ordinary safe logic on it. Tests keep it in a box, nginx in a zone.
 
-pub mod counters;
-mod failures;
-pub mod history;
-pub mod journal;
-pub mod notices;
-pub mod record;
-pub mod saved;
+pub mod ending;
+pub mod histogram;
+pub mod series;
 mod sighting;
+pub mod counters;
+pub mod history;
+mod failures;
+pub(crate) mod detection;
+mod changes;
+mod view;
+pub mod notices;
 pub mod slot;
 pub mod table;
 pub mod snapshot;
-pub mod twin;
-mod view;
 pub mod workers;

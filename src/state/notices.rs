@@ -41,10 +41,10 @@ pub struct Silence {
 pub(crate) struct Notice {
     pub(crate) truth: Truth,
     pub(crate) debts: [Debt; MAX_RECEIVERS],
-    pub(super) kind: Kind,
-    pub(super) silence: Silence,
-    pub(super) began: Millis,
-    pub(super) since: Millis,
+    pub(crate) kind: Kind,
+    pub(crate) silence: Silence,
+    pub(crate) began: Millis,
+    pub(crate) since: Millis,
 }
 
 /// All of them: fixed-size plain data.

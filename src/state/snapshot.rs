@@ -1,13 +1,16 @@
 //! What a reader gets: a copy of everything, taken at one moment, to be rendered without hurry and without a lock.
 
 use crate::config::receiver::{PublicReceiver, Receiver};
+use crate::incident::Key;
 use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::debt::Debt;
 use crate::outbox::receiver::ReceiverState;
-use crate::state::counters::{Counters, Releases, Series};
+use crate::state::counters::{Counters, Releases};
+use crate::state::detection::{Detection, Setup};
 use crate::state::history::History;
 use crate::state::notices::Notices;
-use crate::state::slot::{Detection, Key, Setup, Slot};
+use crate::state::series::Series;
+use crate::state::slot::Slot;
 use crate::state::table::Table;
 use crate::state::view::View;
 use crate::state::workers::Workers;

@@ -4,10 +4,11 @@ use crate::alert::{self, Kind, Missing, PoolFacts, Rates, Report, Sample, Severi
 use crate::config::rules::RateOf;
 use crate::detect::error_rate::{self, Easing};
 use crate::detect::failover::Serving;
+use crate::incident::{Incident, Key, is_as_expected, severity};
 use crate::observation::Example;
 use crate::outbox::debt::Claim;
 use crate::pools::set::{Expected, PoolId};
-use crate::state::slot::{Detection, Incident, Key, Setup, is_as_expected, severity};
+use crate::state::detection::{Detection, Setup};
 use crate::text::{Name, Text};
 use crate::units::{Millis, Ratio};
 use crate::window::Counts;

@@ -8,11 +8,13 @@ use std::fmt::Write;
 
 use crate::detect::error_rate::Level;
 use crate::detect::failover::Serving;
+use crate::incident::Key;
 use crate::outbox::receiver::Health;
 use crate::outbox::tally::REASONS;
 use crate::pools::set::{MAX_POOLS, PoolId};
-use crate::state::counters::{BOUNDS, Ending, PoolCounts, RESULTS, ReleaseCounts};
-use crate::state::slot::Key;
+use crate::state::counters::{PoolCounts, ReleaseCounts};
+use crate::state::ending::{Ending, RESULTS};
+use crate::state::histogram::BOUNDS;
 use crate::state::snapshot::{Snapshot, Upstream};
 use crate::status::{NAME, STATES, is_silenced, serving as serving_of};
 use crate::text::clean;

@@ -1,7 +1,8 @@
 //! What receivers, clocks and reloads do to the pipeline while it tells: nothing that anybody would see.
 
 use crossbeam_channel::unbounded;
-use ngx_http_poolwatch_module::pipeline::{Config, Line, Worker};
+use ngx_http_poolwatch_module::pipeline::log_line::Line;
+use ngx_http_poolwatch_module::pipeline::{Config, Worker};
 use ngx_http_poolwatch_module::state::table::Table;
 
 use super::*;

@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use ngx_http_poolwatch_module::state::record::UPSTREAM;
-use ngx_http_poolwatch_module::state::saved::{Saved, Times};
+use ngx_http_poolwatch_module::clock::Times;
+use ngx_http_poolwatch_module::persist::document::Saved;
+use ngx_http_poolwatch_module::persist::record::UPSTREAM;
 
 const QUIET: Rules = Rules { error_rate: None, ..RULES };
 

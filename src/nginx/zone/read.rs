@@ -7,12 +7,12 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 
 use super::Zone;
+use crate::shared::double_buffer::Twin;
+use crate::shared::ring_log::Journal;
 use crate::state::counters::Counters;
-use crate::state::journal::Journal;
 use crate::state::notices::Notices;
 use crate::state::slot::Slot;
 use crate::state::snapshot::{Contents, Upstream};
-use crate::state::twin::Twin;
 use crate::text::Name;
 
 /// Attempts at a copy that nobody spoils. A copy takes a microsecond, and commits are milliseconds apart.

@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
+use crate::calendar;
 use crate::units::{Millis, Ratio};
-use crate::wording;
 
 /// A text member; none: empty.
 pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -66,7 +66,7 @@ pub(super) fn latency(seconds: Option<f64>) -> String {
 
 /// How long something lasts or has lasted: `2 min 5 s`.
 pub(super) fn span(seconds: f64) -> String {
-    if seconds < 1.0 { "0 s".to_owned() } else { wording::duration(Millis::from_secs(whole(seconds.floor()))) }
+    if seconds < 1.0 { "0 s".to_owned() } else { calendar::duration(Millis::from_secs(whole(seconds.floor()))) }
 }
 
 /// A span that ends now, behind `last`: `hour`, `3 h`.
@@ -93,7 +93,7 @@ pub(super) fn unix(time: &str) -> Option<f64> {
     let mut next = || fields.next().flatten();
     let (year, month, day) = (next()?, next()?, next()?);
     let (hour, minute, second) = (next()?, next()?, next()?);
-    // Years begin in March here, as in `wording::rfc3339`.
+    // Years begin in March here, as in `calendar::rfc3339`.
     let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
     let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
     Some((days * 86_400 + hour * 3600 + minute * 60 + second) as f64)
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn a_time_is_read_as_it_was_written() {
         for seconds in [0, 951_782_400, 951_868_799, 1_795_441_703, 4_102_444_799] {
-            assert_eq!(unix(&wording::rfc3339(seconds * 1000)), Some(seconds as f64));
+            assert_eq!(unix(&calendar::rfc3339(seconds * 1000)), Some(seconds as f64));
         }
         assert_eq!(unix("yesterday"), None);
         let (earlier, later) = ("2026-11-24T11:39:32Z", "2026-11-24T11:40:13Z");

@@ -6,6 +6,7 @@ mod upstream;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::calendar::rfc3339;
 use crate::detect::failover::Serving;
 use crate::pools::set::PoolId;
 use crate::state::snapshot::{Snapshot, Upstream};
@@ -13,7 +14,6 @@ use crate::state::workers::Blind;
 use crate::status::name;
 use crate::text::clean;
 use crate::units::Millis;
-use crate::wording::rfc3339;
 
 /// Bytes of a comment or an error: each may be spelled out.
 const WORDS: usize = 512;

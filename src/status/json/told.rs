@@ -6,17 +6,18 @@ use serde::Serialize;
 
 use super::{ServingView, WORDS, instant, seconds, serving, time};
 use crate::alert::{Kind, Severity};
+use crate::calendar::rfc3339;
+use crate::incident::Key;
 use crate::outbox::debt::Debt;
 use crate::outbox::receiver::Health;
 use crate::outbox::tally::Tally;
 use crate::state::history::{Heard, Record};
 use crate::state::notices::Silence;
-use crate::state::slot::Key;
 use crate::state::snapshot::{Listed, Snapshot, Upstream};
 use crate::status::name;
 use crate::text::clean;
 use crate::units::Millis;
-use crate::wording::{self, rfc3339};
+use crate::wording;
 
 /// Bytes of a host and its port.
 const HOST: usize = 260;

@@ -10,13 +10,13 @@ use crate::config::rules::{ErrorRateRules, RateOf};
 use crate::config::upstream::Role;
 use crate::detect::error_rate::Level;
 use crate::detect::failover::Serving;
+use crate::incident::Key;
 use crate::pools::directory::{Origin, Peer};
 use crate::pools::set::{Expected, MAX_POOLS, PoolId};
-use crate::state::counters::{
-    BUCKETS, Ending, Histogram, PeerCounts, PoolCounts, RESULTS, Release, ReleaseCounts, STEP, STEPS, Sample,
-    percentile,
-};
-use crate::state::slot::Key;
+use crate::state::counters::{PeerCounts, PoolCounts, Release, ReleaseCounts};
+use crate::state::ending::{Ending, RESULTS};
+use crate::state::histogram::{BUCKETS, Histogram, percentile};
+use crate::state::series::{STEP, STEPS, Sample};
 use crate::state::snapshot::{Snapshot, Upstream};
 use crate::status::{is_silenced, name};
 use crate::text::clean;

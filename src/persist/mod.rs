@@ -1,0 +1,7 @@
+//! What outlives nginx: the document of a table, and the record of a file that holds it.
+
+pub mod record;
+mod states;
+pub mod document;
+mod save;
+pub mod restore;

@@ -1,0 +1,297 @@
+//! The document back in a table: in an empty one, or in one that has seen requests of its own.
+
+use crate::alert::Kind;
+use crate::clock::Times;
+use crate::config::upstream::Role;
+use crate::detect::error_rate::ErrorRate;
+use crate::detect::failover::{Failover, Serving};
+use crate::detect::flapping::Flapping;
+use crate::incident::{Incident, Key, Sums, Truth};
+use crate::outbox::MAX_RECEIVERS;
+use crate::outbox::backoff;
+use crate::outbox::debt::{Debt, TOLD, Told};
+use crate::outbox::receiver::ReceiverState;
+use crate::persist::document::{Saved, SavedDebt, SavedIncident, SavedNotice, SavedUpstream};
+use crate::persist::states::{States, bytes_of, name_of, serving_of};
+use crate::pools::directory::{Directory, Peer, Pool};
+use crate::pools::set::{Expected, MAX_POOLS, PoolId};
+use crate::state::detection::{Detection, Setup};
+use crate::state::notices::{Notice, Silence};
+use crate::state::slot::Slot;
+use crate::state::table::Table;
+use crate::state::table::adopt::Need;
+use crate::text::{Name, Text};
+use crate::units::Millis;
+
+/// Configurations before the first that adopts what was restored.
+pub const RESTORED: u64 = 1;
+
+impl Saved {
+    /// How many upstreams are not in `watched`, and something is still to be told of them.
+    pub fn owing(&self, watched: &[Name]) -> usize {
+        self.upstreams.iter().filter(|upstream| upstream.need(watched) == Need::Owing).count()
+    }
+
+    /// Fills a table that knows nothing. Should there be less room than before, upstreams in `watched` come first, and then those of
+    /// which something is still to be told.
+    pub fn restore(&self, table: &mut Table<'_>, watched: &[Name], times: Times) {
+        *table.due = Millis::ZERO;
+        self.restore_receivers(table, times);
+        let receivers = *table.receivers.live();
+        let mut upstreams: Vec<&SavedUpstream> = self.upstreams.iter().collect();
+        upstreams.sort_by_key(|upstream| upstream.need(watched));
+        let mut free = table.slots.iter_mut().filter(|slot| slot.name.is_empty());
+        for upstream in upstreams {
+            let Some(known) = upstream.known(None, &receivers, times) else { continue };
+            let Some(slot) = free.next() else { return };
+            known.fill(slot, upstream.name());
+        }
+        self.restore_notices(table, &receivers, times);
+    }
+
+    /// Another zone's keeper wrote this, and now it is this zone's turn. What the receivers have heard is in the text; what is
+    /// true is what the zone saw last, unless the text is younger.
+    pub fn merge(&self, table: &mut Table<'_>, times: Times) {
+        *table.due = Millis::ZERO;
+        self.restore_receivers(table, times);
+        let receivers = *table.receivers.live();
+        for slot in table.slots.iter_mut().filter(|slot| !slot.name.is_empty() && slot.left == 0) {
+            let name = slot.name;
+            let Some(upstream) = self.upstreams.iter().find(|upstream| upstream.name() == name) else { continue };
+            let directory = slot.setup.edit(|setup| {
+                upstream.pools.iter().for_each(|pool| setup.directory.admit(&name_of(&pool.name)));
+                setup.directory
+            });
+            let Some(known) = upstream.known(Some(&directory), &receivers, times) else { continue };
+            known.meet(slot);
+        }
+        self.restore_notices(table, &receivers, times);
+    }
+
+    fn restore_receivers(&self, table: &mut Table<'_>, times: Times) {
+        table.receivers.edit(|receivers| {
+            for saved in &self.receivers {
+                let name = name_of(&saved.name);
+                let known = receivers.iter().position(|receiver| receiver.name == name);
+                let free = || receivers.iter().position(|receiver| receiver.name.is_empty());
+                let Some(receiver) = known.or_else(free).and_then(|place| receivers.get_mut(place)) else { continue };
+                if receiver.name.is_empty() {
+                    *receiver = ReceiverState { name, adopted: RESTORED, ..ReceiverState::default() };
+                }
+                receiver.health = saved.health;
+                let longest = times.now + backoff::LONGEST_PAUSE;
+                receiver.earliest = receiver.earliest.max(times.due(saved.earliest).min(longest));
+            }
+        });
+    }
+
+    fn restore_notices(&self, table: &mut Table<'_>, receivers: &[ReceiverState; MAX_RECEIVERS], times: Times) {
+        table.notices.edit(|notices| {
+            for saved in &self.notices {
+                let Some(known) = saved.known(receivers, times) else { continue };
+                let place = notices.list.get_mut(saved.place);
+                // A silence that was begun or ended here meanwhile stays so.
+                if let Some(place) = place.filter(|place| place.truth.generation <= known.truth.generation) {
+                    *place = known;
+                }
+            }
+        });
+    }
+}
+
+/// An upstream as it comes back: its pools, incidents and debts in the places of a table.
+struct Known {
+    left: bool,
+    setup: Setup,
+    detection: Detection,
+    debts: [[Debt; MAX_RECEIVERS]; 2],
+}
+
+impl Known {
+    /// Into a free slot.
+    fn fill(self, slot: &mut Slot, name: Name) {
+        slot.reset(name);
+        slot.setup.edit(|setup| *setup = self.setup);
+        slot.detection.edit(|detection| *detection = self.detection);
+        slot.debts.edit(|debts| *debts = self.debts);
+        (slot.adopted, slot.left) = (RESTORED, if self.left { RESTORED } else { 0 });
+    }
+
+    /// With what a slot knows of the same upstream.
+    fn meet(self, slot: &mut Slot) {
+        let own = *slot.detection.live();
+        let mut merged = own;
+        if own.error_rate.seen() < self.detection.error_rate.seen() {
+            // No request has come here since: theirs is the younger truth.
+            merged = Detection { window: own.window, period: own.period, ..self.detection };
+        }
+        let mut debts = self.debts;
+        for ((incident, theirs), debts) in merged.incidents.iter_mut().zip(self.detection.incidents).zip(&mut debts) {
+            let last = incident.truth.generation;
+            let same = incident.truth.state == theirs.truth.state || (incident.truth.over && theirs.truth.over);
+            if same {
+                *incident = theirs;
+                incident.truth.generation = theirs.truth.generation.max(last);
+            } else {
+                incident.truth.generation = (theirs.truth.generation + 1).max(last);
+                incident.number = if theirs.truth.over { incident.truth.generation } else { theirs.number };
+                incident.truth.from = theirs.truth.state;
+                incident.since = if last == 0 { own.failover.since() } else { incident.since };
+                incident.began = if theirs.truth.over { incident.since } else { theirs.began };
+            }
+            let heard = debts.iter_mut().filter(|debt| same && debt.acked == theirs.truth.generation);
+            heard.for_each(|debt| debt.acked = incident.truth.generation);
+        }
+        slot.debts.edit(|debts_here| *debts_here = debts);
+        slot.detection.edit(|detection| *detection = merged);
+    }
+}
+
+impl SavedUpstream {
+    fn need(&self, watched: &[Name]) -> Need {
+        let is_owing =
+            |incident: &SavedIncident| !incident.over || incident.debts.iter().any(|debt| incident.is_owed(debt));
+        match watched.contains(&self.name()) {
+            true => Need::Watched,
+            false if self.incidents.iter().any(is_owing) => Need::Owing,
+            false => Need::None,
+        }
+    }
+
+    /// In the places of a table; of a directory that is there already, or else of its own. `None`: it contradicts itself.
+    fn known(
+        &self,
+        directory: Option<&Directory>,
+        receivers: &[ReceiverState; MAX_RECEIVERS],
+        times: Times,
+    ) -> Option<Known> {
+        let own = self.directory();
+        let directory = directory.unwrap_or(&own);
+        // Places of pools here, by their places in the text.
+        let places: Vec<Option<PoolId>> =
+            self.pools.iter().map(|pool| directory.find(&name_of(&pool.name))).take(MAX_POOLS).collect();
+        let serving = |text: &str| serving_of(States::Serving.index(text, &places)?);
+        let mut detection = Detection {
+            failover: Failover::resume(serving(&self.serving)?, times.instant(self.since)),
+            error_rate: ErrorRate::resume(
+                self.error_rate,
+                times.instant(self.error_rate_since),
+                times.instant(self.seen),
+            ),
+            flapping: Flapping::resume(self.flapping, self.changes.iter().map(|&time| times.instant(time))),
+            switching: self.switching.as_deref().map_or(Some(Serving::Unknown), serving)?,
+            ..Detection::default()
+        };
+        for (pool, place) in self.pools.iter().zip(&places) {
+            if let Some(release) = place.and_then(|place| detection.releases.get_mut(usize::from(place))) {
+                *release = Text::new(&bytes_of(&pool.release));
+            }
+        }
+        let mut debts = [[Debt::default(); MAX_RECEIVERS]; 2];
+        for (key, saved) in Key::ALL.into_iter().zip(&self.incidents) {
+            let states = States::of(key);
+            let incident = saved.known(states, &places, times)?;
+            *detection.incidents.get_mut(key as usize)? = incident;
+            *debts.get_mut(key as usize)? = debts_of(&saved.debts, states, &places, receivers, times)?;
+        }
+        let mut pools = 0;
+        for pool in &self.expected {
+            pools |= 1_u8.checked_shl(States::Serving.index(pool, &places)?.into())?;
+        }
+        let expected = if pools.count_ones() > 1 {
+            Expected::Several(pools)
+        } else {
+            Expected::Pool(if pools == 0 { 0 } else { pools.trailing_zeros() as PoolId })
+        };
+        Some(Known { left: self.left, setup: Setup { directory: own, expected, ..Setup::default() }, detection, debts })
+    }
+
+    fn directory(&self) -> Directory {
+        let pools = self.pools.iter().map(|pool| Pool { name: name_of(&pool.name), unnamed: pool.unnamed });
+        let peers = self.peers.iter().map(|peer| Peer {
+            address: Text::new(&bytes_of(&peer.address)),
+            pool: peer.pool,
+            role: if peer.backup { Role::Backup } else { Role::Primary },
+            certain: peer.certain,
+        });
+        Directory::resume(pools, peers)
+    }
+}
+
+impl SavedIncident {
+    fn known(&self, states: States, places: &[Option<PoolId>], times: Times) -> Option<Incident> {
+        let kind = self.kind?;
+        Some(Incident {
+            truth: Truth {
+                generation: self.generation,
+                state: states.index(&self.state, places)?,
+                from: states.index(&self.from, places)?,
+                over: self.over,
+                critical: self.critical && !self.over,
+                planned: self.planned,
+            },
+            kind,
+            change: self.change.unwrap_or(kind),
+            from: serving_of(States::Serving.index(&self.served, places)?)?,
+            since: times.instant(self.since),
+            began: times.instant(self.began),
+            // One that was written without it is as old as its last change.
+            number: if self.number == 0 { self.generation } else { self.number.min(self.generation) },
+            critical: self.critical,
+            sums: Sums {
+                requests: self.requests,
+                upstream_errors: self.upstream_errors,
+                client_errors: self.client_errors,
+                reasons: self.reasons,
+            },
+            // Requests are counted from nothing again.
+            first_request: 0,
+            first_failure: Millis::ZERO,
+        })
+    }
+}
+
+impl SavedNotice {
+    fn known(&self, receivers: &[ReceiverState; MAX_RECEIVERS], times: Times) -> Option<Notice> {
+        let kind = self.kind?;
+        let until = self.remaining.map_or(Millis::NEVER, |remaining| times.now + Millis(remaining));
+        let (upstream, comment) = (name_of(&self.upstream), Text::new(&bytes_of(&self.comment)));
+        Some(Notice {
+            truth: Truth {
+                generation: self.generation,
+                state: kind as u8,
+                over: kind == Kind::SilenceEnded,
+                ..Truth::default()
+            },
+            debts: debts_of(&self.debts, States::Notice, &[], receivers, times)?,
+            kind,
+            silence: Silence { id: self.id, upstream, until, comment },
+            began: times.instant(self.began),
+            since: times.instant(self.since),
+        })
+    }
+}
+
+fn debts_of(
+    saved: &[SavedDebt],
+    states: States,
+    places: &[Option<PoolId>],
+    receivers: &[ReceiverState; MAX_RECEIVERS],
+    times: Times,
+) -> Option<[Debt; MAX_RECEIVERS]> {
+    let mut debts = [Debt::default(); MAX_RECEIVERS];
+    for saved in saved {
+        let name = name_of(&saved.receiver);
+        let place = receivers.iter().position(|receiver| receiver.name == name && !name.is_empty());
+        let Some(debt) = place.and_then(|place| debts.get_mut(place)) else { continue };
+        (debt.acked, debt.acked_state) = (saved.acked, states.index(&saved.acked_state, places)?);
+        debt.acked_open = saved.is_open();
+        (debt.acked_critical, debt.is_owed_end) = (saved.acked_critical, saved.owed_end);
+        (debt.refused, debt.plain, debt.repair) = (saved.refused, saved.plain, u64::from(saved.repair));
+        for (place, (from, to, at)) in debt.told.iter_mut().zip(saved.told.iter().take(TOLD)) {
+            let (from, to) = (states.index(from, places)?, states.index(to, places)?);
+            *place = Told { from, to, at: times.instant(*at) };
+        }
+    }
+    Some(debts)
+}

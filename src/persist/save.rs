@@ -1,0 +1,158 @@
+//! The table as a document.
+
+use crate::clock::Times;
+use crate::config::upstream::Role;
+use crate::detect::failover::Serving;
+use crate::incident::{Incident, Key};
+use crate::outbox::MAX_RECEIVERS;
+use crate::outbox::debt::Debt;
+use crate::outbox::receiver::ReceiverState;
+use crate::persist::document::{
+    Saved, SavedDebt, SavedIncident, SavedNotice, SavedPeer, SavedPool, SavedReceiver, SavedUpstream,
+};
+use crate::persist::states::{States, text_of};
+use crate::pools::set::{MAX_POOLS, PoolId};
+use crate::state::detection::Setup;
+use crate::state::notices::{Notice, Silence};
+use crate::state::slot::Slot;
+use crate::state::table::Table;
+use crate::units::Millis;
+
+impl Saved {
+    /// Copies a table.
+    pub fn of(table: &Table<'_>, zone: u64, times: Times) -> Self {
+        let receivers = table.receivers.live();
+        let named = receivers.iter().filter(|receiver| !receiver.name.is_empty());
+        let slots = table.slots.iter().filter(|slot| !slot.name.is_empty());
+        let notices = table.notices.live().list.iter().enumerate().filter(|(_, notice)| notice.truth.generation > 0);
+        Self {
+            zone,
+            receivers: named.map(|receiver| SavedReceiver::of(receiver, times)).collect(),
+            upstreams: slots.map(|slot| SavedUpstream::of(slot, receivers, times)).collect(),
+            notices: notices.map(|(place, notice)| SavedNotice::of(place, notice, receivers, times)).collect(),
+        }
+    }
+}
+
+impl SavedReceiver {
+    fn of(receiver: &ReceiverState, times: Times) -> Self {
+        let name = text_of(receiver.name.as_bytes());
+        let waits = receiver.earliest > times.now;
+        Self { name, health: receiver.health, earliest: if waits { times.date(receiver.earliest) } else { 0 } }
+    }
+}
+
+impl SavedUpstream {
+    fn of(slot: &Slot, receivers: &[ReceiverState; MAX_RECEIVERS], times: Times) -> Self {
+        let (Setup { directory, expected, .. }, detection) = (slot.setup.live(), slot.detection.live());
+        let pools = directory.pools().zip(&detection.releases).map(|(pool, release)| SavedPool {
+            name: text_of(pool.name.as_bytes()),
+            unnamed: pool.unnamed,
+            release: text_of(release.as_bytes()),
+        });
+        let peers = directory.peers().map(|peer| SavedPeer {
+            address: text_of(peer.address.as_bytes()),
+            pool: peer.pool,
+            backup: peer.role == Role::Backup,
+            certain: peer.certain,
+        });
+        let incidents = Key::ALL.into_iter().zip(&detection.incidents).zip(slot.debts.live());
+        let expected_pools = (0..MAX_POOLS as PoolId).filter(|&pool| expected.includes(pool));
+        let serving = |serving: Serving| States::Serving.name(serving.index() as u8);
+        let changes = detection.flapping.times().map(|time| times.date(time));
+        Self {
+            name: text_of(slot.name.as_bytes()),
+            left: slot.left != 0,
+            pools: pools.collect(),
+            peers: peers.collect(),
+            expected: expected_pools.map(|pool| States::Serving.name(pool)).collect(),
+            switching: (detection.switching != Serving::Unknown).then(|| serving(detection.switching)),
+            serving: serving(detection.failover.serving()),
+            since: times.date(detection.failover.since()),
+            seen: times.date(detection.error_rate.seen()),
+            error_rate: detection.error_rate.level(),
+            error_rate_since: times.date(detection.error_rate.since()),
+            flapping: detection.flapping.is_on(),
+            changes: changes.collect(),
+            incidents: incidents
+                .map(|((key, incident), debts)| SavedIncident::of(key, incident, debts, receivers, times))
+                .collect(),
+        }
+    }
+}
+
+impl SavedIncident {
+    fn of(
+        key: Key,
+        incident: &Incident,
+        debts: &[Debt; MAX_RECEIVERS],
+        receivers: &[ReceiverState; MAX_RECEIVERS],
+        times: Times,
+    ) -> Self {
+        let states = States::of(key);
+        Self {
+            generation: incident.truth.generation,
+            kind: Some(incident.kind),
+            state: states.name(incident.truth.state),
+            from: states.name(incident.truth.from),
+            over: incident.truth.over,
+            served: States::Serving.name(incident.from.index() as u8),
+            since: times.date(incident.since),
+            began: times.date(incident.began),
+            number: incident.number,
+            planned: incident.truth.planned,
+            critical: incident.critical,
+            change: (incident.change != incident.kind).then_some(incident.change),
+            requests: incident.sums.requests,
+            upstream_errors: incident.sums.upstream_errors,
+            client_errors: incident.sums.client_errors,
+            reasons: incident.sums.reasons,
+            debts: saved_debts(debts, states, receivers, times),
+        }
+    }
+}
+
+impl SavedNotice {
+    fn of(place: usize, notice: &Notice, receivers: &[ReceiverState; MAX_RECEIVERS], times: Times) -> Self {
+        let Silence { id, upstream, until, comment } = notice.silence;
+        Self {
+            place,
+            generation: notice.truth.generation,
+            kind: Some(notice.kind),
+            id,
+            upstream: text_of(upstream.as_bytes()),
+            comment: text_of(comment.as_bytes()),
+            remaining: (until != Millis::NEVER).then_some((until - times.now).0),
+            began: times.date(notice.began),
+            since: times.date(notice.since),
+            debts: saved_debts(&notice.debts, States::Notice, receivers, times),
+        }
+    }
+}
+
+fn saved_debts(
+    debts: &[Debt; MAX_RECEIVERS],
+    states: States,
+    receivers: &[ReceiverState; MAX_RECEIVERS],
+    times: Times,
+) -> Vec<SavedDebt> {
+    let named = debts.iter().zip(receivers).filter(|(_, receiver)| !receiver.name.is_empty());
+    let told = |debt: &Debt| {
+        let told = debt.told.iter().filter(|told| told.at != Millis::ZERO);
+        told.map(|told| (states.name(told.from), states.name(told.to), times.date(told.at))).collect()
+    };
+    named
+        .map(|(debt, receiver)| SavedDebt {
+            receiver: text_of(receiver.name.as_bytes()),
+            acked: debt.acked,
+            acked_state: states.name(debt.acked_state),
+            acked_open: Some(debt.acked_open),
+            acked_critical: debt.acked_critical,
+            owed_end: debt.is_owed_end,
+            refused: debt.refused,
+            plain: debt.plain,
+            repair: debt.repair > 0,
+            told: told(debt),
+        })
+        .collect()
+}

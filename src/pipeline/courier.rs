@@ -1,0 +1,72 @@
+//! The courier's loop, one for each receiver: claims what is owed, sends it, and books what came of it.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::Ordering;
+
+use crate::clock::Clock;
+use crate::config::receiver::Receiver;
+use crate::crash;
+use crate::deliver::{Post, slack};
+use crate::pipeline::log_line::delivery_line;
+use crate::pipeline::{Store, Worker, reports};
+use crate::state::table::delivery::Delivery;
+
+impl<S: Store, C: Clock> Worker<S, C> {
+    /// The courier's loop for one receiver. Returns after [`Worker::stop_delivering`], once nothing more may go at once, and when the
+    /// workers of a newer configuration deliver.
+    pub fn deliver(&self, index: usize, post: &impl Post) {
+        let Some(receiver) = self.config.receivers.get(index) else { return };
+        let Some(place) = self.places().receivers.get(index).copied().flatten() else { return };
+        loop {
+            let rings = self.store.rings();
+            let stopping = self.delivered.load(Ordering::Acquire);
+            let caller = self.caller();
+            let our_turn = self.store.delivers(&self.clock);
+            let (reports, delivery, due, outdated) = self.store.with(|table| {
+                let changes = table.tick(caller.now);
+                let outdated = table.is_outdated(self.config.generation);
+                let may = our_turn && !outdated;
+                let delivery = may.then(|| table.claim(place, receiver.send_resolved, &caller)).flatten();
+                let next = our_turn.then(|| table.next_delivery(place, &caller)).flatten();
+                let due = [table.deadline(), next].into_iter().flatten().min();
+                (reports(table, &changes, &caller), delivery, due, outdated)
+            });
+            self.announce(&reports);
+            match delivery {
+                Some(delivery) => self.send(receiver, &delivery, post),
+                None if stopping || outdated => return,
+                None => self.store.listen(rings, due.map(|due| due - self.clock.now())),
+            }
+        }
+    }
+
+    /// Asks the couriers to end. To be asked after the observer has: what it found last may still be told.
+    pub fn stop_delivering(&self) {
+        self.delivered.store(true, Ordering::Release);
+        self.store.ring();
+    }
+
+    fn send(&self, receiver: &Receiver, delivery: &Delivery, post: &impl Post) {
+        crash::at("message-claimed");
+        if !self.store.with(|table| table.may_send(delivery, &self.caller())) {
+            return;
+        }
+        crash::at("message-allowed");
+        let body = if delivery.claim.plain { slack::fallback(&delivery.report) } else { slack::body(&delivery.report) };
+        let outcome = slack::classify(post.post(&receiver.endpoint, &body));
+        crash::at("message-posted");
+        let now = self.clock.now();
+        let settled = self.store.with(|table| table.settle(delivery, &outcome, now, random()));
+        crash::at("message-settled");
+        self.store.note_change();
+        if let Some(line) = delivery_line(receiver, &delivery.report, &outcome, settled) {
+            (self.log)(line);
+        }
+    }
+}
+
+/// Spreads the workers' retries; not a secret.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,176 @@
+//! The observer's loop: takes what requests saw from the channel and folds it into the table, a batch under one lock.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use crossbeam_channel as channel;
+
+use crate::alert::Report;
+use crate::clock::Clock;
+
+use crate::observation::Observation;
+use crate::pipeline::log_line::{Level, Line};
+use crate::pipeline::order::{Order, carry_out};
+use crate::pipeline::{Store, Worker, reports};
+use crate::state::table::{Places, Table};
+use crate::units::Millis;
+
+/// Observations folded under one lock: some 50 µs of it.
+const BATCH: usize = 128;
+
+/// The observer's sleep between batches under traffic.
+const POLL: Millis = Millis(10);
+
+/// Lines about lost observations come at most this often.
+const LOST_EVERY: Millis = Millis::from_secs(1);
+
+/// So many polls without an observation, and the observer parks.
+const QUIET_POLLS: u32 = 10;
+
+/// What came of a batch.
+struct Folded {
+    reports: Vec<Report>,
+    /// Orders that cannot be carried out.
+    refused: Vec<Order>,
+    /// When the detectors have something to do next.
+    deadline: Option<Millis>,
+}
+
+impl<S: Store, C: Clock> Worker<S, C> {
+    /// The observer's loop. Returns after [`Worker::stop_observing`], with the channel empty and every loss told.
+    pub fn observe(&self, observations: &channel::Receiver<Observation>) {
+        let mut quiet = 0;
+        let mut said = Millis::ZERO;
+        loop {
+            let stopping = self.observed.load(Ordering::Acquire);
+            let (folded, deadline) = self.fold(observations);
+            match (folded, stopping) {
+                (0, true) => {
+                    self.say_lost();
+                    return;
+                }
+                (0, false) => quiet += 1,
+                _ => quiet = 0,
+            }
+            let now = self.clock.now();
+            if now >= said + LOST_EVERY && self.say_lost() {
+                said = now;
+            }
+            let left = deadline.map(|due| due - now);
+            if quiet < QUIET_POLLS {
+                if folded < BATCH && !stopping {
+                    self.gate.sleep(left.map_or(POLL, |left| left.min(POLL)));
+                }
+            } else {
+                let has_work = || !observations.is_empty() || !self.orders.1.is_empty();
+                self.gate.park(left, || has_work() || self.observed.load(Ordering::Acquire));
+            }
+        }
+    }
+
+    /// Has the observer do something, soon. Never waits, so the event loop may call it. `false`: too many orders wait.
+    pub fn order(&self, order: Order) -> bool {
+        let taken = self.orders.0.try_send(order).is_ok();
+        self.gate.knock();
+        taken
+    }
+
+    /// Notes an observation that found the channel full. Never waits, so the event loop may call it.
+    pub fn note_lost(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        self.store.count_lost(1);
+    }
+
+    /// Folds what is in the channel, at most a batch. Returns how many, and when the detectors have something to do next.
+    pub fn fold(&self, observations: &channel::Receiver<Observation>) -> (usize, Option<Millis>) {
+        self.lose(self.in_hand.swap(0, Ordering::Relaxed), "the observer panicked");
+        let places = self.places();
+        self.fold_with(observations, places, |fold| Some(self.store.with(fold))).unwrap_or_default()
+    }
+
+    /// The end, on nginx's own thread: folds what is left in the channel, or says that it is lost when that takes longer than `patience`.
+    pub fn finish(&self, observations: &channel::Receiver<Observation>, patience: Millis) {
+        let until = self.clock.now() + patience;
+        let fold = || {
+            let left = until - self.clock.now();
+            self.fold_with(observations, self.places.get()?, |fold| self.store.with_patience(left, fold))
+        };
+        loop {
+            match fold() {
+                Some((0, _)) => break,
+                Some(_) => {}
+                None => return self.give_up(observations),
+            }
+        }
+        self.say_lost();
+    }
+
+    /// What is left will not be folded: another process has the lock and keeps it.
+    pub fn give_up(&self, observations: &channel::Receiver<Observation>) {
+        let left = observations.try_iter().count() as u64 + self.in_hand.swap(0, Ordering::Relaxed);
+        self.lose(left, "the lock of the zone could not be had");
+        self.say_lost();
+    }
+
+    fn fold_with(
+        &self,
+        observations: &channel::Receiver<Observation>,
+        places: &Places,
+        lock: impl FnOnce(&mut dyn FnMut(&mut Table<'_>) -> Folded) -> Option<Folded>,
+    ) -> Option<(usize, Option<Millis>)> {
+        let mut batch: Vec<_> = Vec::with_capacity(observations.len().min(BATCH));
+        batch.extend(observations.try_iter().take(BATCH));
+        self.in_hand.store(batch.len() as u64, Ordering::Relaxed);
+        let mut recall = self.recall.lock().unwrap_or_else(PoisonError::into_inner);
+        for seen in &mut batch {
+            recall.complete(seen);
+        }
+        drop(recall);
+        // Each upstream's in one piece, and in their order.
+        batch.sort_by_key(|seen| seen.upstream);
+        let caller = self.caller();
+        let folded = lock(&mut |table| {
+            let mut changes = table.fold(&self.config.upstreams, places, &batch, caller.now);
+            let mut refused = Vec::new();
+            for order in self.orders.1.try_iter() {
+                let subjects = carry_out(&order, table, caller.now);
+                if subjects.is_empty() {
+                    refused.push(order);
+                }
+                changes.extend(subjects);
+            }
+            Folded { reports: reports(table, &changes, &caller), refused, deadline: table.deadline() }
+        })?;
+        self.in_hand.store(0, Ordering::Relaxed);
+        self.announce(&folded.reports);
+        for order in folded.refused {
+            (self.log)(Line { level: Level::Error, text: order.is_refused() });
+        }
+        Some((batch.len(), folded.deadline))
+    }
+
+    /// Asks the observer to fold what there is, and to end.
+    pub fn stop_observing(&self) {
+        self.observed.store(true, Ordering::Release);
+        self.gate.wake();
+    }
+
+    /// One line for all that was lost since the last one.
+    fn say_lost(&self) -> bool {
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        self.say_unobserved(lost, "the observer could not keep up");
+        lost > 0
+    }
+
+    /// Counts observations that were taken from the channel and that nobody will fold.
+    fn lose(&self, count: u64, why: &str) {
+        self.store.count_lost(count);
+        self.say_unobserved(count, why);
+    }
+
+    fn say_unobserved(&self, count: u64, why: &str) {
+        if count > 0 {
+            (self.log)(Line { level: Level::Warn, text: format!("{count} requests were not observed, {why}") });
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What a change that a detector found makes of the incidents: its kind, its severity, and when it is over.
+
+use crate::alert::Kind;
+use crate::config::rules::{RateOf, Rules};
+use crate::detect::error_rate::{self, Easing, Level};
+use crate::detect::failover::{Change, Serving};
+use crate::detect::flapping::Flapping;
+use crate::incident::{FLAPPING, Incident, Key, Sums, Truth, is_as_expected, severity};
+use crate::state::detection::{Detection, News, Setup};
+use crate::state::history::Record;
+use crate::units::Millis;
+use crate::window::Ring;
+
+/// An error rate whose alert is this young when an outage begins is the outage's own.
+const SAME_SECONDS: Millis = Millis::from_secs(5);
+
+impl Detection {
+    pub(super) fn note_serving(&mut self, setup: &Setup, change: Change, ring: &Ring, news: &mut News) {
+        let kind = self.kind_of(setup, change.to);
+        let is_first = change.from == Serving::Unknown && [Serving::Unknown, change.to].contains(&self.switching);
+        let [incident, _] = &mut self.incidents;
+        if is_first && incident.truth.over && is_as_expected(change.to, setup.expected) {
+            // The first answer of the expected pool is how things should be: no news, and no change.
+            incident.truth.state = change.to.index() as u8;
+            self.switching = Serving::Unknown;
+            news.records.push(Record::untold(change));
+            return;
+        }
+        let from = match (kind, change.from) {
+            (Kind::PlannedSwitch, Serving::Unknown) => self.switching,
+            (_, Serving::Unknown) => Serving::Pool(setup.expected.first()),
+            (_, from) => from,
+        };
+        self.switching = Serving::Unknown;
+        if kind == Kind::PlannedSwitch {
+            // The operator's act begins something new, in which nothing has changed yet.
+            self.flapping = Flapping::default();
+        } else {
+            self.flapping.note(news.now);
+        }
+        if self.silenced.is_going_on() {
+            self.silenced.changes = self.silenced.changes.saturating_add(1);
+        }
+        let outage_began = (incident.truth.state == Serving::Down.index() as u8).then_some(incident.since);
+        self.tell_serving(setup, kind, from, change.since, ring, news);
+        if let Some(began) = outage_began {
+            self.forget_errors_since(began - SAME_SECONDS, news);
+        }
+    }
+
+    /// What a state of the failover machine is told as.
+    pub(super) fn kind_of(&self, setup: &Setup, serving: Serving) -> Kind {
+        match serving {
+            Serving::Down => Kind::Down,
+            _ if is_as_expected(serving, setup.expected) => {
+                // Without an incident there is nothing to recover from: a server was given to another pool.
+                let [incident, _] = &self.incidents;
+                let is_planned = self.switching != Serving::Unknown || incident.truth.over;
+                if is_planned { Kind::PlannedSwitch } else { Kind::Recovery }
+            }
+            Serving::Mixed => Kind::Mixed,
+            Serving::Unknown | Serving::Pool(_) => Kind::Failover,
+        }
+    }
+
+    /// Makes it the truth that the receivers are owed. While the serving pool changes again and again only outages and their ends are
+    /// told as what they are.
+    pub(super) fn tell_serving(
+        &mut self,
+        setup: &Setup,
+        change: Kind,
+        from: Serving,
+        since: Millis,
+        ring: &Ring,
+        news: &mut News,
+    ) {
+        let serving = self.failover.serving();
+        let [before, _] = self.incidents;
+        let is_flapping = self.flapping.is_on() && change != Kind::Down;
+        let ends_outage = before.truth.state == Serving::Down.index() as u8;
+        let state = serving.index() as u8 | if is_flapping { FLAPPING } else { 0 };
+        let planned = change == Kind::PlannedSwitch;
+        let over = (change == Kind::Recovery && !is_flapping) || planned;
+        let kind = if is_flapping && !ends_outage { Kind::Flapping } else { change };
+        let mut incident = Incident { kind, change, since, ..before };
+        incident.truth = Truth { state, over, planned, ..before.next_truth() };
+        // A pool that was chosen while it served already takes over from nobody.
+        if before.truth.state == state {
+            incident.truth.from = Serving::Unknown.index() as u8;
+        }
+        incident.from = if from == serving { Serving::Unknown } else { from };
+        if before.truth.over {
+            incident.begin();
+            (incident.sums, incident.first_request, incident.first_failure) =
+                self.failures.since(since, self.window.head);
+        }
+        if planned {
+            incident.sums = Sums::default();
+        }
+        incident.critical = self.is_critical(&incident, &setup.rules, ring, news.now);
+        self.put_incident(Key::Serving, incident, (incident.from, serving), news);
+    }
+
+    pub(super) fn note_level(&mut self, setup: &Setup, level: Level, ring: &Ring, news: &mut News) {
+        let since = self.error_rate.since();
+        let kind = match level {
+            Level::Ok => Kind::ErrorRateResolved,
+            Level::Firing => Kind::ErrorRateFiring,
+            Level::NoData => Kind::ErrorRateNoData,
+        };
+        let [_, before] = self.incidents;
+        let mut incident = Incident { kind, change: kind, since, ..before };
+        incident.truth = Truth { state: level as u8, over: level != Level::Firing, ..before.next_truth() };
+        if before.truth.over {
+            incident.begin();
+            self.count_window(&mut incident, &setup.rules, news.now);
+        }
+        let serving = self.failover.serving();
+        incident.critical = self.is_critical(&incident, &setup.rules, ring, news.now);
+        self.put_incident(Key::ErrorRate, incident, (serving, serving), news);
+    }
+
+    /// The errors that made an error rate fire are its own: those of the window or the period.
+    pub(super) fn count_window(&self, incident: &mut Incident, rules: &Rules, now: Millis) {
+        let rate = rules.error_rate.unwrap_or_default();
+        let counts = error_rate::shown(&rate, &self.window, &self.period, now);
+        let first = self.window.head - u64::from(counts.requests).min(self.window.head);
+        let (known, first_request, first_failure) = self.failures.since_number(first, self.window.head);
+        (incident.first_request, incident.first_failure) = (first_request, first_failure);
+        incident.sums = Sums {
+            requests: counts.requests.into(),
+            upstream_errors: counts.upstream_errors,
+            client_errors: counts.client_errors,
+            reasons: known.reasons,
+        };
+    }
+
+    /// What failed from `since` on belongs to something that is over, and counts for nothing any more. An error rate that began to fire
+    /// before goes on.
+    pub(super) fn forget_errors_since(&mut self, since: Millis, news: &mut News) {
+        let [_, before] = self.incidents;
+        if !before.truth.over {
+            if before.began < since {
+                return;
+            }
+            let kind = Kind::ErrorRateResolved;
+            let truth = Truth { state: Level::Ok as u8, over: true, ..before.next_truth() };
+            let serving = self.failover.serving();
+            let incident = Incident { truth, kind, change: kind, since: news.now, ..before };
+            self.put_incident(Key::ErrorRate, incident, (serving, serving), news);
+        }
+        self.error_rate.reset();
+        self.window.clear();
+        self.period.clear();
+    }
+
+    /// Clients suffer now from an open incident of which they were spared before: it is told again.
+    pub(super) fn worsen(&mut self, rules: &Rules, ring: &Ring, news: &mut News) {
+        for key in Key::ALL {
+            let incident = self.incidents[key as usize];
+            // The errors of an outage are its own.
+            if key == Key::ErrorRate && self.failover.serving() == Serving::Down {
+                continue;
+            }
+            if incident.truth.over || incident.critical || !self.is_critical(&incident, rules, ring, news.now) {
+                continue;
+            }
+            let state = incident.truth.state;
+            let truth = Truth { state, ..incident.next_truth() };
+            let incident = Incident { truth, critical: true, ..incident };
+            let serving = self.failover.serving();
+            self.put_incident(key, incident, (serving, serving), news);
+        }
+    }
+
+    /// Do clients suffer from it? Once they did, it stays so until the incident is over.
+    pub(super) fn is_critical(&self, incident: &Incident, rules: &Rules, ring: &Ring, now: Millis) -> bool {
+        let rate = rules.error_rate.unwrap_or_default();
+        let suffer = || {
+            let (window, period) = (&self.window, &self.period);
+            error_rate::do_clients_suffer(&rate, window, period, ring, incident.first_request, now)
+        };
+        match incident.change {
+            _ if incident.critical => true,
+            Kind::Down => true,
+            Kind::ErrorRateFiring => rules.error_rate.is_some_and(|rate| rate.of == RateOf::Client) || suffer(),
+            Kind::Failover | Kind::Mixed => suffer(),
+            _ => incident.kind == Kind::Flapping && suffer(),
+        }
+    }
+
+    /// Puts a change of an incident in its place, with its severity, into the history and to those who tell it. `moved`: from and to whom.
+    pub(super) fn put_incident(
+        &mut self,
+        key: Key,
+        mut incident: Incident,
+        moved: (Serving, Serving),
+        news: &mut News,
+    ) {
+        incident.truth.critical = incident.critical && !incident.truth.over;
+        let over = incident.truth.over;
+        let lasted = (over && incident.is_continued()).then(|| incident.since - incident.began);
+        let numbers = (incident.truth.generation, incident.number);
+        let severity = severity(incident.change, incident.critical);
+        news.records.push(Record::told(incident.change, severity, numbers, moved, incident.since, lasted));
+        news.keys.push(key);
+        self.incidents[key as usize] = incident;
+    }
+
+    /// Of a firing error rate that is below its threshold: how far it is from its end.
+    pub(crate) fn easing(&self, rules: &Rules, now: Millis) -> Option<Easing> {
+        self.error_rate.easing(rules.error_rate.as_ref()?, &self.window, now)
+    }
+}

@@ -1,0 +1,180 @@
+//! What the detectors of one upstream know, and how requests and time move them on.
+
+use crate::alert::Reasons;
+use crate::config::rules::Rules;
+use crate::config::upstream::Watched;
+use crate::detect::error_rate::{ErrorRate, Level};
+use crate::detect::failover::{Evidence, Failover, Serving};
+use crate::detect::flapping::Flapping;
+use crate::incident::{FLAPPING, Incident, Key};
+use crate::observation::Verdict;
+use crate::pools::directory::Directory;
+use crate::pools::set::{Expected, MAX_POOLS, PoolId};
+use crate::state::failures::{Failures, reasons_of};
+use crate::state::history::Record;
+use crate::state::sighting::Sighting;
+use crate::text::{self, Text};
+use crate::units::Millis;
+use crate::window::{Entry, Period, Ring, Window};
+
+/// The configuration of an upstream, and what its pools are.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Setup {
+    pub(crate) rules: Rules,
+    pub(crate) directory: Directory,
+    pub(crate) expected: Expected,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { rules: Rules::default(), directory: Directory::default(), expected: Expected::Pool(0) }
+    }
+}
+
+/// What came of an upstream while its messages were held back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Silenced {
+    /// When that began; zero: it never was.
+    pub(crate) since: Millis,
+    /// When it ended; zero: it is going on.
+    pub(crate) ended: Millis,
+    pub(crate) requests: u32,
+    pub(crate) failed: u32,
+    /// When the last failed request ended.
+    pub(crate) last_failure: Millis,
+    /// Changes of the serving pool.
+    pub(crate) changes: u32,
+}
+
+impl Silenced {
+    pub(super) fn is_going_on(&self) -> bool {
+        self.since != Millis::ZERO && self.ended == Millis::ZERO
+    }
+}
+
+/// What the detectors know, changed with each batch.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(crate) struct Detection {
+    pub(crate) failover: Failover,
+    pub(crate) error_rate: ErrorRate,
+    pub(crate) window: Window,
+    pub(crate) period: Period,
+    pub(crate) flapping: Flapping,
+    /// In the order of [`Key::ALL`].
+    pub(crate) incidents: [Incident; 2],
+    pub(crate) failures: Failures,
+    /// Clients got errors since it was last looked whether an incident reaches them.
+    pub(crate) clients_erred: bool,
+    pub(crate) silenced: Silenced,
+    pub(crate) releases: [Text<64>; MAX_POOLS],
+    /// The operator chose another expected pool, which has not answered yet: who served before. Unknown: no switch is under way.
+    pub(crate) switching: Serving,
+}
+
+/// What came of a batch or a tick, to be told and to be remembered once it is committed.
+#[derive(Default)]
+pub(super) struct News {
+    pub(super) now: Millis,
+    pub(super) keys: Vec<Key>,
+    pub(super) records: Vec<Record>,
+}
+
+impl Detection {
+    /// What a request says about errors.
+    pub(super) fn count(&mut self, ring: &mut Ring, sighting: &Sighting<'_>, news: &mut News) {
+        let Sighting { seen, answered, failed, .. } = *sighting;
+        let now = news.now;
+        if self.error_rate.level() == Level::NoData {
+            self.forget_errors_since(Millis::ZERO, news);
+        }
+        let entry = Entry { upstream_error: failed, client_error: seen.status >= 500 };
+        let reasons = if failed { reasons_of(seen) } else { Reasons::default() };
+        self.clients_erred |= entry.client_error;
+        self.failures.push(entry, &reasons, self.window.head, now);
+        self.window.push(ring, entry);
+        self.period.push(entry, now);
+        self.error_rate.note_traffic(now);
+        for incident in self.incidents.iter_mut().filter(|incident| !incident.truth.over) {
+            incident.sums.push(entry, &reasons);
+        }
+        if self.silenced.is_going_on() {
+            self.silenced.requests = self.silenced.requests.saturating_add(1);
+            if entry != Entry::default() {
+                self.silenced.failed = self.silenced.failed.saturating_add(1);
+                self.silenced.last_failure = now;
+            }
+        }
+        let release = answered.and_then(|pool| self.releases.get_mut(usize::from(pool)));
+        let named = seen.release();
+        let is_new =
+            |release: &&mut Text<64>| !named.is_empty() && !text::is_same(release.as_bytes(), named.as_bytes());
+        if let Some(release) = release.filter(is_new) {
+            *release = *named;
+        }
+    }
+
+    /// What a request says about who serves.
+    pub(super) fn follow(
+        &mut self,
+        setup: &Setup,
+        watched: &Watched,
+        sighting: &Sighting<'_>,
+        ring: &Ring,
+        news: &mut News,
+    ) {
+        let Setup { directory, expected, .. } = setup;
+        let Sighting { seen, answered, .. } = *sighting;
+        let Some(last) = seen.attempts().last().filter(|last| last.verdict != Verdict::Unfinished) else { return };
+        let change = match answered {
+            None if last.verdict == Verdict::Ok => self.failover.fold_stranger(last.start, *expected),
+            // A pool answered, and nginx asked another one all the same (`proxy_next_upstream http_404`): no outage.
+            None if seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Ok) => None,
+            answered => {
+                let unusable_peers = seen.unusable_peers();
+                let pools = if unusable_peers == 0 { 0..0 } else { 0..MAX_POOLS as PoolId };
+                let unusable = pools
+                    .filter(|&pool| directory.is_unusable(watched, unusable_peers, pool))
+                    .fold(0, |pools, pool| pools | 1 << pool);
+                let every_peer = u64::MAX >> (64 - watched.peers.len().clamp(1, 64));
+                let evidence = Evidence {
+                    answered,
+                    start: last.start,
+                    to_header: last.to_header,
+                    unusable,
+                    exhausted: unusable_peers == every_peer && last.verdict == Verdict::NoLiveUpstreams,
+                };
+                self.failover.fold(&evidence, *expected)
+            }
+        };
+        if let Some(change) = change {
+            self.note_serving(setup, change, ring, news);
+        }
+    }
+
+    pub(super) fn tick(&mut self, setup: &Setup, ring: &Ring, news: &mut News) {
+        let now = news.now;
+        let watched = setup.rules.failover.is_some();
+        if let Some(change) = watched.then(|| self.failover.tick(&setup.rules, setup.expected, now)).flatten() {
+            self.note_serving(setup, change, ring, news);
+        }
+        let [incident, _] = &self.incidents;
+        if self.flapping.ends(now) && incident.truth.state & FLAPPING != 0 {
+            let (serving, since) = (self.failover.serving(), self.failover.since());
+            self.tell_serving(setup, self.kind_of(setup, serving), serving, since, ring, news);
+        }
+        let rules = setup.rules.error_rate.as_ref();
+        let level = rules.and_then(|rules| self.error_rate.tick(rules, &self.window, &self.period, now));
+        if let Some(level) = level {
+            self.note_level(setup, level, ring, news);
+        }
+        // What may become an outage in a moment is told as that.
+        let may_be_outage = watched && self.failover.outage_due(&setup.rules).is_some();
+        if self.clients_erred && !may_be_outage {
+            self.clients_erred = false;
+            self.worsen(&setup.rules, ring, news);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! How a configuration's upstreams and receivers come to their places in the table, and leave them.
+
+use crate::config::receiver::Receiver;
+use crate::config::upstream::Watched;
+use crate::outbox::debt::Debt;
+use crate::outbox::receiver::ReceiverState;
+use crate::state::slot::Slot;
+use crate::state::table::{Places, Subject, Table};
+use crate::text::Name;
+use crate::units::Millis;
+
+/// What an upstream's place is to a configuration.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Need {
+    /// It watches the upstream.
+    Watched,
+    /// It does not, and something is still to be told of it.
+    Owing,
+    /// Nobody would miss it.
+    None,
+}
+
+impl Table<'_> {
+    /// Takes over a configuration. Its first worker changes rules and places, all others only find them.
+    /// What that changes goes to `changes`.
+    pub fn adopt(
+        &mut self,
+        watched: &[Watched],
+        receivers: &[Receiver],
+        generation: u64,
+        now: Millis,
+        changes: &mut Vec<Subject>,
+    ) -> Places {
+        *self.due = Millis::ZERO;
+        // Receivers first: a new upstream's debts start with every receiver in place.
+        let names: Vec<Name> = receivers.iter().map(|receiver| receiver.name).collect();
+        let receivers = names.iter().map(|name| self.adopt_receiver(name, &names, generation)).collect();
+        let names: Vec<Name> = watched.iter().map(|watched| watched.name).collect();
+        self.leave(&names, generation, now, changes);
+        let newest = self.slots.iter().map(|slot| slot.adopted).max().unwrap_or_default();
+        let upstreams = watched.iter().map(|watched| self.adopt_upstream(watched, &names, generation, now)).collect();
+        if generation > newest {
+            let silenced = watched.iter().any(|watched| watched.rules.silenced);
+            let notice = self.notices.edit(|notices| notices.configure(silenced, now));
+            changes.extend(notice.map(Subject::Notice));
+        }
+        self.follow_silences(now, changes);
+        Places { upstreams, receivers, generation }
+    }
+
+    /// The upstreams, by how much a configuration that watches those in `watched` needs their places: its own, then others of which
+    /// something is still to be told, then the rest.
+    pub fn by_need(&self, watched: &[Name]) -> Vec<&Slot> {
+        let places =
+            (0..self.slots.len()).filter(|&place| self.slots.get(place).is_some_and(|slot| !slot.name.is_empty()));
+        let mut places: Vec<usize> = places.collect();
+        places.sort_by_key(|&place| self.need(place, watched));
+        places.into_iter().filter_map(|place| self.slots.get(place)).collect()
+    }
+
+    /// How many upstreams are not in `watched`, and something is still to be told of them.
+    pub fn owing(&self, watched: &[Name]) -> usize {
+        (0..self.slots.len()).filter(|&place| self.need(place, watched) == Need::Owing).count()
+    }
+
+    fn need(&self, place: usize, watched: &[Name]) -> Need {
+        let Some(slot) = self.slots.get(place) else { return Need::None };
+        let is_open = || slot.detection.live().incidents.iter().any(|incident| !incident.truth.over);
+        match slot.name.is_empty() {
+            false if watched.contains(&slot.name) => Need::Watched,
+            false if is_open() || self.owes(place) => Need::Owing,
+            _ => Need::None,
+        }
+    }
+
+    fn adopt_receiver(&mut self, name: &Name, names: &[Name], generation: u64) -> Option<usize> {
+        let receivers = *self.receivers.live();
+        if let Some(place) = receivers.iter().position(|receiver| receiver.name == *name) {
+            let mut state = *receivers.get(place)?;
+            state.adopt(generation);
+            self.put_receiver(place, &state);
+            return Some(place);
+        }
+        let place = receivers
+            .iter()
+            .position(|receiver| receiver.name.is_empty())
+            .or_else(|| receivers.iter().position(|receiver| !names.contains(&receiver.name)))?;
+        for subject in self.subjects() {
+            if let Some((truth, _)) = self.owed(subject, place) {
+                self.edit_debt(subject, place, |debt| *debt = Debt::begin(&truth));
+            }
+        }
+        self.slots.iter_mut().for_each(|slot| slot.history.welcome(place));
+        self.put_receiver(place, &ReceiverState { name: *name, adopted: generation, ..ReceiverState::default() });
+        Some(place)
+    }
+
+    /// Upstreams that only older configurations name are watched no more.
+    fn leave(&mut self, names: &[Name], generation: u64, now: Millis, changes: &mut Vec<Subject>) {
+        let mut keys = Vec::new();
+        let stays = |slot: &Slot| slot.name.is_empty() || slot.left != 0 || names.contains(&slot.name);
+        for (place, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| !stays(slot)) {
+            if slot.adopted < generation {
+                slot.leave(generation, now, &mut keys);
+                changes.extend(keys.drain(..).map(|key| Subject::Incident(place, key)));
+            }
+        }
+    }
+
+    fn adopt_upstream(&mut self, watched: &Watched, names: &[Name], generation: u64, now: Millis) -> Option<usize> {
+        let place = self.slots.iter().position(|slot| slot.name == watched.name).or_else(|| {
+            // What left and owes nothing more is as good as free; what still owes goes last.
+            let free = self.slots.iter().position(|slot| slot.name.is_empty());
+            let free = free.or_else(|| (0..self.slots.len()).find(|&place| self.has_left(place) && !self.owes(place)));
+            let place = free.or_else(|| self.slots.iter().position(|slot| !names.contains(&slot.name)))?;
+            self.slots.get_mut(place)?.reset(watched.name);
+            Some(place)
+        })?;
+        let slot = self.slots.get_mut(place)?;
+        if slot.left != 0 && slot.left < generation {
+            slot.rejoin();
+        }
+        if slot.adopted < generation {
+            slot.adopt(watched, generation, now);
+        }
+        Some(place)
+    }
+
+    fn has_left(&self, slot: usize) -> bool {
+        self.slots.get(slot).is_some_and(|slot| slot.left != 0)
+    }
+}

@@ -1,0 +1,237 @@
+//! What the table owes to its receivers: claims, last looks before a message is sent, and what came of it.
+
+use crate::alert::{Kind, Report};
+use crate::clock::Clock;
+use crate::incident::{Key, Truth};
+use crate::outbox::debt::{Claim, Debt, Settled, Terms};
+use crate::outbox::outcome::Outcome;
+use crate::outbox::receiver::ReceiverState;
+use crate::state::history::Heard;
+use crate::state::table::{Caller, Subject, Table};
+use crate::text::Name;
+use crate::units::Millis;
+
+/// A claimed debt and all that is to be told.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What it is about, and its name: the place may be given to another.
+    subject: Subject,
+    name: Vec<u8>,
+    /// The receiver's place, and its name: the place may be given to another.
+    receiver: usize,
+    to: Name,
+    /// The lease.
+    pub claim: Claim,
+    /// The facts.
+    pub report: Report,
+}
+
+impl Table<'_> {
+    /// Claims one debt to a receiver that may be sent now: the one that has been ready for longest.
+    pub fn claim(&mut self, receiver: usize, send_resolved: bool, caller: &Caller<'_>) -> Option<Delivery> {
+        let to = self.receivers.live().get(receiver)?.name;
+        let mut first: Option<(Millis, Subject, Terms<'_>)> = None;
+        for subject in self.subjects() {
+            let Some((truth, debt)) = self.owed(subject, receiver).filter(|(truth, debt)| debt.is_due(truth)) else {
+                continue;
+            };
+            if (!send_resolved && self.is_resolution(subject)) || self.is_said_already(subject, receiver) {
+                self.edit_debt(subject, receiver, |debt| debt.waive(&truth));
+                self.note_heard(subject, &truth, receiver, Heard::Waived);
+                continue;
+            }
+            let Some(terms) = self.terms(subject, receiver, truth, caller) else { continue };
+            if debt.waits_for_receiver(&terms, caller.now) {
+                self.edit_debt(subject, receiver, Debt::owe_end);
+                continue;
+            }
+            if debt.due_at(&terms).is_none_or(|due| due > caller.now) {
+                continue;
+            }
+            let Some(ready) = debt.ready_at(&terms) else { continue };
+            if first.is_none_or(|(earliest, ..)| ready < earliest) {
+                first = Some((ready, subject, terms));
+            }
+        }
+        let (_, subject, terms) = first?;
+        let claim = self.edit_debt(subject, receiver, |debt| debt.claim(&terms, caller.now)).flatten()?;
+        let Caller { now, wall, clock, .. } = *caller;
+        let host = &clock.host();
+        let report = match subject {
+            Subject::Incident(slot, key) => self.slots.get(slot)?.view().message(key, &claim, now, wall, host),
+            Subject::Notice(place) => self.notice_report(place, Some(&claim), caller)?,
+        };
+        Some(Delivery { subject, name: self.name_of(subject)?, receiver, to, claim, report })
+    }
+
+    /// When [`Table::claim`] may next find something, if nothing changes.
+    pub fn next_delivery(&self, receiver: usize, caller: &Caller<'_>) -> Option<Millis> {
+        let due = |subject| {
+            let (truth, debt) = self.owed(subject, receiver)?;
+            debt.due_at(&self.terms(subject, receiver, truth, caller)?)
+        };
+        self.subjects().filter_map(due).min()
+    }
+
+    /// The last look before the first byte; see [`Debt::may_send`].
+    pub fn may_send(&mut self, delivery: &Delivery, caller: &Caller<'_>) -> bool {
+        if !self.is_there(delivery) {
+            return false;
+        }
+        let Delivery { subject, receiver, claim, .. } = delivery;
+        let Some((truth, _)) = self.owed(*subject, *receiver) else { return false };
+        let Some(terms) = self.terms(*subject, *receiver, truth, caller) else { return false };
+        let mut state = terms.receiver;
+        let may_send = self.edit_debt(*subject, *receiver, |debt| debt.may_send(claim, &terms, &mut state, caller.now));
+        self.put_receiver(*receiver, &state);
+        may_send.unwrap_or(false)
+    }
+
+    /// Books what came of an exchange, and says what is worth a line.
+    pub fn settle(&mut self, delivery: &Delivery, outcome: &Outcome, now: Millis, random: u64) -> Settled {
+        let Delivery { subject, receiver, to, claim, .. } = delivery;
+        let state = self.receivers.live().get(*receiver).copied();
+        let Some(mut state) = state.filter(|state| state.name == *to) else { return Settled::default() };
+        if !self.is_there(delivery) {
+            let health_changed = state.note(outcome, now, random);
+            self.put_receiver(*receiver, &state);
+            return Settled { health_changed, refused: false };
+        }
+        state.tally.note(outcome, now);
+        let settled = self.edit_debt(*subject, *receiver, |debt| debt.settle(claim, outcome, &mut state, now, random));
+        let settled = settled.unwrap_or_default();
+        match outcome {
+            Outcome::Accepted => self.note_heard(*subject, &claim.truth, *receiver, Heard::Accepted),
+            _ if settled.refused => self.note_heard(*subject, &claim.truth, *receiver, Heard::Refused),
+            _ => {}
+        }
+        self.put_receiver(*receiver, &state);
+        settled
+    }
+
+    /// May any message be on its way?
+    pub fn is_sending(&self, clock: &dyn Clock, now: Millis) -> bool {
+        let incidents = self.slots.iter().flat_map(|slot| slot.debts.live().iter().flatten());
+        let notices = self.notices.live().list.iter().flat_map(|notice| &notice.debts);
+        incidents.chain(notices).any(|debt| debt.is_leased(clock, now))
+    }
+
+    /// Gives back every lease of an exiting process.
+    pub fn release(&mut self, owner: u32) {
+        for slot in self.slots.iter_mut() {
+            slot.debts.edit(|debts| debts.iter_mut().flatten().for_each(|debt| debt.release(owner)));
+        }
+        self.notices.edit(|notices| {
+            notices.list.iter_mut().flat_map(|notice| &mut notice.debts).for_each(|debt| debt.release(owner));
+        });
+    }
+
+    /// Everything that can be told, in the order in which it is when several are due at once.
+    pub(super) fn subjects(&self) -> impl Iterator<Item = Subject> + use<> {
+        let notices = (0..self.notices.live().list.len()).map(Subject::Notice);
+        notices.chain((0..self.slots.len()).flat_map(|slot| Key::ALL.map(|key| Subject::Incident(slot, key))))
+    }
+
+    pub(super) fn owed(&self, subject: Subject, receiver: usize) -> Option<(Truth, &Debt)> {
+        match subject {
+            Subject::Incident(slot, key) => {
+                let slot = self.slots.get(slot)?;
+                Some((*slot.truth(key), slot.debts.live().get(key as usize)?.get(receiver)?))
+            }
+            Subject::Notice(place) => {
+                let notice = self.notices.live().list.get(place)?;
+                Some((notice.truth, notice.debts.get(receiver)?))
+            }
+        }
+    }
+
+    pub(super) fn edit_debt<R>(
+        &mut self,
+        subject: Subject,
+        receiver: usize,
+        change: impl FnOnce(&mut Debt) -> R,
+    ) -> Option<R> {
+        match subject {
+            Subject::Incident(slot, key) => {
+                let slot = self.slots.get_mut(slot)?;
+                slot.debts.edit(|debts| Some(change(debts.get_mut(key as usize)?.get_mut(receiver)?)))
+            }
+            Subject::Notice(place) => {
+                self.notices.edit(|notices| Some(change(notices.list.get_mut(place)?.debts.get_mut(receiver)?)))
+            }
+        }
+    }
+
+    /// Is there anything that a receiver of the present should still hear of this upstream?
+    pub(super) fn owes(&self, slot: usize) -> bool {
+        let left = self.slots.get(slot).map_or(0, |slot| slot.left);
+        let receivers = self.receivers.live().iter().enumerate();
+        let mut present = receivers.filter(|(_, receiver)| !receiver.name.is_empty() && receiver.adopted >= left);
+        let owes = |receiver, key| {
+            self.owed(Subject::Incident(slot, key), receiver).is_some_and(|(truth, debt)| debt.is_due(&truth))
+        };
+        present.any(|(receiver, _)| Key::ALL.into_iter().any(|key| owes(receiver, key)))
+    }
+
+    /// An upstream that leaves is told once: who hears it of the serving pool's incident does not hear it of the error rate's.
+    fn is_said_already(&self, subject: Subject, receiver: usize) -> bool {
+        let Subject::Incident(slot, Key::ErrorRate) = subject else { return false };
+        let has_left = |key| self.slots.get(slot).is_some_and(|slot| slot.kind(key) == Kind::NoLongerWatched);
+        let serving = self.owed(Subject::Incident(slot, Key::Serving), receiver);
+        let tells = |(truth, debt): (Truth, &Debt)| debt.is_due(&truth) || debt.acked == truth.generation;
+        has_left(Key::ErrorRate) && has_left(Key::Serving) && serving.is_some_and(tells)
+    }
+
+    /// What delays a message about this subject. Notices wait for nothing but the receiver.
+    fn terms<'a>(&self, subject: Subject, receiver: usize, truth: Truth, caller: &Caller<'a>) -> Option<Terms<'a>> {
+        let (cooldown, silenced) = match subject {
+            Subject::Notice(_) => (Millis::ZERO, Millis::ZERO),
+            Subject::Incident(slot, key) => {
+                let slot = self.slots.get(slot)?;
+                let rules = &slot.setup.live().rules;
+                let silenced = self.notices.live().silenced_until(&slot.name).max(slot.covered_until(key));
+                (rules.cooldown, if rules.silenced { Millis::NEVER } else { silenced })
+            }
+        };
+        let receiver = *self.receivers.live().get(receiver)?;
+        Some(Terms { truth, cooldown, silenced, receiver, clock: caller.clock, me: caller.me })
+    }
+
+    fn is_resolution(&self, subject: Subject) -> bool {
+        let Subject::Incident(slot, key) = subject else { return false };
+        let kind = self.slots.get(slot).map(|slot| slot.kind(key));
+        matches!(kind, Some(Kind::Recovery | Kind::ErrorRateResolved | Kind::NoLongerWatched))
+    }
+
+    /// Is what a delivery is about, and who it is for, still in its place? A newer configuration, or a new silence, may have taken it.
+    fn is_there(&self, delivery: &Delivery) -> bool {
+        if self.receivers.live().get(delivery.receiver).is_none_or(|receiver| receiver.name != delivery.to) {
+            return false;
+        }
+        self.name_of(delivery.subject).as_deref() == Some(delivery.name.as_slice())
+    }
+
+    /// Tells what is in a place from what was or will be there.
+    fn name_of(&self, subject: Subject) -> Option<Vec<u8>> {
+        match subject {
+            Subject::Incident(slot, _) => Some(self.slots.get(slot)?.name.as_bytes().to_vec()),
+            Subject::Notice(place) => Some(self.notices.live().list.get(place)?.id().into_bytes()),
+        }
+    }
+
+    /// For the history; of notices there is none.
+    fn note_heard(&mut self, subject: Subject, truth: &Truth, receiver: usize, heard: Heard) {
+        let Subject::Incident(slot, key) = subject else { return };
+        if let Some(slot) = self.slots.get_mut(slot) {
+            slot.history.note(key, truth.generation, receiver, heard);
+        }
+    }
+
+    pub(super) fn put_receiver(&mut self, place: usize, state: &ReceiverState) {
+        self.receivers.edit(|receivers| {
+            if let Some(receiver) = receivers.get_mut(place) {
+                *receiver = *state;
+            }
+        });
+    }
+}
