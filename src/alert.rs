@@ -8,9 +8,6 @@ use serde::{Deserialize, Serialize};
 use crate::config::rules::RateOf;
 use crate::units::{Millis, Ratio};
 
-/// News that waited no longer did not wait.
-const SHORT_WAIT: Millis = Millis::from_secs(60);
-
 /// What a message tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -311,11 +308,9 @@ impl Report {
         }
     }
 
-    /// The same, having waited for `waited` and covering so many changes beside its own. Without any a short wait is not worth
-    /// a word.
+    /// The same report of a state that has lasted for `delayed` already, and that covers `changes` earlier ones which were not sent.
     #[must_use]
-    pub fn covering(self, changes: u64, waited: Millis) -> Self {
-        let delayed = if changes > 0 || waited > SHORT_WAIT { waited } else { Millis::ZERO };
+    pub fn covering(self, changes: u64, delayed: Millis) -> Self {
         Self { suppressed: Suppressed { changes, delayed }, ..self }
     }
 }

@@ -1,8 +1,10 @@
 //! Dates and spans of time as people and machines read them.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use crate::units::Millis;
 
-/// The last second that is written with four digits of a year.
+/// Seconds since the epoch: the last second of the year 9999.
 const LAST_SECOND: u64 = 253_402_300_799;
 
 /// As people say it, in at most two units: `850 ms`, `41 s`, `2 min 5 s`, `3 h 4 min`, `2 d 1 h`.
@@ -21,24 +23,23 @@ pub fn duration(span: Millis) -> String {
     }
 }
 
-/// Milliseconds since the epoch as RFC 3339 in UTC, to the second: `2026-11-24T10:57:31Z`. Beyond the year 9999 it stands still.
+/// A date as RFC 3339 in UTC, to the second: `2026-11-24T10:57:31Z`. `unix`: milliseconds since the epoch; a date after the year
+/// 9999 is shown as the last second of that year.
 pub fn rfc3339(unix: u64) -> String {
-    let secs = (unix / 1000).min(LAST_SECOND);
-    let (days, time) = (secs / 86_400, secs % 86_400);
-    // Years begin in March here, so that the leap day is the last of its year; 719 468 days lie between 0000-03-01 and the epoch.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", time / 3600, time / 60 % 60, time % 60)
+    let date = UNIX_EPOCH + Duration::from_secs((unix / 1000).min(LAST_SECOND));
+    humantime::format_rfc3339_seconds(date).to_string()
+}
+
+/// Milliseconds since the epoch of a date as [`rfc3339`] writes it; `None`: it is no such date, or before the epoch.
+pub fn unix(date: &str) -> Option<u64> {
+    let date = humantime::parse_rfc3339(date).ok()?;
+    u64::try_from(date.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -61,5 +62,19 @@ mod tests {
         assert_eq!(rfc3339(1_790_000_000_000), "2026-09-21T14:13:20Z");
         assert_eq!(rfc3339(4_107_542_400_000), "2100-03-01T00:00:00Z");
         assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59Z");
+    }
+
+    proptest! {
+        #[test]
+        fn a_date_is_read_as_it_was_written(seconds in 0..=LAST_SECOND) {
+            prop_assert_eq!(unix(&rfc3339(seconds * 1000)), Some(seconds * 1000));
+        }
+    }
+
+    #[test]
+    fn what_is_no_date_is_not_read() {
+        for text in ["yesterday", "", "2026-11-24", "2026-13-24T10:57:31Z", "1969-12-31T23:59:59Z"] {
+            assert_eq!(unix(text), None, "{text}");
+        }
     }
 }
