@@ -1,13 +1,14 @@
-//! Dates and spans of time as people and machines read them.
+//! Dates and spans of time, as people and machines read them.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::units::Millis;
 
-/// Seconds since the epoch: the last second of the year 9999.
+/// The last second of the year 9999, the last year of four digits; seconds since the epoch.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// As people say it, in at most two units: `850 ms`, `41 s`, `2 min 5 s`, `3 h 4 min`, `2 d 1 h`.
+/// A span as people write it, in at most two units, rounded down: `850 ms`, `41 s`, `2 min 5 s`, `3 h 4 min`, `2 d 1
+/// h`.
 pub fn duration(span: Millis) -> String {
     let secs = span.as_secs();
     let two = |large: u64, unit: &str, small: u64, rest: &str| match small {
@@ -23,8 +24,8 @@ pub fn duration(span: Millis) -> String {
     }
 }
 
-/// A date as RFC 3339 in UTC, to the second: `2026-11-24T10:57:31Z`. `unix`: milliseconds since the epoch; a date after the year
-/// 9999 is shown as the last second of that year.
+/// A date as RFC 3339 in UTC, rounded down to the second: `2026-11-24T10:57:31Z`. `unix`: milliseconds since the epoch;
+/// every date after the year 9999 becomes the last second of that year.
 pub fn rfc3339(unix: u64) -> String {
     let date = UNIX_EPOCH + Duration::from_secs((unix / 1000).min(LAST_SECOND));
     humantime::format_rfc3339_seconds(date).to_string()

@@ -1,16 +1,17 @@
-//! Time, processes and the machine, as the edge of the program knows them; a number in tests.
+//! Time, processes and the machine's name, from the operating system; a test answers with values of its own.
 
 use crate::units::Millis;
 
-/// What only the operating system can tell.
+/// What only the operating system knows.
 pub trait Clock {
-    /// Since boot, the same for all workers.
+    /// Milliseconds since boot, the same for all workers.
     fn now(&self) -> Millis;
 
-    /// Wall clock, milliseconds since the epoch; for display only.
+    /// Wall clock, milliseconds since the epoch. For display, and for what must survive a restart of the machine;
+    /// decisions use [`Clock::now`].
     fn wall(&self) -> u64;
 
-    /// Is this process alive?
+    /// Does the process with this id exist?
     fn is_alive(&self, process: u32) -> bool;
 
     /// The machine's name, which may change while nginx runs.
@@ -20,14 +21,14 @@ pub trait Clock {
 /// The same moment on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// Since boot.
+    /// Milliseconds since boot.
     pub now: Millis,
-    /// Since the epoch, in milliseconds.
+    /// Milliseconds since the epoch.
     pub wall: u64,
 }
 
 impl Times {
-    /// An instant as a date; 0: never.
+    /// The date of an instant, milliseconds since the epoch; 0: never. A past instant's date is at least 1.
     pub fn date(self, instant: Millis) -> u64 {
         match instant {
             Millis::ZERO => 0,
@@ -36,12 +37,12 @@ impl Times {
         }
     }
 
-    /// A date of the past as an instant.
+    /// The instant of a past date; zero: never. At least 1, and at most now.
     pub fn instant(self, date: u64) -> Millis {
         if date == 0 { Millis::ZERO } else { (self.now - Millis(self.wall.saturating_sub(date))).max(Millis(1)) }
     }
 
-    /// A date of the future as an instant; zero: it has passed.
+    /// The instant of a future date; zero: the date has passed, or there is none.
     pub fn due(self, date: u64) -> Millis {
         if date > self.wall { self.now + Millis(date - self.wall) } else { Millis::ZERO }
     }

@@ -1,4 +1,4 @@
-//! One finished request as the log phase saw it: owned, one cache line, nothing to look up later.
+//! One finished request as nginx's log phase saw it: owned data, one cache line, nothing to look up later.
 //!
 //! A request that an internal redirect sent through two upstreams makes two observations, one per upstream.
 
@@ -9,25 +9,26 @@ use smallvec::SmallVec;
 use crate::text::{Name, Text};
 use crate::units::Millis;
 
-/// Attempts kept of one request. With more, the middle ones are left out: the first says what failed, the last what answered.
+/// Attempts kept of one request. With more attempts the middle ones are left out: the first says what failed, the last
+/// what answered.
 pub const MAX_ATTEMPTS: usize = 8;
 
 /// How one attempt ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Verdict {
-    /// Not finished (the client went away, the worker shut down): proves nothing.
+    /// Not finished: the client went away, or the worker shut down. Proves nothing about the peer.
     #[default]
     Unfinished,
-    /// A response header below 500 came.
+    /// A response header with a status below 500 arrived.
     Ok,
     /// The application itself answered 5xx.
     ServerError,
-    /// No usable answer: refused, reset, garbage (nginx's own 502).
+    /// No usable answer: connection refused or reset, or an invalid response (nginx's own 502).
     Refused,
     /// nginx's own 504.
     TimedOut,
-    /// nginx had no server left to ask; no peer was involved.
+    /// nginx had no server left to ask, so no peer was involved.
     NoLiveUpstreams,
 }
 
@@ -41,28 +42,28 @@ impl Verdict {
 /// One attempt at one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempt {
-    /// Index among the upstream's configured peers; [`Attempt::UNKNOWN_PEER`]: an address that the configuration did not name.
+    /// Index among the upstream's configured peers; [`Attempt::UNKNOWN_PEER`]: the address is not in the configuration.
     pub peer: u16,
     /// How it ended.
     pub verdict: Verdict,
-    /// nginx's status for it, the application's or its own.
+    /// nginx's status for the attempt: the application's, or one that nginx made (502, 504).
     pub status: u16,
-    /// When the peer was chosen.
+    /// When nginx chose the peer.
     pub start: Millis,
-    /// Until the response header, in milliseconds; meaningless unless a header came.
+    /// Milliseconds until the response header; meaningless unless a header arrived.
     pub to_header: u32,
 }
 
 impl Attempt {
-    /// The peer is not in the configuration (resolved at run time).
+    /// The address is not in the configuration (nginx resolved it at run time).
     pub const UNKNOWN_PEER: u16 = u16::MAX;
 }
 
-/// A request that went wrong, as an example for people. Made for failed requests only, and not for each of them.
+/// A failed request, as an example for people. The event loop makes one only of some failed requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Example {
-    /// When the log phase saw it.
+    /// When the log phase saw the request.
     pub at: Millis,
     /// The client's final status.
     pub status: u16,
@@ -70,15 +71,16 @@ pub struct Example {
     pub method: Text<16>,
     /// The path, never the query.
     pub path: Text<120>,
-    /// `$upstream_status` of this upstream's attempts.
+    /// `$upstream_status` of the attempts at this upstream.
     pub upstream_status: Text<48>,
-    /// `$upstream_addr` of this upstream's attempts.
+    /// `$upstream_addr` of the attempts at this upstream.
     pub upstream_addr: Text<128>,
-    /// `$upstream_response_time` of this upstream's attempts.
+    /// `$upstream_response_time` of the attempts at this upstream, in seconds with three decimals, as nginx writes it.
     pub upstream_response_time: Text<64>,
 }
 
-/// What the headers of an answer named. Made anew when a peer names something else, and shared by all its answers until then.
+/// The names in the headers of an answer. A new value is made when a peer's headers change; all answers of that peer
+/// share the value until then.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// The pool; empty: none.
@@ -92,27 +94,29 @@ pub struct Names {
 pub struct Observation {
     /// Index among this worker's watched upstreams.
     pub upstream: u16,
-    /// The client's final status; 0: none was sent.
+    /// The client's final status; 0: nginx sent none.
     pub status: u16,
-    /// The client went away before the end (499), or nginx cut it off: no evidence about the upstream.
+    /// The client went away before the end (499), or nginx cut the request off: no evidence about the upstream.
     pub aborted: bool,
-    /// The attempts in their order, 1 to [`MAX_ATTEMPTS`]. A request that went well has one, and its place is here.
+    /// The attempts in their order, 1 to [`MAX_ATTEMPTS`]. A request that went well has one attempt, which needs no
+    /// allocation.
     pub attempts: SmallVec<[Attempt; 1]>,
-    /// What the last attempt's response named; `None`: nothing, or see [`Observation::names_as_before`].
+    /// What the last attempt's response named; `None`: no names, or the same as before, see
+    /// [`Observation::names_as_before`].
     pub names: Option<Arc<Names>>,
-    /// It named what this peer's last response named, which [`Recall`] knows.
+    /// The response named what this peer's last response named. [`Recall`] knows those names.
     pub names_as_before: bool,
-    /// What more is known of some failed requests.
+    /// More about a failed request; `None`: the request went well, or nothing more is known.
     pub failure: Option<Box<Failure>>,
 }
 
-/// What more is known of a failed request.
+/// More about a failed request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Failure {
-    /// Peers that nginx itself will not ask for now, one bit per configured peer below 64, read from a peer table which all
-    /// workers share. Zero: none, or no such table.
+    /// Peers that nginx will not ask at present, one bit per configured peer with an index below 64, read from the peer
+    /// table that all workers share (`zone`). Zero: none, or the upstream has no such table.
     pub unusable_peers: u64,
-    /// Not of each.
+    /// The request as an example; `None`: the event loop made no example of this request.
     pub example: Option<Example>,
 }
 
@@ -122,7 +126,7 @@ impl Observation {
         &self.attempts
     }
 
-    /// Adds an attempt. When all places are taken the newest replaces the last.
+    /// Adds an attempt. When [`MAX_ATTEMPTS`] are kept already, it replaces the last one.
     pub fn push(&mut self, attempt: Attempt) {
         self.attempts.truncate(MAX_ATTEMPTS - 1);
         self.attempts.push(attempt);
@@ -138,18 +142,18 @@ impl Observation {
         self.names.as_ref().map_or(&Text::EMPTY, |names| &names.release)
     }
 
-    /// See [`Failure::unusable_peers`].
+    /// See [`Failure::unusable_peers`]; zero also when the request went well.
     pub fn unusable_peers(&self) -> u64 {
         self.failure.as_ref().map_or(0, |failure| failure.unusable_peers)
     }
 
-    /// Did any attempt fail, whatever the client saw?
+    /// Did any attempt fail, even if the client got a good answer?
     pub fn has_failure(&self) -> bool {
         self.failures().next().is_some()
     }
 
-    /// The attempts that failed. One whose peer answered the next attempt is none of them: nginx asks a peer again only when a kept
-    /// connection turns out to have been closed, which no peer is to blame for.
+    /// The attempts that failed. A refused attempt whose peer then answered the next attempt is left out: nginx asks
+    /// the same peer again only when a kept connection turns out to be closed, and no peer is to blame for that.
     pub fn failures(&self) -> impl Iterator<Item = &Attempt> {
         let attempts = self.attempts();
         let was_stale = |attempt: &Attempt, next: &Attempt| {
@@ -162,27 +166,27 @@ impl Observation {
         attempts.iter().enumerate().filter(failed).map(|(_, attempt)| attempt)
     }
 
-    /// The answered attempt: the last one, if it is ok.
+    /// The attempt that was answered: the last one, if it is ok.
     pub fn answer(&self) -> Option<&Attempt> {
         self.attempts().last().filter(|attempt| attempt.verdict == Verdict::Ok)
     }
 }
 
-/// What the peers' responses named last. The event loop sends names only when they have changed, and shares nothing with the
-/// observer that both would write to for each request.
+/// The names in the last response of each peer. The event loop sends names only when they have changed, so that it and
+/// the observer share no memory that both write for each request. The event loop's half is `src/nginx/known.rs`.
 #[derive(Debug)]
 pub struct Recall {
-    /// By upstream, and there by the peer's index, then for all others together.
+    /// By upstream; then by the peer's index, with one more element for all peers that are not configured.
     names: Vec<Vec<Option<Arc<Names>>>>,
 }
 
 impl Recall {
-    /// For upstreams with so many configured peers each.
+    /// For upstreams with these numbers of configured peers.
     pub fn new(peers: impl Iterator<Item = usize>) -> Self {
         Self { names: peers.map(|count| vec![None; count + 1]).collect() }
     }
 
-    /// Fills in the names of an observation, which must come in the order in which they were sent.
+    /// Fills in the names of an observation. Observations must come in the order in which they were sent.
     pub fn complete(&mut self, seen: &mut Observation) {
         let (Some(peers), Some(last)) = (self.names.get_mut(usize::from(seen.upstream)), seen.attempts.last()) else {
             return;

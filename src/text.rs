@@ -1,26 +1,28 @@
-//! Bounded, owned text: what came from outside fits in a fixed place, and is made safe before a person or Slack sees it.
+//! Owned text of bounded length: text from outside fits in a fixed amount of memory, and is made safe before a person
+//! or Slack sees it.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
-/// Stands for what was cut off.
+/// Stands in place of what was cut off.
 const ELLIPSIS: &str = "…";
 
-/// A run of so many characters without a break is taken for a token, not for a word.
+/// Bytes of an unbroken run of token characters (`A-Z a-z 0-9 _ -`) from which on the run is taken for a token, not a
+/// word.
 const SECRET: usize = 32;
 
-/// As is a run of two such halves of letters and digits with a dot between them.
+/// Bytes of a shorter run that holds both letters and digits. Two such runs, joined by dots, are a token too.
 const HALF_SECRET: usize = SECRET / 2;
 
-/// With this begins every JSON object that is written in base64url, as the parts of a JSON Web Token are.
+/// Every JSON object in base64url begins with these bytes, and so do the parts of a JSON Web Token.
 const JSON: &[u8] = b"eyJ";
 
-/// A shorter run that begins so is a word after all.
+/// A run of fewer bytes is taken for a word, even if it begins like a JSON object.
 const SHORTEST_JSON: usize = 10;
 
-/// At most `N` bytes (`N` ≤ 65 535) in place, plain data that may live in shared memory. Longer input is cut; what is kept
-/// is raw: any byte may stand in it until [`clean`] makes it readable.
+/// Text of at most `N` bytes (`N` ≤ 65 535), stored in place: plain data that may live in shared memory. Longer input
+/// is cut. The bytes are raw: any byte may occur until [`clean`] makes the text readable.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Text<const N: usize> {
@@ -29,7 +31,7 @@ pub struct Text<const N: usize> {
 }
 
 impl<const N: usize> Text<N> {
-    /// Nothing.
+    /// The text of 0 bytes.
     pub const EMPTY: Self = Self { len: 0, bytes: [0; N] };
 
     /// The first `N` bytes of `bytes`.
@@ -39,12 +41,12 @@ impl<const N: usize> Text<N> {
         text
     }
 
-    /// The part of `bytes` that there is room for.
+    /// The part of `bytes` that a text of this size keeps: the first `N` bytes.
     pub fn kept(bytes: &[u8]) -> &[u8] {
         &bytes[..bytes.len().min(N)]
     }
 
-    /// Appends as much of `bytes` as there is room for.
+    /// Appends as many bytes of `bytes` as there is room for.
     pub fn push(&mut self, bytes: &[u8]) {
         let used = self.as_bytes().len();
         let taken = bytes.len().min(N - used);
@@ -52,12 +54,12 @@ impl<const N: usize> Text<N> {
         self.len = (used + taken) as u16;
     }
 
-    /// What is kept.
+    /// The bytes of the text.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len).min(N)]
     }
 
-    /// Is there nothing?
+    /// Does the text have 0 bytes?
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -75,14 +77,14 @@ impl<const N: usize> fmt::Debug for Text<N> {
     }
 }
 
-/// Are these the same? As `==`, without a call.
+/// Are the two slices equal? The same as `==`, without a function call.
 #[expect(clippy::inline_always, reason = "a call would cost more")]
 #[inline(always)]
 pub fn is_same(one: &[u8], other: &[u8]) -> bool {
     if one.len() != other.len() {
         return false;
     }
-    // From 4 to 16 bytes the first and the last half, which may overlap, are all of it.
+    // For 4 to 16 bytes, the first and the last chunk, which may overlap, cover the whole slice.
     match one.len() {
         ..4 => one.iter().eq(other),
         4..8 => one.first_chunk::<4>() == other.first_chunk() && one.last_chunk::<4>() == other.last_chunk(),
@@ -105,29 +107,31 @@ pub fn is_same(one: &[u8], other: &[u8]) -> bool {
 /// The name of an upstream, a pool or a receiver.
 pub type Name = Text<64>;
 
-/// What a person may safely read of foreign bytes, at most `budget` bytes of it. Invalid UTF-8 and control characters are
-/// spelled `\xNN`, characters that hide or reorder others `\u{..}`. What does not fit is cut between whole units and replaced
-/// by `…`; a budget too small even for that leaves nothing.
+/// Makes foreign bytes safe for a person to read, in at most `budget` bytes. Invalid UTF-8 and ASCII control characters
+/// are spelled `\xNN`; other control characters, and characters that hide or reorder others, are spelled `\u{..}`. A
+/// text that does not fit is cut after a whole unit and ends with `…`; with a budget below 3 bytes, the length of `…`,
+/// it becomes empty.
 pub fn clean(bytes: &[u8], budget: usize) -> String {
     fit(units(bytes), budget)
 }
 
-/// As [`clean`], with Slack's three entities, which count with their full length and are never cut.
+/// As [`clean`], with Slack's three entities (`&amp;`, `&lt;`, `&gt;`), which count with their full length and are
+/// never cut.
 pub fn escaped(bytes: &[u8], budget: usize) -> String {
     fit(units(bytes).map(entity), budget)
 }
 
-/// As [`escaped`], for Slack's code spans and blocks: a backtick would end them and becomes the like-looking U+02CB.
+/// As [`escaped`], for Slack's code spans and blocks: a backtick would end them, so it becomes the similar U+02CB.
 pub fn escaped_code(bytes: &[u8], budget: usize) -> String {
     fit(units(bytes).map(|unit| if unit == "`" { "ˋ".into() } else { entity(unit) }), budget)
 }
 
-/// Text in ASCII, everything else spelled `\u{..}`.
+/// The text in ASCII: every other character is spelled `\u{..}`.
 pub fn ascii(text: &str) -> String {
     text.chars().map(|letter| if letter.is_ascii() { letter.to_string() } else { spelled(letter) }).collect()
 }
 
-/// An error of the operating system as nginx writes them: `2: No such file or directory`.
+/// An error of the operating system as nginx writes it: `2: No such file or directory`.
 pub fn os_error(error: &io::Error) -> String {
     let text = error.to_string();
     match error.raw_os_error() {
@@ -136,15 +140,17 @@ pub fn os_error(error: &io::Error) -> String {
     }
 }
 
-/// A request target as it may be shown: readable, no query, no userinfo, and `[…]` for segments that look like a token or hold
-/// a mail address. Percent-encoding stays as sent, so nothing is decoded into something else.
+/// A request target as it may be shown: readable, without query and userinfo, and with `[…]` for a segment that looks
+/// like a token or holds a mail address. Percent-encoding stays as the client sent it: decoded bytes could mean
+/// something else.
 pub fn path_without_secrets(target: &[u8]) -> String {
     let end = target.iter().position(|byte| b"?#".contains(byte));
     let (path, rest) = target.split_at(end.unwrap_or(target.len()));
     let mut shown = Vec::with_capacity(path.len());
     let mut before: [&[u8]; 2] = [b""; 2];
     for (index, segment) in path.split(|&byte| byte == b'/').enumerate() {
-        // `scheme:`, nothing, then an authority: in front as an absolute form, or anywhere for a proxy's sake.
+        // `scheme:`, an empty segment, an authority: at the start in an absolute form, or anywhere in a URL passed to a
+        // proxy.
         let is_authority = before[0].ends_with(b":") && before[1].is_empty();
         before = [before[1], segment];
         if index > 0 {
@@ -169,12 +175,12 @@ fn looks_secret(segment: &[u8]) -> bool {
     has_token(&segment) || has_address(&segment)
 }
 
-/// What a segment means to an application, which may decode it more than once.
+/// A segment with its percent-encoding removed, repeatedly, because an application may decode it more than once.
 fn decoded(segment: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(segment.len());
     for &byte in segment {
         decoded.push(byte);
-        // Of what is decoded a `%` may begin another triplet.
+        // A decoded byte may complete another triplet.
         while let Some(&[b'%', high, low]) = decoded.last_chunk::<3>() {
             let digit = |digit: u8| char::from(digit).to_digit(16);
             let (Some(high), Some(low)) = (digit(high), digit(low)) else { break };
@@ -213,13 +219,13 @@ fn has_address(segment: &[u8]) -> bool {
         let [first, second, ..] = *labels.as_slice() else { return false };
         let is_version = is_number(first) && second[0].is_ascii_digit();
         let is_size = first.strip_suffix(b"x").is_some_and(is_number);
-        // A numeric address has none, a host of the Internet ends with one.
+        // The last label of an Internet host's name has a letter; the last one of a numeric address has none.
         let has_letter = labels.last().is_some_and(|label| !is_number(label));
         has_letter && !is_version && !is_size
     })
 }
 
-/// The smallest pieces that text may be cut between: a character, or one that is spelled out.
+/// The smallest pieces between which text may be cut: a character, or a character or byte that is spelled out.
 fn units(bytes: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
     bytes.utf8_chunks().flat_map(|chunk| {
         let valid = chunk.valid();
@@ -238,8 +244,8 @@ fn spelled(letter: char) -> String {
     if letter.is_ascii() { format!("\\x{:02x}", u32::from(letter)) } else { letter.escape_unicode().to_string() }
 }
 
-/// Characters that show nothing, or change how their neighbours are shown: Unicode's default ignorable code points, separators of
-/// lines and paragraphs, marks of annotations, and the empty Braille cell.
+/// Characters that show nothing, or change how their neighbours are shown: Unicode's default ignorable code points,
+/// separators of lines and paragraphs, annotation marks, and the empty Braille cell.
 fn is_invisible(letter: char) -> bool {
     matches!(letter,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -248,7 +254,7 @@ fn is_invisible(letter: char) -> bool {
         | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Does the letter say of the symbol that it stands behind, that this is an emoji (`⚠️`)? Ours are written so.
+/// Does the letter mark the symbol before it as an emoji (`⚠️`)? Poolwatch's own messages contain such pairs.
 fn is_presentation(before: &str, letter: char) -> bool {
     let is_symbol = |symbol: char| {
         let is_possible = matches!(symbol, '\u{203c}'..='\u{3299}' | '\u{1f000}'..='\u{1faff}');
@@ -268,7 +274,7 @@ fn entity(unit: Cow<'_, str>) -> Cow<'_, str> {
 
 fn fit<'a>(units: impl Iterator<Item = Cow<'a, str>>, budget: usize) -> String {
     let mut text = String::new();
-    // Where the text would have to end to leave room for the ellipsis.
+    // Where the text must be cut to leave room for the ellipsis.
     let mut cut = 0;
     for unit in units {
         if text.len() + unit.len() > budget {

@@ -1,21 +1,22 @@
-//! Time and share, each a type of its own, so that a threshold cannot be taken for a delay.
+//! Times and shares, each a type of its own, so that the compiler tells a threshold from a delay.
 //!
-//! Text becomes these at the border (`parse`) and stays so. Instants and spans share [`Millis`], as nginx's `ngx_msec_t`
-//! does: an instant counts from the boot of the machine (`CLOCK_MONOTONIC`), which all workers share and which no change
-//! of the wall clock moves.
+//! Text becomes one of these types where it enters the program (`parse`). Instants and spans share [`Millis`], as
+//! nginx's `ngx_msec_t` does: an instant counts from the boot of the machine (`CLOCK_MONOTONIC`), which all workers
+//! share and which no change of the wall clock moves.
 
 use std::fmt;
 use std::ops::{Add, Sub};
 
-/// Milliseconds: a span, or an instant since boot. Arithmetic saturates, so that a clock that goes backwards only delays.
+/// Milliseconds: a span, or an instant since boot. Arithmetic saturates, so a clock that goes backwards gives a span of
+/// 0 and only delays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u64);
 
 impl Millis {
-    /// No time at all; as an instant: never happened.
+    /// A span of no time; as an instant: never happened.
     pub const ZERO: Self = Self(0);
 
-    /// Later than everything.
+    /// An instant later than every other.
     pub const NEVER: Self = Self(u64::MAX);
 
     /// A span of whole seconds.
@@ -34,8 +35,8 @@ impl Millis {
         Self(self.0.saturating_mul(factor))
     }
 
-    /// Reads a span as nginx does: `500ms`, `5m`, `1h30m`, `300` (seconds). Larger units come first, each at most once; a last
-    /// number without a unit is seconds. `None`: anything else, or more than 2⁶⁴ ms.
+    /// Reads a span as nginx does: `500ms`, `5m`, `1h30m`, `300` (seconds). Larger units come first, each at most once;
+    /// a last number without a unit is in seconds. `None`: any other text, or a span of 2⁶⁴ ms or more.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let mut text = std::str::from_utf8(text).ok()?;
         let mut units = UNITS.as_slice();
@@ -63,7 +64,7 @@ fn split_where(text: &str, ends: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(ends).unwrap_or(text.len()))
 }
 
-/// Decimal digits and nothing else; Rust's own parser would take a sign too.
+/// The number that the text's decimal digits spell; `None`: any other text. Rust's own parser would accept a sign too.
 fn digits(text: &str) -> Option<u64> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
@@ -91,13 +92,13 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// From millionths; more than the whole is the whole.
+    /// The share of so many millionths; more than 1 000 000 become 1 000 000, the whole.
     pub const fn from_millionths(millionths: u32) -> Self {
         Self { millionths: if millionths > 1_000_000 { 1_000_000 } else { millionths } }
     }
 
-    /// Reads `2%`, `0.5%` or `0.02`, up to `100%` or `1.0`. `None`: anything else, among it a number that does not say which of
-    /// the two it is (`2`), and one that millionths cannot hold (`0.00001%`).
+    /// Reads `2%`, `0.5%` or `0.02`, up to `100%` or `1.0`. `None`: any other text, also a number that may be a
+    /// percentage or a fraction (`2`), and a number finer than a millionth (`0.00001%`).
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
         let (whole, fraction, places) = match text.strip_suffix('%') {
@@ -115,25 +116,25 @@ impl Ratio {
         self.millionths
     }
 
-    /// Half of it, the default at which a firing error rate may resolve.
+    /// Half of this share: the default share below which a firing error rate may resolve.
     #[must_use]
     pub const fn half(self) -> Self {
         Self { millionths: self.millionths / 2 }
     }
 
-    /// Is `part` of `whole` more than this share? Exact integer arithmetic; nothing of nothing is never more.
+    /// Is `part` of `whole` more than this share? Exact integer arithmetic; 0 of 0 is not more than any share.
     pub fn is_exceeded_by(self, part: u64, whole: u64) -> bool {
         u128::from(part) * 1_000_000 > u128::from(whole) * u128::from(self.millionths)
     }
 
-    /// Is `part` of `whole` less than this share?
+    /// Is `part` of `whole` less than this share? Exact integer arithmetic; 0 of 0 is not less than any share.
     pub fn is_above(self, part: u64, whole: u64) -> bool {
         u128::from(part) * 1_000_000 < u128::from(whole) * u128::from(self.millionths)
     }
 }
 
 impl fmt::Display for Ratio {
-    /// As a percentage with the digits it needs: `2%`, `0.5%`.
+    /// As a percentage with only the digits that it needs: `2%`, `0.5%`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole = self.millionths / 10_000;
         let rest = self.millionths % 10_000;

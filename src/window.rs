@@ -1,8 +1,8 @@
 //! Exact error counts over the last N requests, in constant time and memory.
 //!
-//! Each request is two bits in a ring: *an attempt failed* and *the client got an error*. The ring is longer than the largest
-//! window, so that entries written but not yet committed never touch those that the committed counts still stand for: a
-//! worker killed between the two loses its batch and nothing else.
+//! Each request is two bits in a ring: *an attempt failed* and *the client got an error*. The ring is longer than the
+//! largest window, so entries that are written but not yet committed never overwrite entries that the committed counts
+//! cover: a worker killed in between loses its batch and nothing else.
 
 use crate::crash;
 use crate::units::Millis;
@@ -10,36 +10,36 @@ use crate::units::Millis;
 /// The largest window in requests.
 pub const MAX_REQUESTS: u32 = 100_000;
 
-/// Entries of the ring: the largest window plus room for any batch.
+/// Entries of the ring: the largest window plus 256, the room for one batch.
 pub const ENTRIES: usize = MAX_REQUESTS as usize + 256;
 
 /// Words of the ring, 32 entries each.
 pub const WORDS: usize = ENTRIES / 32;
 
-/// The bits themselves, 24.5 KiB.
+/// The bits of the ring, 24.5 KiB.
 pub type Ring = [u64; WORDS];
 
 const UPSTREAM_BIT: u64 = 0b01;
 const CLIENT_BIT: u64 = 0b10;
 
-/// One request, as it counts.
+/// One request, as the window counts it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// An attempt failed, whatever the client saw.
+    /// An attempt failed, even if the client got a good answer.
     pub upstream_error: bool,
     /// The client got a 5xx.
     pub client_error: bool,
 }
 
-/// The counts over the ring's last `size` entries: plain data, cheap to copy and commit.
+/// The counts over the ring's last `size` entries: plain data, cheap to copy and to commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Window {
-    /// Requests ever counted; the next entry's place.
+    /// Requests ever counted, which is also the number of the next request.
     pub head: u64,
-    /// Entries in the window, at most `size`.
+    /// Entries in the window, at most `size`; fewer while the window fills.
     pub requests: u32,
-    /// The window in requests.
+    /// The length of the window in requests, 1 to [`MAX_REQUESTS`].
     pub size: u32,
     /// Entries with a failed attempt.
     pub upstream_errors: u32,
@@ -48,18 +48,18 @@ pub struct Window {
 }
 
 impl Window {
-    /// An empty window over `size` requests (1 to [`MAX_REQUESTS`], clamped).
+    /// An empty window over `size` requests; `size` is clamped to 1 to [`MAX_REQUESTS`].
     pub fn new(size: u32) -> Self {
         Self { head: 0, requests: 0, size: size.clamp(1, MAX_REQUESTS), upstream_errors: 0, client_errors: 0 }
     }
 
-    /// The window's content.
+    /// The counts of the window.
     pub fn counts(&self) -> Counts {
         let Self { requests, upstream_errors, client_errors, .. } = *self;
         Counts { requests, upstream_errors, client_errors }
     }
 
-    /// Counts one request, and lets the oldest go once the window is full.
+    /// Counts one request. A full window drops its oldest entry.
     pub fn push(&mut self, ring: &mut Ring, entry: Entry) {
         let bits = (u64::from(entry.upstream_error) * UPSTREAM_BIT) | (u64::from(entry.client_error) * CLIENT_BIT);
         let (word, shift) = place(self.head);
@@ -72,12 +72,13 @@ impl Window {
         self.trim(ring);
     }
 
-    /// Begins empty; the numbers of requests go on.
+    /// Empties the window. The numbers of requests go on.
     pub fn clear(&mut self) {
         (self.requests, self.upstream_errors, self.client_errors) = (0, 0, 0);
     }
 
-    /// The counts over the newest requests, from this number on: at most `most` of them.
+    /// The counts over the requests from `number` on, but at most over the newest `most` and the newest
+    /// [`MAX_REQUESTS`].
     pub fn counts_from(&self, ring: &Ring, number: u64, most: u32) -> Counts {
         let first = number.max(self.head.saturating_sub(u64::from(most.min(MAX_REQUESTS))));
         let mut counts = Counts::default();
@@ -91,7 +92,7 @@ impl Window {
         counts
     }
 
-    /// A new size after a reload: a smaller window lets the oldest go, a larger one fills as requests come.
+    /// Sets a new size after a reload: a smaller window drops its oldest entries, a larger one fills as requests come.
     pub fn resize(&mut self, ring: &Ring, size: u32) {
         self.size = size.clamp(1, MAX_REQUESTS);
         self.trim(ring);
@@ -108,7 +109,7 @@ impl Window {
     }
 }
 
-/// Counts over the last stretch of time, in sixty buckets.
+/// Counts over the last span of time, in sixty buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Period {
@@ -121,7 +122,8 @@ const BUCKETS: usize = 60;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 struct Bucket {
-    /// Which stretch of time this is: start ÷ width. The shortest width makes 22 years of it.
+    /// The number of the bucket's span of time: start ÷ width. With the shortest period (10 s) 32 bits last for 22
+    /// years.
     epoch: u32,
     counts: Counts,
 }
@@ -132,32 +134,32 @@ struct Bucket {
 pub struct Counts {
     /// Requests.
     pub requests: u32,
-    /// Those with a failed attempt.
+    /// Requests with a failed attempt, even if the client got a good answer.
     pub upstream_errors: u32,
-    /// Those with a client error.
+    /// Requests whose client got a 5xx.
     pub client_errors: u32,
 }
 
 impl Period {
-    /// Nothing counted yet, over `span`; zero: no period is asked for.
+    /// An empty period over `span`; zero: there is no period, and nothing is counted.
     pub fn new(span: Millis) -> Self {
         Self { width: Millis(span.0 / BUCKETS as u64), buckets: [Bucket::default(); BUCKETS] }
     }
 
-    /// Begins empty.
+    /// Empties all buckets.
     pub fn clear(&mut self) {
         self.buckets = [Bucket::default(); BUCKETS];
     }
 
-    /// Takes a changed span: counts of another one are dropped.
+    /// Sets the span. With another span all counts are dropped.
     pub fn set_span(&mut self, span: Millis) {
         if self.width != Self::new(span).width {
             *self = Self::new(span);
         }
     }
 
-    /// Counts a request that ended at `end`: one that hung for longer than the period is an error of now. One that ended before
-    /// the period is dropped.
+    /// Counts a request by its end, so that a request that hung for longer than the period is an error of now. A
+    /// request that ended before the period does not count.
     pub fn push(&mut self, entry: Entry, end: Millis) {
         let Some(epoch) = self.epoch(end) else { return };
         let bucket = &mut self.buckets[epoch as usize % BUCKETS];
@@ -171,7 +173,7 @@ impl Period {
         }
     }
 
-    /// The counts of the period that ends now, to the width of a bucket; `None`: no period is asked for.
+    /// The counts of the period that ends now, exact to the width of a bucket; `None`: there is no period.
     pub fn counts(&self, now: Millis) -> Option<Counts> {
         let last = self.epoch(now)?;
         let mut all = Counts::default();

@@ -1,4 +1,4 @@
-//! What the operator asked for, as values.
+//! What the operator configured, as values.
 
 pub mod rules;
 pub mod upstream;

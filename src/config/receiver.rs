@@ -1,4 +1,4 @@
-//! Where the messages go: the receivers of the configuration.
+//! Where messages are sent: the receivers of the configuration.
 
 use std::fmt;
 
@@ -8,18 +8,19 @@ use crate::units::Millis;
 /// A `poolwatch_receiver` of the configuration.
 #[derive(Clone, Debug)]
 pub struct Receiver {
-    /// `name=`, else the type's name; the zone keeps a receiver's debts under it over reloads.
+    /// `name=`, else the type's name; over a reload the zone keeps a receiver's delivery states under this name.
     pub name: Name,
-    /// What speaks at the other end.
+    /// Which service receives the messages.
     pub kind: ReceiverKind,
-    /// Where.
+    /// Where to send the messages, and how.
     pub endpoint: Endpoint,
-    /// `send_resolved=`: also tell when it is over. Off: recoveries and resolved rates are settled unsent.
+    /// `send_resolved=`: also send the end of an incident. `false`: recoveries and resolved error rates are settled
+    /// without being sent.
     pub send_resolved: bool,
 }
 
 impl Receiver {
-    /// Without what is confidential.
+    /// The receiver without its confidential parts.
     pub fn public(&self) -> PublicReceiver {
         PublicReceiver {
             name: self.name,
@@ -30,20 +31,21 @@ impl Receiver {
     }
 }
 
-/// What anybody may know of a receiver. It is plain data without a place for a URL, a proxy's password or a certificate.
+/// The part of a receiver that anybody may know: plain data that has no room for a URL, a proxy's password or a
+/// certificate.
 #[derive(Clone, Copy, Debug)]
 pub struct PublicReceiver {
     /// As [`Receiver::name`].
     pub name: Name,
     /// As [`Receiver::kind`].
     pub kind: ReceiverKind,
-    /// As [`Endpoint::host`]: 253 bytes of a name, a colon, and five digits at most.
+    /// As [`Endpoint::host`]: a name of at most 253 bytes, a colon, and at most five digits.
     pub host: Text<260>,
     /// As [`Receiver::send_resolved`].
     pub send_resolved: bool,
 }
 
-/// What speaks at the other end.
+/// Which service receives the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiverKind {
     /// A Slack incoming webhook.
@@ -51,7 +53,7 @@ pub enum ReceiverKind {
 }
 
 impl ReceiverKind {
-    /// As `poolwatch_receiver` names it.
+    /// The type as `poolwatch_receiver` spells it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Slack => "slack",
@@ -59,23 +61,24 @@ impl ReceiverKind {
     }
 }
 
-/// Where and how to post. The URL is a credential: `Debug` and `Display` show its host and last four characters.
+/// Where and how to post. The URL is a credential: `Debug` and `Display` show only its host and its last four
+/// characters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `http://` or `https://`, complete.
+    /// The complete URL, with `http://` or `https://`.
     pub url: String,
-    /// `timeout=`: for the whole exchange, name resolution included.
+    /// `timeout=`: for the whole exchange, including name resolution.
     pub timeout: Millis,
     /// `ca_file=`: PEM text of the only roots to trust; empty: the built-in roots.
     pub ca_pem: Vec<u8>,
-    /// `proxy=`; empty: none (the environment is never asked).
+    /// `proxy=`; empty: no proxy. The environment is never read.
     pub proxy: String,
 }
 
 impl Endpoint {
-    /// The URL's host and port, the part that is no secret.
+    /// The URL's host and port, which are not secret; empty: the URL has no `://`.
     pub fn host(&self) -> &str {
-        // A credential may begin right behind the host: `https://host?token=...` is a URL as well.
+        // A credential may follow the host directly: `https://host?token=...` is a valid URL too.
         let authority = self.url.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
         authority.and_then(|authority| authority.rsplit('@').next()).unwrap_or_default()
     }

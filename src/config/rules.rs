@@ -1,16 +1,16 @@
-//! What the operator asked for, for one upstream: every directive's value after inheritance, as plain data.
+//! What the operator configured for one upstream: every directive's value after inheritance, as plain data.
 //!
-//! The rules live in the zone beside the state they govern, so that the workers of an old configuration, which finish their
-//! requests for minutes after a reload, judge by the new rules like everyone else.
+//! The rules live in the zone beside the state that they govern. The workers of an old configuration, which finish
+//! their requests for minutes after a reload, therefore judge by the new rules, as all others do.
 
 use crate::text::{Name, Text};
 use crate::units::{Millis, Ratio};
 
-/// Which rate may fire.
+/// Which of the two error rates may fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum RateOf {
-    /// A request counts as an error when any of its attempts failed, even if a retry spared the client.
+    /// A request counts as an error when any of its attempts failed, even if a retry gave the client a good answer.
     Upstream,
     /// A request counts as an error when the client got a 5xx.
     Client,
@@ -24,31 +24,32 @@ pub struct ErrorRateRules {
     pub threshold: Ratio,
     /// Resolves below this share.
     pub resolve: Ratio,
-    /// Window of the last N requests, 1 to [`crate::window::MAX_REQUESTS`]; 0: none, there is a period.
+    /// Length of the window in requests, 1 to [`crate::window::MAX_REQUESTS`]; 0: no such window, only a period.
     pub window: u32,
-    /// Window of time; zero: none.
+    /// Length of the window in time; zero: no such window.
     pub period: Millis,
     /// What counts as an error.
     pub of: RateOf,
 }
 
-/// Everything one upstream is judged by.
+/// Everything by which one upstream is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Rules {
-    /// `poolwatch_failover on confirm=`: how long another pool's answer must stand uncontradicted; `None`: off.
+    /// `poolwatch_failover on confirm=`: how long another pool's answers must stand without a contrary one; `None`:
+    /// off.
     pub failover: Option<Millis>,
     /// `poolwatch_error_rate`; `None`: off.
     pub error_rate: Option<ErrorRateRules>,
-    /// `poolwatch_active`: the pool that should serve; empty: the primary servers' pool.
+    /// `poolwatch_active`: the name of the pool that should serve; empty: the pool or pools of the primary servers.
     pub active: Name,
     /// The longest `fail_timeout` of the upstream's servers.
     pub fail_timeout: Millis,
-    /// `poolwatch_cooldown`: the least time between two messages of the same change.
+    /// `poolwatch_cooldown`: the least time between two messages about the same kind of change.
     pub cooldown: Millis,
     /// `poolwatch_silence on`.
     pub silenced: bool,
-    /// `poolwatch_runbook`: a link for the alerts; empty: none.
+    /// `poolwatch_runbook`: the URL that the alerts link to; empty: none.
     pub runbook: Text<256>,
 }
 

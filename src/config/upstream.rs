@@ -3,25 +3,26 @@
 use crate::config::rules::Rules;
 use crate::text::Name;
 
-/// Primary and backup, as the `server` directives say.
+/// Whether a server is primary or backup, as its `server` directive says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Role {
-    /// Asked first.
+    /// nginx asks these servers first.
     #[default]
     Primary,
-    /// Asked when no primary may be.
+    /// nginx asks these servers (`backup`) when it may ask no primary server.
     Backup,
 }
 
-/// A peer of the configuration.
+/// A peer of the configuration: one address of one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfiguredPeer {
-    /// As nginx prints it in `$upstream_addr`. Of a server that nginx resolves at run time: as written, which no peer is ever called.
+    /// The address as nginx prints it in `$upstream_addr`. For a server that nginx resolves at run time: the name as
+    /// written, which never equals a peer's address.
     pub address: Vec<u8>,
-    /// Whether `backup` stands at its server.
+    /// Does the `server` directive say `backup`?
     pub role: Role,
-    /// Index among [`Watched::pools`], if `poolwatch_pool` names its server.
+    /// Index in [`Watched::pools`]; `None`: no `poolwatch_pool` names the peer's server.
     pub pool: Option<usize>,
 }
 
@@ -32,14 +33,15 @@ pub struct Watched {
     pub name: Name,
     /// The directives in effect.
     pub rules: Rules,
-    /// The pools that `poolwatch_pool` names, in that order; empty: names come from headers or roles.
+    /// The pools that `poolwatch_pool` names, in the order of the configuration; empty: names come from headers or
+    /// roles.
     pub pools: Vec<Name>,
     /// Every address of every server.
     pub peers: Vec<ConfiguredPeer>,
 }
 
 impl Watched {
-    /// The index of a configured peer by the name that nginx uses for it.
+    /// The index of the configured peer that nginx calls by this name; `None`: no such peer.
     pub fn peer_index(&self, name: &[u8]) -> Option<u16> {
         let index = self.peers.iter().position(|peer| peer.address == name)?;
         u16::try_from(index).ok()

@@ -1,39 +1,39 @@
-//! Two copies of a value and a counter that says which one holds: what a killed writer leaves behind needs no repair.
+//! Two copies of a value, and a counter that says which copy is valid. A killed writer leaves nothing to repair.
 //!
-//! A writer, who holds the zone's lock, changes the spare copy and then raises the counter, a single store. Killed before it,
-//! only the spare is spoiled, and the next writer overwrites that.
+//! A writer, who holds the zone's lock, changes the spare copy and then increments the counter, which is a single
+//! store. A writer that is killed before this store leaves only a damaged spare copy, which the next writer overwrites.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crate::crash;
 
-/// A value with a spare.
+/// A value and its spare copy.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Twin<T> {
-    /// The low bit is the index of the copy that holds.
+    /// Edits committed so far. The low bit is the index of the valid copy.
     pub(crate) commits: AtomicU64,
     pub(crate) copies: [T; 2],
 }
 
 impl<T: Copy> Twin<T> {
-    /// Both copies the same.
+    /// Both copies have this value.
     pub fn new(value: T) -> Self {
         Self { commits: AtomicU64::new(0), copies: [value; 2] }
     }
 
-    /// The committed value, to whoever holds the lock.
+    /// The committed value, for a caller that holds the lock.
     pub fn live(&self) -> &T {
         let [even, odd] = &self.copies;
         if self.commits.load(Ordering::Acquire) & 1 == 0 { even } else { odd }
     }
 
-    /// Changes the value: all of `change` or, if the process dies or panics within, nothing.
+    /// Changes the value: either all of `change` or, if the process dies or panics meanwhile, nothing.
     pub fn edit<R>(&mut self, change: impl FnOnce(&mut T) -> R) -> R {
         let commits = self.commits.load(Ordering::Acquire);
         let [even, odd] = &mut self.copies;
         let (live, spare) = if commits & 1 == 0 { (even, odd) } else { (odd, even) };
-        // Whoever still reads the spare without the lock must see the last commit before the first of these changes.
+        // A reader without the lock may still read the spare copy. It must see the last commit before the first change.
         fence(Ordering::Release);
         *spare = *live;
         crash::at("twin-copied");

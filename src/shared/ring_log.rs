@@ -1,35 +1,37 @@
-//! The last entries of something, written in place: half the room of a twin, for what only ever grows at one end.
+//! The last entries of a log, written in place: half the memory of a double buffer, for data that only grows at one
+//! end.
 //!
-//! An entry counts once the number of entries says so, a single store. A writer that is killed before it spoils only the place
-//! of the oldest entry, and that one is never shown.
+//! An entry counts once the number of entries includes it, which is a single store. A writer that is killed before this
+//! store damages only the slot of the oldest entry, which is never shown.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// The last `N` - 1 entries.
+/// A log of the last `N` - 1 entries.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Journal<T, const N: usize> {
-    /// Entries ever written; the next one's place.
+    /// Entries ever written, which is also the number of the next entry.
     pub(crate) written: AtomicU64,
     entries: [T; N],
 }
 
 impl<T: Copy + Default, const N: usize> Journal<T, N> {
-    /// Nothing yet.
+    /// A log without entries.
     pub fn empty() -> Self {
         Self { written: AtomicU64::new(0), entries: [T::default(); N] }
     }
 
-    /// Adds an entry; the oldest goes.
+    /// Adds an entry. When the log is full, the oldest entry is dropped.
     pub fn push(&mut self, entry: T) {
         let written = self.written.load(Ordering::Relaxed);
         self.entries[place::<N>(written)] = entry;
         self.written.store(written + 1, Ordering::Release);
-        // What comes next must not be seen before the number.
+        // No reader may see a later store before this number.
         fence(Ordering::Release);
     }
 
-    /// Forgets all entries. The number goes on, so that a reader on the way notices.
+    /// Overwrites all entries with the default value. The number of entries goes on, so that a reader notices the
+    /// change.
     pub fn clear(&mut self) {
         (0..N).for_each(|_| self.push(T::default()));
     }
@@ -46,7 +48,7 @@ impl<T: Copy + Default, const N: usize> Journal<T, N> {
         (oldest..written).rev().map(|number| &self.entries[place::<N>(number)])
     }
 
-    /// The entries, to be completed where they stand.
+    /// The entries in the order of memory, to be completed in place; among them a slot that is not shown.
     pub fn entries_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.entries.iter_mut()
     }
@@ -85,7 +87,7 @@ mod tests {
     fn an_entry_half_written_is_not_there_and_spoils_none() {
         let mut journal = Journal::<u32, 4>::empty();
         (1..=9).for_each(|entry| journal.push(entry));
-        // Killed before the number was raised.
+        // The writer is killed before it raises the number.
         journal.entries[place::<4>(9)] = 666;
         assert_eq!(newest(&journal), [9, 8, 7]);
         journal.push(10);
