@@ -1,8 +1,8 @@
-//! How often an upstream errs: fires against the full window, resolves with hysteresis and a hold.
+//! How often requests of an upstream fail: fires against the full window, resolves with hysteresis and a hold.
 //!
-//! Errors are compared with a share of the *full* window even while it fills, so one error among the first ten requests is no
-//! alert and a total outage is one after the fifth failed request. Hysteresis alone would flap 328 times an hour at a true rate
-//! equal to the threshold; the hold of one whole window makes that one.
+//! Errors are compared with a share of the *full* window even while the window fills, so one error among the first ten
+//! requests is no alert, and a total outage is one after the fifth failed request. With hysteresis alone, a true rate
+//! equal to the threshold would change the level 328 times an hour; the hold of one whole window makes that one change.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,93 +10,94 @@ use crate::config::rules::{ErrorRateRules, RateOf};
 use crate::units::{Millis, Ratio};
 use crate::window::{Counts, Period, Ring, Window};
 
-/// The shortest time that a rate must stay low before it counts as resolved.
+/// The shortest time for which a rate must stay low before it resolves.
 const HOLD: Millis = Millis::from_secs(10);
 
-/// A period says nothing with fewer requests, or fewer errors.
+/// A period with fewer requests, or with fewer errors, cannot fire.
 const PERIOD_REQUESTS: u32 = 50;
 const PERIOD_ERRORS: u32 = 5;
 
-/// Without a request for this long nobody knows whether a firing rate still holds.
+/// A firing rate becomes [`Level::NoData`] after this time without a request.
 const NO_DATA: Millis = Millis::from_secs(600);
 
-/// The judgement on the rate.
+/// The state of the error rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Level {
-    /// Below the threshold, as far as anyone can tell.
+    /// Not above the threshold, as far as the counts show.
     #[default]
     Ok,
     /// Above the threshold, and not yet resolved.
     Firing,
-    /// It was firing when the traffic ended.
+    /// The rate was firing when the traffic ended.
     NoData,
 }
 
-/// The machine: fixed-size plain data; the counts are the [`Window`]'s and the [`Period`]'s.
+/// The state machine: fixed-size plain data. The counts are in the [`Window`] and the [`Period`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct ErrorRate {
     level: Level,
     since: Millis,
-    /// The last request.
+    /// When the last request was counted.
     seen: Millis,
     /// While firing: the highest share of failed requests so far.
     peak: Ratio,
-    /// While firing: since when the rate has been below the threshold; zero: it is above.
+    /// While firing: since when the rate has not been above the threshold; zero: the rate is above.
     below: Millis,
-    /// While firing: the rate is low, since then and since that many requests.
+    /// While firing: since when the rate has been low, and how many requests had ever been counted then; `None`: not
+    /// low.
     recovering: Option<(Millis, u64)>,
 }
 
 /// How far a firing rate that is below its threshold is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Easing {
-    /// The highest share of failed requests while it fired.
+    /// The highest share of failed requests while the rate fired.
     pub peak: Ratio,
-    /// Since when it has been below the threshold.
+    /// Since when the rate has been below the threshold.
     pub below: Millis,
-    /// Is it below the resolve ratio, so that only requests or time are missing?
+    /// Is the rate below the resolve ratio, so that only requests or time are missing?
     pub is_low: bool,
-    /// Requests that are missing.
+    /// Requests that must still come with the rate low; 0: enough.
     pub requests: u32,
-    /// Time that is missing.
+    /// Time for which the rate must still stay low; zero: enough.
     pub time: Millis,
 }
 
 impl ErrorRate {
-    /// The judgement of an earlier life.
+    /// The state that was saved before a restart. What a firing rate needs for its end is counted from now on.
     pub fn resume(level: Level, since: Millis, seen: Millis) -> Self {
         Self { level, since, seen, ..Self::default() }
     }
 
-    /// Begins anew: what was counted so far counts no more. The caller empties the windows.
+    /// Goes back to [`Level::Ok`]: requests counted so far no longer count. The caller empties the windows.
     pub fn reset(&mut self) {
         *self = Self { seen: self.seen, ..Self::default() };
     }
 
-    /// The judgement.
+    /// The present level.
     pub fn level(&self) -> Level {
         self.level
     }
 
-    /// When it began.
+    /// When the present level began; zero: no change of the level yet.
     pub fn since(&self) -> Millis {
         self.since
     }
 
-    /// The last request.
+    /// When the last request was counted; zero: none yet.
     pub fn seen(&self) -> Millis {
         self.seen
     }
 
-    /// There are new requests.
+    /// Notes that a request was counted at `now`.
     pub fn note_traffic(&mut self, now: Millis) {
         self.seen = now;
     }
 
-    /// Judges the counts anew after a batch, a change of the rules, or a deadline. Returns the new level if it changed.
+    /// Judges the counts after a batch, a change of the rules, or a deadline. Returns the new level if it changed.
     pub fn tick(&mut self, rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> Option<Level> {
         let is_above = self.level == Level::Firing && self.note_share(rules, window, period, now);
         let is_over = match self.level {
@@ -105,7 +106,7 @@ impl ErrorRate {
                 self.note_share(rules, window, period, now);
                 return Some(level);
             }
-            // Where there was no data, the caller begins anew with the next request.
+            // With level `NoData`, the caller resets the machine when the next request comes.
             Level::Ok | Level::NoData => return None,
             Level::Firing if now >= self.seen + NO_DATA => return Some(self.change(Level::NoData, now)),
             Level::Firing if is_above || !is_low(rules, window, period, now) => {
@@ -120,7 +121,7 @@ impl ErrorRate {
         is_over.then(|| self.change(Level::Ok, now))
     }
 
-    /// When a further [`ErrorRate::tick`] without a request may change the level.
+    /// When a further [`ErrorRate::tick`] without a request may change the level; `None`: only a request can.
     pub fn deadline(&self, rules: &ErrorRateRules, window: &Window) -> Option<Millis> {
         let no_data = (self.level == Level::Firing).then_some(self.seen + NO_DATA);
         let resolved = self.recovering.and_then(|(since, head)| {
@@ -129,7 +130,8 @@ impl ErrorRate {
         no_data.into_iter().chain(resolved).min()
     }
 
-    /// Of a firing rate that is below its threshold: how far it is from its end.
+    /// How far a firing rate below its threshold is from its end; `None`: the rate does not fire, or is above its
+    /// threshold.
     pub fn easing(&self, rules: &ErrorRateRules, window: &Window, now: Millis) -> Option<Easing> {
         if self.level != Level::Firing || self.below == Millis::ZERO {
             return None;
@@ -145,7 +147,7 @@ impl ErrorRate {
         })
     }
 
-    /// Notes the share of now. Is it above the threshold?
+    /// Notes the present share of failed requests. Is the rate above the threshold?
     fn note_share(&mut self, rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> bool {
         let counts = shown(rules, window, period, now);
         let millionths = u64::from(errors_of(rules, &counts)) * 1_000_000 / u64::from(counts.requests.max(1));
@@ -165,7 +167,8 @@ impl ErrorRate {
     }
 }
 
-/// Do clients see more errors than the threshold allows, whichever rate is watched, among the requests from this number on?
+/// Do clients get more errors than the threshold allows, among the requests from `number` on? The client errors count,
+/// whichever of the two rates the rules watch.
 pub fn do_clients_suffer(
     rules: &ErrorRateRules,
     window: &Window,
@@ -186,7 +189,8 @@ pub fn do_clients_suffer(
         })
 }
 
-/// The counts to show: of the window or the period, whichever is asked for; of both, the one that is above the threshold.
+/// The counts to show: those of the window or of the period, whichever the rules have. If they have both: those of the
+/// period if only the period is above the threshold, else those of the window.
 pub fn shown(rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> Counts {
     let by_time = period.counts(now).filter(|counts| {
         rules.window == 0 || (!is_exceeded_by_count(rules, window) && is_exceeded_by_time(rules, counts))
@@ -194,7 +198,7 @@ pub fn shown(rules: &ErrorRateRules, window: &Window, period: &Period, now: Mill
     by_time.unwrap_or_else(|| window.counts())
 }
 
-/// Above the threshold, by any window that is asked for.
+/// Is the rate above the threshold, by the window or by the period?
 fn is_breached(rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> bool {
     is_exceeded_by_count(rules, window) || period.counts(now).is_some_and(|counts| is_exceeded_by_time(rules, &counts))
 }
@@ -211,9 +215,9 @@ fn is_exceeded_by_time(rules: &ErrorRateRules, counts: &Counts) -> bool {
         && rules.threshold.is_exceeded_by(errors.into(), counts.requests.into())
 }
 
-/// Below the resolve ratio, by every window that is asked for.
+/// Is the rate below the resolve ratio, by each of window and period that the rules have?
 fn is_low(rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> bool {
-    // With a resolve ratio of nothing, a window without any error is the best there can be.
+    // No share is less than a resolve ratio of 0, so a window without an error is low in any case.
     let low = |errors: u32, requests: u32| errors == 0 || rules.resolve.is_above(errors.into(), requests.into());
     let by_count = rules.window == 0 || low(errors_of(rules, &window.counts()), window.size);
     by_count && period.counts(now).is_none_or(|counts| low(errors_of(rules, &counts), counts.requests))
@@ -226,15 +230,15 @@ fn errors_of(rules: &ErrorRateRules, counts: &Counts) -> u32 {
     }
 }
 
-/// So many new requests must stay low before it is over: a whole window, or what a period needs to say anything. Without
-/// requests nothing is over.
+/// New requests that must come with the rate low before it resolves: a whole window, or the fewest that a period needs.
+/// Without new requests no rate resolves.
 fn counted(rules: &ErrorRateRules, window: &Window) -> u32 {
     let by_count = if rules.window == 0 { 0 } else { window.size };
     let by_time = if rules.period == Millis::ZERO { 0 } else { PERIOD_REQUESTS };
     by_count.max(by_time)
 }
 
-/// So long must it stay low: a whole period.
+/// Time for which the rate must stay low before it resolves: a whole period, at least [`HOLD`].
 fn hold(rules: &ErrorRateRules) -> Millis {
     HOLD.max(rules.period)
 }
@@ -295,7 +299,7 @@ mod tests {
             self.changes.extend(self.machine.tick(&self.rules, &self.window, &self.period, self.now));
         }
 
-        /// No request, but the clock at every deadline.
+        /// No requests; time passes, and the machine ticks at every deadline.
         fn silence(&mut self, span: Millis) {
             let until = self.now + span;
             while let Some(due) = self.machine.deadline(&self.rules, &self.window).filter(|&due| due <= until) {
@@ -332,7 +336,8 @@ mod tests {
     fn a_low_rate_resolves_after_a_whole_window_and_the_hold() {
         let mut upstream = Upstream::new();
         upstream.requests(5, true, Millis(10));
-        // 199 requests leave one error in the window, which is low. From there a whole window must pass.
+        // After 199 good requests one error is left in the window, which is low. From there on a whole window must
+        // pass.
         upstream.requests(199, false, Millis(10));
         upstream.requests(200, false, Millis(10));
         assert_eq!(upstream.changes, [Level::Firing]);
@@ -373,7 +378,7 @@ mod tests {
         let easing = |upstream: &Upstream| upstream.machine.easing(&upstream.rules, &upstream.window, upstream.now);
         upstream.requests(31, true, Millis(10));
         assert_eq!(easing(&upstream), None, "it is above the threshold");
-        // 200 requests later four errors are left, then one.
+        // After 196 good requests four errors are left, then one.
         upstream.requests(196, false, Millis(10));
         let below = easing(&upstream).expect("below the threshold");
         assert_eq!((below.peak, below.is_low), (Ratio::from_millionths(310_000), false));
@@ -406,7 +411,7 @@ mod tests {
         let mut upstream = Upstream::new();
         upstream.rules = ErrorRateRules { window: 0, period: Millis::from_secs(60), ..upstream.rules };
         upstream.period.set_span(upstream.rules.period);
-        // Ten errors in forty requests say nothing yet.
+        // Ten errors in forty requests: too few requests for a verdict.
         upstream.requests(30, false, Millis(100));
         upstream.requests(10, true, Millis(100));
         assert_eq!(upstream.changes, []);

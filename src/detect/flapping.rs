@@ -1,18 +1,19 @@
-//! When changes come so often that telling each of them tells nothing: flapping is told once, with the count, and when it is over.
+//! Flapping: the serving pool changes so often that messages about single changes would be useless. One message says
+//! that flapping begins, with the number of changes, and one that it is over.
 
 use crate::units::Millis;
 
-/// Changes are counted over this time.
+/// Changes within this time are counted.
 const SPAN: Millis = Millis::from_secs(600);
 
-/// So many changes within the span are flapping, and so few are its end.
+/// With this many changes within the span flapping begins; with this many or fewer it ends.
 const BEGINS: u32 = 6;
 const ENDS: u32 = 2;
 
-/// Times of changes that are kept.
+/// How many times of changes are kept.
 const KEPT: usize = 21;
 
-/// The last changes and the judgement on them: fixed-size plain data.
+/// The times of the last changes, and whether flapping is on: fixed-size plain data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Flapping {
@@ -22,19 +23,20 @@ pub struct Flapping {
 }
 
 impl Flapping {
-    /// The judgement of an earlier life on changes at these times, newest first.
+    /// The state that was saved before a restart: whether flapping was on, and the times of changes, newest first. Only
+    /// the first 21 times are kept.
     pub fn resume(is_on: bool, changes: impl Iterator<Item = Millis>) -> Self {
         let mut flapping = Self { is_on, ..Self::default() };
         flapping.times.iter_mut().zip(changes).for_each(|(place, time)| *place = time);
         flapping
     }
 
-    /// When changes came, newest first.
+    /// The times of the last changes, newest first, at most 21.
     pub fn times(&self) -> impl Iterator<Item = Millis> {
         self.times.iter().copied().filter(|&time| time != Millis::ZERO)
     }
 
-    /// Notes a change. Is it the one with which flapping begins?
+    /// Notes a change at `now`. Does flapping begin with this change?
     pub fn note(&mut self, now: Millis) -> bool {
         self.times.rotate_right(1);
         self.times[0] = now.max(Millis(1));
@@ -43,24 +45,24 @@ impl Flapping {
         begins
     }
 
-    /// Are single changes not told?
+    /// Is flapping on?
     pub fn is_on(&self) -> bool {
         self.is_on
     }
 
-    /// Ends it, if it has become quiet. `true`: it just has.
+    /// Ends flapping if at most two changes are left within the span. Returns `true` if flapping ended with this call.
     pub fn ends(&mut self, now: Millis) -> bool {
         let ends = self.is_on && self.changes(now) <= ENDS;
         self.is_on &= !ends;
         ends
     }
 
-    /// Changes within the span, as far as they are kept.
+    /// Changes within the ten minutes before `now`, at most 21.
     pub fn changes(&self, now: Millis) -> u32 {
         self.times.iter().filter(|&&time| time != Millis::ZERO && now < time + SPAN).count() as u32
     }
 
-    /// When it ends if nothing changes any more.
+    /// When flapping ends if nothing changes any more; `None`: flapping is not on.
     pub fn deadline(&self) -> Option<Millis> {
         let last_too_many = self.times.get(ENDS as usize).filter(|_| self.is_on)?;
         Some(*last_too_many + SPAN)

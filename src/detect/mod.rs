@@ -1,4 +1,4 @@
-//! The detectors: state machines over plain values, folded by observations and moved on by a clock that is an argument.
+//! The detectors: state machines over plain values. Observations and ticks change them; the time is an argument.
 
 pub mod error_rate;
 pub mod failover;

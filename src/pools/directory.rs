@@ -1,7 +1,7 @@
-//! Which pool an attempt belongs to: by configuration, else by what a peer's header taught, else by the peer's role.
+//! Which pool an attempt belongs to: by configuration, else by the last header of the peer, else by the peer's role.
 //!
-//! A failed attempt has no header. It gets the pool that its peer's address last had, so the directory of peers and pools is
-//! shared by all workers and outlives a reload.
+//! A failed attempt has no header and belongs to the pool that its peer's address last had. All workers therefore share
+//! the directory of peers and pools, and it outlives a reload.
 
 use crate::config::rules::Rules;
 use crate::config::upstream::{Role, Watched};
@@ -9,37 +9,37 @@ use crate::observation::{Attempt, Observation};
 use crate::pools::set::{Expected, MAX_POOLS, PoolId};
 use crate::text::{Name, Text};
 
-/// Peers of one upstream whose pools are remembered.
+/// Peers of one upstream whose pools are remembered; peers beyond that have no pool.
 pub const MAX_PEERS: usize = 64;
 
-/// A pool.
+/// A pool of an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Pool {
     pub(crate) name: Name,
-    /// The name is a role's, until a header names the pool.
+    /// The name is a role's (`primary`, `backup`) until a header names the pool.
     pub(crate) unnamed: bool,
 }
 
-/// A peer and the pool it belongs to.
+/// A peer, and the pool to which it belongs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Peer {
     pub(crate) address: Text<64>,
     pub(crate) pool: PoolId,
     pub(crate) role: Role,
-    /// The pool was named by the configuration or a header, not guessed from the role.
+    /// The configuration or a header named the pool; `false`: it is a guess by the role.
     pub(crate) certain: bool,
 }
 
-/// What named a pool, or put a peer into one.
+/// What gave a pool its name, or a peer its pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// `poolwatch_pool`
+    /// `poolwatch_pool`.
     Configuration,
-    /// A response's header.
+    /// A response header.
     Header,
-    /// Primary or backup.
+    /// The role, primary or backup.
     Role,
 }
 
@@ -51,7 +51,7 @@ pub struct Directory {
     peers: [Peer; MAX_PEERS],
     pool_count: u8,
     peer_count: u8,
-    /// `poolwatch_pool` names the pools; headers name none.
+    /// `poolwatch_pool` names the pools; headers are ignored.
     configured: bool,
 }
 
@@ -68,7 +68,8 @@ impl Default for Directory {
 }
 
 impl Directory {
-    /// As it was in an earlier life. What does not fit is left out.
+    /// The directory that was saved before a restart. Pools beyond [`MAX_POOLS`], peers beyond [`MAX_PEERS`], and peers
+    /// of an unknown pool are left out.
     pub(crate) fn resume(pools: impl Iterator<Item = Pool>, peers: impl Iterator<Item = Peer>) -> Self {
         let mut directory = Self::default();
         for pool in pools {
@@ -81,19 +82,20 @@ impl Directory {
         directory
     }
 
-    /// Makes sure that there is a pool of this name, as far as there is room.
+    /// Adds a pool of this name unless there is one. Does nothing if there are [`MAX_POOLS`] pools.
     pub(crate) fn admit(&mut self, name: &Name) {
         self.pool_named(name);
     }
 
-    /// Takes over a configuration. Pools keep their places, and peers that stay keep what they taught.
+    /// Applies a configuration. Pools keep their ids. A peer that stays keeps its pool, unless `poolwatch_pool` names
+    /// pools.
     pub fn adopt(&mut self, watched: &Watched) {
         let before = *self;
         self.configured = !watched.pools.is_empty();
         self.peer_count = 0;
         for configured in watched.peers.iter().take(MAX_PEERS) {
             let address = Text::new(&configured.address);
-            // A peer that changes its role, as in a planned switch, is still the same peer.
+            // A peer whose role changes, as in a planned switch, is still the same peer.
             let known = before.peers().find(|peer| peer.address == address && !self.configured);
             let named = configured.pool.and_then(|index| watched.pools.get(index));
             let pool = match (named, known) {
@@ -113,7 +115,7 @@ impl Directory {
         }
     }
 
-    /// What should serve under these rules: `poolwatch_active`, else the pool or pools of the primary servers.
+    /// Which pools should serve under these rules: `poolwatch_active`, else the pool or pools of the primary servers.
     pub fn expected(&self, rules: &Rules) -> Expected {
         if let Some(id) = self.find(&rules.active).filter(|_| !rules.active.is_empty()) {
             return Expected::Pool(id);
@@ -127,36 +129,39 @@ impl Directory {
         }
     }
 
-    /// The pool of an attempt at a configured peer, by its index in the configuration that saw it.
+    /// The pool of the attempt's peer; `None`: the configuration or the directory does not know the peer. `watched` is
+    /// the configuration of the worker that saw the attempt.
     pub fn pool_of(&self, watched: &Watched, attempt: &Attempt) -> Option<PoolId> {
         self.peer_of(watched, attempt).map(|peer| peer.pool)
     }
 
-    /// Where the directory has the peer of an attempt. Mostly the configuration that saw it is the directory's own.
+    /// The index of the attempt's peer in the directory. `watched`, the configuration of the worker that saw the
+    /// attempt, is usually also the one that the directory has adopted; then the indices are the same.
     pub fn place_of_peer(&self, watched: &Watched, attempt: &Attempt) -> Option<usize> {
         let index = usize::from(attempt.peer);
         let address = watched.peers.get(index)?.address.as_slice();
         if self.address_at(index) == Some(address) { Some(index) } else { self.place_of(address) }
     }
 
-    /// The pool of the peer at a place.
+    /// The pool of the peer at this index of the directory.
     pub fn pool_at(&self, place: usize) -> Option<PoolId> {
         self.peers().nth(place).map(|peer| peer.pool)
     }
 
-    /// The address of the peer at a place.
+    /// The address of the peer at this index of the directory.
     pub fn address_at(&self, place: usize) -> Option<&[u8]> {
         self.peers().nth(place).map(|peer| peer.address.as_bytes())
     }
 
-    /// The pool that answered this request; `None`: no attempt was ok, or an unknown address named no known pool of several.
+    /// The pool that answered this request; `None`: no attempt was ok, or the address is unknown, the header names no
+    /// known pool, and there are several pools.
     pub fn answered_by(&self, watched: &Watched, seen: &Observation) -> Option<PoolId> {
         let by_address = self.pool_of(watched, seen.answer()?);
         let by_header = || self.find(seen.pool()).filter(|_| !seen.pool().is_empty());
         by_address.or_else(by_header).or_else(|| (self.pool_count == 1).then_some(0))
     }
 
-    /// Would [`Directory::learn`] change anything? Cheap, for every request.
+    /// Would [`Directory::learn`] change anything? Cheap enough for every request.
     pub fn is_news(&self, watched: &Watched, seen: &Observation) -> bool {
         if self.configured || seen.pool().is_empty() {
             return false;
@@ -168,7 +173,8 @@ impl Directory {
         }
     }
 
-    /// An answered peer's header teaches its address the pool. Names beyond [`MAX_POOLS`] are not learned.
+    /// Puts the peer that answered into the pool that its header names. With [`MAX_POOLS`] pools no new name is
+    /// learned.
     pub fn learn(&mut self, watched: &Watched, seen: &Observation) {
         let Some(answer) = seen.answer() else { return };
         let place = self.place_of_peer(watched, answer);
@@ -179,7 +185,7 @@ impl Directory {
         }
     }
 
-    /// Does nginx refuse to ask every configured peer of this pool?
+    /// Does nginx refuse to ask each configured peer of this pool? `false` for a pool without configured peers.
     pub fn is_unusable(&self, watched: &Watched, unusable_peers: u64, pool: PoolId) -> bool {
         let mut any = false;
         for (index, configured) in watched.peers.iter().enumerate() {
@@ -193,12 +199,12 @@ impl Directory {
         any
     }
 
-    /// The pool's name; empty for a place without a pool.
+    /// The pool's name; empty: there is no such pool.
     pub fn name(&self, id: PoolId) -> &[u8] {
         self.pools().nth(usize::from(id)).map_or(&[], |pool| pool.name.as_bytes())
     }
 
-    /// What named a pool.
+    /// What gave a pool its name.
     pub fn named_by(&self, id: PoolId) -> Origin {
         self.origin(!self.is_unnamed(id))
     }
@@ -216,13 +222,14 @@ impl Directory {
         }
     }
 
-    /// The addresses of the pool's peers.
+    /// The addresses of the pool's peers, in the order of the configuration.
     pub fn addresses(&self, id: PoolId) -> impl Iterator<Item = &[u8]> {
         self.peers().filter(move |peer| peer.pool == id).map(|peer| peer.address.as_bytes())
     }
 
-    /// A header names a pool: the guessed pool of the peer's role takes the name, unless it is another pool's already. Of a peer that
-    /// the configuration did not name the role is not known: the first name goes to the primary servers, which nginx asks first.
+    /// Gives the pool that a header named its name. The guessed pool of the peer's role takes the name, unless another
+    /// pool has it already. If the configuration does not name the peer, its role is unknown: the name goes to the
+    /// guessed pool of the primary servers, which nginx asks first.
     fn named_by_header(&mut self, name: &Name, by_peer: Option<Peer>) -> Option<PoolId> {
         if let Some(id) = self.pools().position(|pool| pool.name == *name && !pool.unnamed) {
             return Some(id as PoolId);
@@ -236,7 +243,8 @@ impl Directory {
             Some(peer) => peer.pool,
             None => self.add(Pool { name: *name, unnamed: false })?,
         };
-        // A pool that was called so for want of a name is not the one that the server means.
+        // A pool that only has this name because of its role is not the pool that the header means; it gets another
+        // name.
         let other = self.unnamed(name).filter(|&other| other != id);
         let free = self.free_name(name);
         if let Some(other) = other.and_then(|other| self.pools.get_mut(usize::from(other))) {
@@ -252,7 +260,8 @@ impl Directory {
         self.find(name).or_else(|| self.add(Pool { name: *name, unnamed: false }))
     }
 
-    /// The pool that all peers of a role share until they say otherwise. A peer that joins later is guessed to be like those.
+    /// The pool that all peers of a role share until headers say otherwise. A peer that joins later gets the pool of a
+    /// peer of its role.
     fn pool_of_role(&mut self, role: Role, before: &Self) -> Option<PoolId> {
         if let Some(peer) = self.peers().chain(before.peers()).find(|peer| peer.role == role) {
             return Some(peer.pool);
@@ -265,12 +274,12 @@ impl Directory {
         self.unnamed(&name).or_else(|| self.add(Pool { name: self.free_name(&name), unnamed: true }))
     }
 
-    /// The pool that is called so until a header names it.
+    /// The pool that has this name only because of its role.
     fn unnamed(&self, name: &Name) -> Option<PoolId> {
         self.pools().position(|pool| pool.unnamed && pool.name == *name).map(|place| place as PoolId)
     }
 
-    /// This name, with a number if a pool has it already.
+    /// This name, with a number if another pool has the name already.
     fn free_name(&self, name: &Name) -> Name {
         let mut free = *name;
         for number in 2..=MAX_POOLS + 1 {
@@ -291,7 +300,7 @@ impl Directory {
         Some(id)
     }
 
-    /// The place of the pool that has this name.
+    /// The id of the pool with this name.
     pub(crate) fn find(&self, name: &Name) -> Option<PoolId> {
         self.pools().position(|pool| pool.name == *name).map(|place| place as PoolId)
     }
@@ -300,7 +309,7 @@ impl Directory {
         self.pools().nth(usize::from(id)).is_some_and(|pool| pool.unnamed)
     }
 
-    /// Where the directory has a peer.
+    /// The index of the peer with this address.
     pub fn place_of(&self, address: &[u8]) -> Option<usize> {
         self.peers().position(|peer| peer.address.as_bytes() == address)
     }
@@ -313,12 +322,12 @@ impl Directory {
         self.peers.get(self.place_of(address)?)
     }
 
-    /// In the order of their places.
+    /// The pools in the order of their ids.
     pub(crate) fn pools(&self) -> impl Iterator<Item = &Pool> {
         self.pools.iter().take(usize::from(self.pool_count))
     }
 
-    /// All peers.
+    /// The peers in the order of the configuration.
     pub(crate) fn peers(&self) -> impl Iterator<Item = &Peer> {
         self.peers.iter().take(usize::from(self.peer_count))
     }
@@ -351,7 +360,7 @@ mod tests {
         watched(&[(BLUE, Role::Primary, None), (GREEN, Role::Backup, None)], &[])
     }
 
-    /// A peer's answer, with this pool header.
+    /// The peer's good answer with this pool header.
     fn answer(peer: u16, header: &[u8]) -> Observation {
         let names = Names { pool: Name::new(header), ..Names::default() };
         let mut seen = Observation { names: Some(names.into()), ..Observation::default() };
@@ -395,7 +404,7 @@ mod tests {
         assert_eq!(see(&mut directory, &both, &answer(1, b"primary")), "primary");
         assert_eq!(directory.name(0), b"backup");
 
-        // A server that joins as `backup` is no peer of the primary that calls itself so.
+        // A server that joins as `backup` does not join the primary whose header names it `backup`.
         let alone = watched(&[(BLUE, Role::Primary, None)], &[]);
         let mut directory = adopted(&alone);
         see(&mut directory, &alone, &answer(0, b"backup"));

@@ -1,4 +1,4 @@
-//! Which pools an upstream has, and which peer is in which of them.
+//! Which pools an upstream has, and which peer is in which pool.
 
 pub mod set;
 pub mod directory;

@@ -1,17 +1,17 @@
-//! Which pools: one, or several at once.
+//! Sets of pools: one pool, or several at once.
 
-/// Pools of one upstream that are told apart; further names from headers are ignored.
+/// Pools that one upstream can have; further names from headers are ignored.
 pub const MAX_POOLS: usize = 8;
 
-/// A pool's place in its upstream's directory. It never changes while the zone lives.
+/// The index of a pool in its upstream's directory. It never changes while the zone lives.
 pub type PoolId = u8;
 
-/// What should serve.
+/// The pool or pools that should serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// This pool.
     Pool(PoolId),
-    /// Several pools at once, by configuration: none of them is the reserve of another. A bit each.
+    /// Several pools at once, by configuration: none of them is a reserve for another. One bit per pool.
     Several(u8),
 }
 
@@ -24,7 +24,7 @@ impl Expected {
         }
     }
 
-    /// The expected pool; of several the first, which stands for all of them.
+    /// The expected pool; if there are several, the one with the lowest index, which stands for all of them.
     pub fn first(self) -> PoolId {
         match self {
             Self::Pool(expected) => expected,
@@ -32,7 +32,8 @@ impl Expected {
         }
     }
 
-    /// Pools that are expected together are one to whoever asks who serves.
+    /// The pool that stands for this one: the first expected pool for every pool that is expected, else the pool
+    /// itself. Pools that are expected together count as one.
     pub fn stand_in(self, pool: PoolId) -> PoolId {
         if self.includes(pool) { self.first() } else { pool }
     }
