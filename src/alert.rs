@@ -1,48 +1,48 @@
-//! What happened, in full: the owned facts that one message is written from.
+//! Alerts: the facts from which one message is written, complete and owned.
 //!
-//! A [`Report`] is made from the zone's copy of an incident when a courier claims it. It holds raw bytes where the outside
-//! world wrote them; each renderer makes them safe for its own reader.
+//! A [`Report`] is made from the zone's copy of an incident when a courier claims the incident. Text from outside stays
+//! raw bytes; each renderer makes it safe for its own reader.
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::rules::RateOf;
 use crate::units::{Millis, Ratio};
 
-/// What a message tells.
+/// What a message reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Kind {
-    /// Another pool than the expected one serves.
+    /// A pool other than the expected one serves.
     Failover,
     /// The expected pool serves again.
     Recovery,
-    /// The expected pool was changed by the operator, and serves.
+    /// The operator changed the expected pool, and it serves now.
     PlannedSwitch,
-    /// Nobody serves.
+    /// No pool serves.
     Down,
     /// Several pools share the traffic although one should serve.
     Mixed,
-    /// The serving pool changes again and again; until that ends, only outages are told one by one.
+    /// The serving pool changes again and again; until that ends, only outages are reported one by one.
     Flapping,
     /// The error rate is above its threshold.
     ErrorRateFiring,
     /// The error rate is back below its resolve ratio.
     ErrorRateResolved,
-    /// There is no traffic any more that could say whether the error rate is still above its threshold.
+    /// The traffic ended while the error rate fired, so nothing shows whether it is still above its threshold.
     ErrorRateNoData,
-    /// The configuration does not name the upstream any more, and an incident of it was open.
+    /// The configuration no longer names the upstream, and an incident of it was open.
     NoLongerWatched,
-    /// Messages are held back from now on.
+    /// A silence began: messages are held back from now on.
     SilenceBegan,
-    /// Messages are sent again.
+    /// A silence ended: messages are sent again.
     SilenceEnded,
-    /// Somebody wants to see whether messages arrive.
+    /// An operator asked for a test message.
     Test,
 }
 
 impl Kind {
-    /// What an upstream's state is told as.
+    /// The kinds that an upstream's state can have.
     pub const INCIDENTS: [Self; 9] = [
         Self::Failover,
         Self::Recovery,
@@ -56,45 +56,45 @@ impl Kind {
     ];
 }
 
-/// How loud.
+/// How severe a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// Nothing to do.
+    /// No action is needed.
     Info,
-    /// Clients are spared, the reserve is used.
+    /// Something is wrong, but clients get no errors, as far as Poolwatch knows.
     Warning,
-    /// Clients see errors.
+    /// Clients get errors.
     Critical,
 }
 
-/// A pool as far as it is known.
+/// What is known of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolFacts {
-    /// Its name: from the configuration, a header, or the role (`primary`, `backup`). Raw bytes.
+    /// The pool's name: from the configuration, a header, or the role (`primary`, `backup`). Raw bytes.
     pub name: Vec<u8>,
-    /// Addresses of its peers that were seen, the most recent first.
+    /// Addresses of the pool's configured peers, in the order of the configuration. Raw bytes.
     pub addresses: Vec<Vec<u8>>,
-    /// The release that its last answer named; empty: none seen. Raw bytes.
+    /// The release that the pool's last answer named; empty: none. Raw bytes.
     pub release: Vec<u8>,
 }
 
-/// Why attempts failed, counted since the incident began.
+/// Why attempts failed: a count for each reason, since the incident began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[repr(C)]
 pub struct Reasons {
-    /// No connection: refused, unreachable, reset before a header.
+    /// Attempts without a connection: refused, unreachable, or reset before a response header.
     pub refused: u32,
-    /// nginx's own 504.
+    /// Attempts that timed out: nginx's own 504.
     pub timed_out: u32,
-    /// The application itself sent a 5xx.
+    /// Attempts that the application answered with a 5xx.
     pub server_errors: u32,
-    /// nginx had no usable server left.
+    /// Requests for which nginx had no usable server left.
     pub no_live_upstreams: u32,
 }
 
 impl Reasons {
-    /// Counts more of them.
+    /// Adds other counts.
     pub(crate) fn add(&mut self, more: &Self) {
         self.refused = self.refused.saturating_add(more.refused);
         self.timed_out = self.timed_out.saturating_add(more.timed_out);
@@ -103,7 +103,7 @@ impl Reasons {
     }
 }
 
-/// Errors of requests; `requests` may be less than the window while it fills.
+/// Requests and errors among them. While a window fills, `requests` is less than its length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Rate {
@@ -113,62 +113,62 @@ pub struct Rate {
     pub requests: u32,
 }
 
-/// Both rates over the same requests.
+/// Both error rates over the same requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
-    /// Over attempts: requests of which any attempt failed.
+    /// Errors are requests with a failed attempt.
     pub upstream: Rate,
-    /// Over clients' answers: requests that were answered with a 5xx.
+    /// Errors are requests that were answered with a 5xx.
     pub client: Rate,
 }
 
 impl Rates {
-    /// Over the same requests: those of which an attempt failed, and those that were answered with a 5xx.
+    /// Both rates over `requests` requests, of which `upstream_errors` had a failed attempt and `client_errors` a 5xx.
     pub fn new(requests: u32, upstream_errors: u32, client_errors: u32) -> Self {
         let rate = |errors| Rate { errors, requests };
         Self { upstream: rate(upstream_errors), client: rate(client_errors) }
     }
 }
 
-/// A firing error rate that is below its threshold now, and is not over yet.
+/// A firing error rate that is below its threshold now, and not over yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Easing {
-    /// The highest share of failed requests while it fired.
+    /// The highest share of failed requests while the rate fired.
     pub peak: Ratio,
     /// Since when the share has been below the threshold, wall clock, milliseconds since the epoch.
     pub below_since_unix: u64,
-    /// What is missing for the end.
+    /// What is missing until the rate resolves.
     pub missing: Missing,
 }
 
-/// What a firing error rate still needs to be over.
+/// What is missing until a firing error rate resolves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// The share must fall below this.
+    /// The share must fall below this one.
     Share(Ratio),
-    /// So many more requests must come, with the share as low as it is.
+    /// This many more requests must come while the share stays as low as it is.
     Requests(u32),
-    /// It must stay low for so long.
+    /// The share must stay low for this long.
     Time(Millis),
 }
 
-/// What an error rate is held against.
+/// The threshold of an error rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Threshold {
-    /// The share that is too much.
+    /// The share above which the rate fires.
     pub ratio: Ratio,
-    /// Of so many requests; 0: of those of the period.
+    /// Length of the window in requests; 0: no such window.
     pub window: u32,
-    /// Of the requests of this time; zero: of the window's.
+    /// Length of the window in time; zero: no such window.
     pub period: Millis,
 }
 
-/// One request as an example. All raw bytes; the query is gone already.
+/// One request as an example. All texts are raw bytes, and the path has no query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
     /// The method.
     pub method: Vec<u8>,
-    /// The path without query.
+    /// The path without the query.
     pub path: Vec<u8>,
     /// The client's final status.
     pub status: u16,
@@ -180,103 +180,105 @@ pub struct Sample {
     pub upstream_response_time: Vec<u8>,
 }
 
-/// What was kept back since the last accepted message.
+/// What was held back since the last accepted message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Suppressed {
-    /// Changes of state that this message covers beside its own.
+    /// Changes of state that this message covers besides its own.
     pub changes: u64,
-    /// How long the news waited (cooldown, silence, receiver down).
+    /// How long the message waited (cooldown, silence, receiver down).
     pub delayed: Millis,
 }
 
 /// A silence that begins or ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SilenceFacts {
-    /// When it ends by itself, wall clock, milliseconds since the epoch; `None`: by the configuration.
+    /// When the silence ends by itself, wall clock, milliseconds since the epoch; `None`: when the configuration ends
+    /// it.
     pub ends_unix: Option<u64>,
-    /// Why, in the operator's words. Raw bytes.
+    /// The operator's comment. Raw bytes.
     pub comment: Vec<u8>,
-    /// Of a silence that is over: upstreams of which requests failed meanwhile, or whose serving pool changed.
+    /// For a silence that is over: upstreams with failed requests, or with changes of the serving pool, during the
+    /// silence.
     pub during: Vec<During>,
 }
 
-/// What came of an upstream during a silence.
+/// What happened to an upstream during a silence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct During {
     /// The upstream's name. Raw bytes.
     pub upstream: Vec<u8>,
-    /// Failed requests, of all.
+    /// Requests, and failed requests among them.
     pub rate: Rate,
-    /// From the last failed request to the silence's end.
+    /// The time from the last failed request to the end of the silence; zero: no request failed.
     pub quiet: Millis,
     /// Changes of the serving pool.
     pub changes: u32,
 }
 
-/// One message's facts.
+/// The facts of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// What is told.
+    /// What the message reports.
     pub kind: Kind,
-    /// How loud.
+    /// How severe it is.
     pub severity: Severity,
-    /// The upstream's name; empty, of a silence: all upstreams.
+    /// The upstream's name; empty for a silence of all upstreams and for a test message. Raw bytes.
     pub upstream: Vec<u8>,
-    /// The incident, `app/serving/7`: the same from its first message to its last.
+    /// The incident's name, `app/serving/7`: the same from its first message to its last.
     pub id: String,
-    /// Which change of the incident this is, from 1: with the incident's name a duplicate is recognised by it.
+    /// The number of the change within the incident, from 1. Incident and number together identify a message.
     pub change: u64,
-    /// The pool that served before (failover machine), if one did.
+    /// The pool that served before; `None`: none, several, or the message is about an error rate.
     pub from: Option<PoolFacts>,
-    /// The pool that serves now, if one does.
+    /// The pool that serves now; `None`: none, or several.
     pub to: Option<PoolFacts>,
-    /// When the told state began, wall clock, milliseconds since the epoch.
+    /// When the reported state began, wall clock, milliseconds since the epoch.
     pub since_unix: u64,
     /// When the message is written, wall clock, milliseconds since the epoch.
     pub now_unix: u64,
-    /// How long the incident that ends here lasted (recovery, resolved).
+    /// How long the incident lasted; `None`: it is not over, or the message is its first.
     pub lasted: Option<Millis>,
-    /// Of what ends or eases here: how loud it was.
+    /// The severity that an incident had which is over now; `None`: nothing is over.
     pub ended: Option<Severity>,
-    /// The same state as in the message before, but now clients suffer.
+    /// The state is that of the message before, but now clients get errors.
     pub worsened: bool,
     /// The serving pool changes again and again.
     pub flapping: bool,
-    /// Why, counted since the incident began.
+    /// Why attempts failed, counted since the incident began.
     pub reasons: Reasons,
-    /// Since the incident began.
+    /// Error rates since the incident began.
     pub rates: Rates,
-    /// Over the window or, where there is none, the period.
+    /// Error rates over the window or, if there is none, over the period.
     pub window_rates: Rates,
-    /// Of a firing error rate that is below its threshold again.
+    /// Set for a firing error rate that is below its threshold again.
     pub easing: Option<Easing>,
     /// The threshold; `None`: the error rate is not watched.
     pub threshold: Option<Threshold>,
-    /// Which of the two rates is held against the threshold.
+    /// Which of the two rates is compared with the threshold.
     pub rate_of: RateOf,
-    /// The expected pool serves.
+    /// Does an expected pool serve?
     pub as_expected: bool,
     /// Changes of the serving pool in the last ten minutes.
     pub changes: u32,
-    /// At most three requests.
+    /// Failed requests of an open incident, at most three.
     pub samples: Vec<Sample>,
-    /// Of a silence.
+    /// Set for a silence.
     pub silence: Option<SilenceFacts>,
-    /// The machine.
+    /// The machine's name.
     pub host: String,
-    /// A link; empty: none.
+    /// The URL of the runbook; empty: none.
     pub runbook: String,
-    /// What was kept back.
+    /// What was held back.
     pub suppressed: Suppressed,
 }
 
 impl Report {
-    /// What a message is recognised by: `app/serving/7 change 2`.
+    /// What identifies a message: `app/serving/7 change 2`.
     pub fn message_id(&self) -> String {
         format!("{} change {}", self.id, self.change)
     }
 
-    /// A report with nothing but this known.
+    /// An alert of which only this is known.
     pub fn about(kind: Kind, severity: Severity, upstream: &[u8], wall: u64, host: &str) -> Self {
         Self {
             kind,
@@ -308,7 +310,7 @@ impl Report {
         }
     }
 
-    /// The same report of a state that has lasted for `delayed` already, and that covers `changes` earlier ones which were not sent.
+    /// The same alert for a state that has lasted for `delayed`, covering `changes` earlier changes that were not sent.
     #[must_use]
     pub fn covering(self, changes: u64, delayed: Millis) -> Self {
         Self { suppressed: Suppressed { changes, delayed }, ..self }

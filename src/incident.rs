@@ -1,4 +1,4 @@
-//! Incidents: what a message can be about, what is true of it, and how severe that is.
+//! Incidents: what a message can be about, which state holds, and how severe the state is.
 
 use crate::alert::{Kind, Reasons, Severity};
 use crate::detect::failover::Serving;
@@ -6,15 +6,15 @@ use crate::pools::set::Expected;
 use crate::units::Millis;
 use crate::window::Entry;
 
-/// A bit of a state: the serving pool changes again and again, and the rest of the state says where it stands.
+/// A bit of a state: the serving pool changes again and again; the other bits say which state holds at present.
 pub const FLAPPING: u8 = 0x40;
 
-/// The truth's state once the upstream is not watched any more; beyond all of [`Serving::index`].
+/// The state of a revision once its upstream is no longer watched; greater than each [`Serving::index`].
 pub(crate) const LEFT: u8 = FLAPPING - 1;
 
 const _: () = assert!(Serving::COUNT <= LEFT as usize, "each state needs its number");
 
-/// What a message can be about. The discriminant is the place of its truth and its debts.
+/// What a message can be about. The discriminant is the index of the key's revision and of its delivery states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Key {
@@ -29,66 +29,67 @@ impl Key {
     pub const ALL: [Self; 2] = [Self::Serving, Self::ErrorRate];
 }
 
-/// What is true of one incident key.
+/// A revision: one numbered state of an incident key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Truth {
-    /// Rises by one with each change worth telling; 0: there was none yet.
+    /// The revision's number. Rises by one with each change that deserves a message; 0: no such change yet.
     pub generation: u64,
-    /// Which state holds: `Serving::index`, perhaps with [`FLAPPING`], or the error rate's level.
+    /// The state that holds: `Serving::index`, perhaps with [`FLAPPING`], or the error rate's level.
     pub state: u8,
-    /// Which state held before.
+    /// The state of the revision before.
     pub from: u8,
-    /// The state is the end of an incident.
+    /// The state is the end of an incident, or no incident.
     pub over: bool,
-    /// Clients suffer in this incident.
+    /// Clients get errors in this incident; `false` when it is over.
     pub critical: bool,
-    /// The state is the operator's own act, which is told at once.
+    /// The operator made this change; its message waits for no cooldown.
     pub planned: bool,
 }
 
-/// A truth and what is to be told of it.
+/// A revision, and the facts for its message.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Incident {
     pub(crate) truth: Truth,
-    /// What the message tells.
+    /// What the message reports.
     pub(crate) kind: Kind,
-    /// What the log tells: as `kind`, but while the serving pool changes again and again each change by itself.
+    /// What error.log reports: as `kind`, but while the serving pool changes again and again, each single change.
     pub(crate) change: Kind,
     pub(crate) from: Serving,
     pub(crate) since: Millis,
-    /// When the incident began that this change continues or ends.
+    /// When the incident began. `since` is when the present state of the incident began.
     pub(crate) began: Millis,
-    /// The generation with which it began: its name from the first message to the last.
+    /// The number of the incident's first revision: part of its name from the first message to the last.
     pub(crate) number: u64,
-    /// Clients suffer, or suffered, in this incident.
+    /// Clients get errors, or got errors, in this incident.
     pub(crate) critical: bool,
-    /// What is counted since it began, until it is over.
+    /// Requests and errors since the incident began, until it is over.
     pub(crate) sums: Sums,
-    /// The number of the first request that is counted, and when it ended.
+    /// The number of the first request that `sums` counts.
     pub(crate) first_request: u64,
+    /// When that request ended; [`Millis::NEVER`]: no failed request was known.
     pub(crate) first_failure: Millis,
 }
 
 impl Incident {
-    /// Nobody will see how it ends.
+    /// Ends the incident because its upstream is no longer watched; how the state goes on stays unknown.
     pub(crate) fn leave(&mut self, now: Millis) {
         self.truth = Truth { state: LEFT, over: true, ..self.next_truth() };
         (self.kind, self.change, self.since) = (Kind::NoLongerWatched, Kind::NoLongerWatched, now);
     }
 
-    /// Its present change is its first.
+    /// Makes the present revision the first of a new incident.
     pub(crate) fn begin(&mut self) {
         (self.began, self.number, self.critical) = (self.since, self.truth.generation, false);
     }
 
-    /// The truth after this one, with nothing but its place in time.
+    /// The revision after this one, with only its number and the state before filled in.
     pub(crate) fn next_truth(&self) -> Truth {
         Truth { generation: self.truth.generation + 1, from: self.truth.state, ..Truth::default() }
     }
 
-    /// Does its present state continue or end what began with an earlier one?
+    /// Did the incident begin with an earlier revision?
     pub(crate) fn is_continued(&self) -> bool {
         self.number != self.truth.generation
     }
@@ -112,22 +113,22 @@ impl Default for Incident {
     }
 }
 
-/// Sums over requests.
+/// Sums over the requests of an incident.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Sums {
     /// Requests.
     pub(crate) requests: u64,
-    /// Those with a failed attempt.
+    /// Requests with a failed attempt.
     pub(crate) upstream_errors: u32,
-    /// Those that were answered with a 5xx.
+    /// Requests that were answered with a 5xx.
     pub(crate) client_errors: u32,
-    /// Why attempts failed.
+    /// Why the attempts failed.
     pub(crate) reasons: Reasons,
 }
 
 impl Sums {
-    /// Counts a request.
+    /// Counts one request.
     pub(crate) fn push(&mut self, entry: Entry, reasons: &Reasons) {
         self.requests += 1;
         self.upstream_errors = self.upstream_errors.saturating_add(u32::from(entry.upstream_error));
@@ -136,7 +137,7 @@ impl Sums {
     }
 }
 
-/// Clients that see errors make it critical, clients that are spared a warning.
+/// The severity of a change. A problem is critical if clients get errors, as in every outage, else it is a warning.
 pub(crate) fn severity(kind: Kind, critical: bool) -> Severity {
     match kind {
         Kind::Recovery
@@ -162,7 +163,8 @@ pub(crate) fn is_flapping(state: u8) -> bool {
     state & FLAPPING != 0
 }
 
-/// The state, without where it stands while the pool changes again and again.
+/// The state as far as messages tell states apart: while the serving pool changes again and again, all pools are one
+/// state.
 pub(crate) fn whichever_pool(state: u8) -> u8 {
     if is_flapping(state) { FLAPPING } else { state }
 }

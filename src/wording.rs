@@ -1,6 +1,7 @@
-//! The words of a report, for a message's title and for error.log: plain text on one line, cleaned, escaped for nobody yet.
+//! The sentences of an alert, for a message's title and for error.log: plain text on one line, cleaned, not yet
+//! escaped.
 //!
-//! Every name is bounded before it is put into a sentence, so that a hostile one cannot push out the facts.
+//! Every name is cut before it is put into a sentence, so that a hostile name cannot push out the facts.
 
 use crate::alert::{During, Easing, Kind, Missing, PoolFacts, Rate, Reasons, Report, Severity, Suppressed, Threshold};
 use crate::calendar::{duration, rfc3339};
@@ -14,19 +15,19 @@ const NAME: usize = 40;
 /// Bytes of an address.
 const ADDRESS: usize = 64;
 
-/// Upstreams of which a silence's end tells.
+/// Upstreams that the message about a silence's end lists.
 const DURING: usize = 3;
 
 /// Bytes of an operator's comment.
 const COMMENT: usize = 160;
 
-/// News that waited longer than this says so.
+/// A message that waited longer than this says so.
 const LATE: Millis = Millis::from_secs(15 * 60);
 
-/// What everybody waits for.
+/// The end of a recovery's headline.
 const SERVING_AGAIN: &str = "primary is serving traffic again";
 
-/// What happened, for a title: `Failover on "app": blue → green`.
+/// What happened, as a title: `Failover on "app": blue → green`.
 pub fn headline(report: &Report) -> String {
     let upstream = name(&report.upstream);
     let moved = || movement(report, "→", |pool| name(&pool.name));
@@ -54,7 +55,7 @@ pub fn headline(report: &Report) -> String {
     }
 }
 
-/// What it means, in a sentence or two of our own words alone: what clients see, or how long it took.
+/// What the alert means, in one or two sentences that contain no foreign text: what clients see, or how long it took.
 pub fn impact(report: &Report) -> String {
     let words = [
         if report.worsened { "It reaches clients now." } else { "" },
@@ -95,7 +96,7 @@ fn effect(report: &Report) -> String {
     }
 }
 
-/// All of it on one line for error.log, in ASCII as far as the names are; it begins with [`subject`].
+/// The whole alert on one line for error.log; the line begins with [`subject`]. ASCII, as far as the names are.
 pub fn log_line(report: &Report) -> String {
     let mut facts = match report.kind {
         Kind::Failover | Kind::PlannedSwitch => vec![movement(report, "->", located)],
@@ -137,7 +138,7 @@ pub fn log_line(report: &Report) -> String {
     format!("{}: {}", subject(report), facts.join(", "))
 }
 
-/// What it is about, for the middle of a sentence: `failover of upstream "app"`.
+/// What the alert is about, for the middle of a sentence: `failover of upstream "app"`.
 pub fn subject(report: &Report) -> String {
     let what = match report.kind {
         Kind::Failover => "failover",
@@ -157,13 +158,13 @@ pub fn subject(report: &Report) -> String {
     }
 }
 
-/// The runbook's link, leading to the section about this kind: a URL that has no fragment of its own gets one. So one that ends with
-/// `#` leads to the page as a whole.
+/// The link to the runbook's section about this kind: a URL without a fragment gets one. A URL that ends with `#`
+/// therefore leads to the page as a whole.
 pub fn runbook(url: &str, kind: Kind) -> String {
     if url.is_empty() || url.contains('#') { url.to_owned() } else { format!("{url}#{}", section(kind)) }
 }
 
-/// The section of `runbook.md` about this kind, as GitHub makes an anchor of its heading.
+/// The section of `runbook.md` about this kind: the anchor that GitHub makes of the heading.
 const fn section(kind: Kind) -> &'static str {
     match kind {
         Kind::Failover => "failover",
@@ -187,7 +188,8 @@ pub fn silence_ends(report: &Report) -> String {
     }
 }
 
-/// What came of upstreams during a silence that is over, a few of them: `60 of 200 requests to "app" failed, none for 18 s`.
+/// What happened during a silence that is over, for the first few upstreams: `60 of 200 requests to "app" failed, none
+/// for 18 s`.
 pub fn during(report: &Report) -> Vec<String> {
     let all = report.silence.as_ref().map_or(&[][..], |silence| &silence.during);
     let more = all.len().saturating_sub(DURING);
@@ -203,13 +205,13 @@ fn happened(during: &During) -> String {
     [Some(failed), quiet, changes].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// Of a firing rate: how many requests failed, and what is too many.
+/// For a firing rate: how many requests failed, and what the threshold is.
 fn above(report: &Report) -> String {
     let threshold = threshold(report).map_or_else(String::new, |threshold| format!(" (threshold {threshold})"));
     format!("{}{threshold}", failed_requests(report))
 }
 
-/// Of a firing rate that is below its threshold: how high it was, since when it is below, and what is missing for its end.
+/// For a firing rate that is below its threshold: its peak, since when it is below, and what is missing for its end.
 fn eased(report: &Report, easing: &Easing) -> String {
     let threshold = report.threshold.map_or_else(String::new, |threshold| threshold.ratio.to_string());
     let since = rfc3339(easing.below_since_unix);
@@ -222,7 +224,7 @@ fn eased(report: &Report, easing: &Easing) -> String {
     format!("peak {}, below {threshold} since {clock} UTC, {missing}", to_a_hundredth(easing.peak))
 }
 
-/// The operator's words on a silence, if there are any.
+/// The operator's comment on a silence, if there is one.
 fn comment(report: &Report) -> Option<String> {
     let comment = &report.silence.as_ref()?.comment;
     (!comment.is_empty()).then(|| clean(comment, COMMENT))
@@ -232,7 +234,7 @@ fn silenced(report: &Report) -> String {
     if report.upstream.is_empty() { several(report).to_owned() } else { format!("\"{}\"", name(&report.upstream)) }
 }
 
-/// The upstreams of a silence that names none.
+/// Which upstreams a silence covers that names none.
 fn several(report: &Report) -> &'static str {
     let is_configured = report.silence.as_ref().is_some_and(|silence| silence.ends_unix.is_none());
     if is_configured { "the upstreams with poolwatch_silence" } else { "all upstreams" }
@@ -242,7 +244,7 @@ fn serving(report: &Report) -> String {
     report.to.as_ref().map_or_else(|| "no pool alone".to_owned(), located)
 }
 
-/// Who serves now, for a notification: `Serves now: green, release v2.`
+/// Which pool serves now, for a notification: `Serves now: green, release v2.`
 pub fn serves_now(report: &Report) -> Option<String> {
     let is_told = !matches!(
         report.kind,
@@ -256,7 +258,7 @@ pub fn serves_now(report: &Report) -> Option<String> {
     Some(format!("Serves now: {}{release}.", name(&pool.name)))
 }
 
-/// `Critical`.
+/// The word for a severity: `Critical`.
 pub fn severity(severity: Severity) -> &'static str {
     match severity {
         Severity::Info => "Info",
@@ -265,7 +267,7 @@ pub fn severity(severity: Severity) -> &'static str {
     }
 }
 
-/// Why attempts failed, the reasons that there are: `3 attempts refused`.
+/// Why attempts failed, one phrase for each reason that occurred: `3 attempts refused`.
 pub fn reasons(reasons: &Reasons) -> Vec<String> {
     let all = [
         (reasons.refused, "attempt", "refused"),
@@ -277,7 +279,7 @@ pub fn reasons(reasons: &Reasons) -> Vec<String> {
     given.map(|(count, what, how)| format!("{} {how}", counted(count, what))).collect()
 }
 
-/// `5 of 200 (2.5%)`, without the share of nothing.
+/// A rate in words: `5 of 200 (2.5%)`; without the percentage if there were no requests.
 pub fn rate(rate: Rate) -> String {
     let Rate { errors, requests } = rate;
     if requests == 0 {
@@ -287,12 +289,12 @@ pub fn rate(rate: Rate) -> String {
     format!("{} ({})", out_of(rate), to_a_hundredth(Ratio::from_millionths(share.min(1_000_000) as u32)))
 }
 
-/// Rounded to a hundredth of a percent.
+/// The share, rounded to a hundredth of a percent.
 fn to_a_hundredth(share: Ratio) -> Ratio {
     Ratio::from_millionths((share.millionths() + 50) / 100 * 100)
 }
 
-/// What the threshold asks for: `2% of 200 requests`.
+/// The threshold in words: `2% of 200 requests`.
 pub fn threshold(report: &Report) -> Option<String> {
     let Threshold { ratio, window, period } = report.threshold?;
     let window = (window > 0).then(|| format!("of {}", counted(window, "request")));
@@ -301,7 +303,7 @@ pub fn threshold(report: &Report) -> Option<String> {
     Some(format!("{ratio} {}", windows.join(" or ")))
 }
 
-/// Which rate is held against the threshold: `upstream`.
+/// Which rate is compared with the threshold: `upstream`.
 pub fn watched_rate(report: &Report) -> &'static str {
     match report.rate_of {
         RateOf::Upstream => "upstream",
@@ -309,7 +311,7 @@ pub fn watched_rate(report: &Report) -> &'static str {
     }
 }
 
-/// What was kept back meanwhile, if it is worth a word.
+/// What was held back meanwhile; `None`: nothing that a reader needs to know.
 pub fn waited(suppressed: &Suppressed) -> Option<String> {
     let Suppressed { changes, delayed } = *suppressed;
     let more = counted(changes, "more change");
@@ -322,7 +324,7 @@ pub fn waited(suppressed: &Suppressed) -> Option<String> {
     }
 }
 
-/// From one pool to another, as far as they are known. Nobody served before: only who does now.
+/// From one pool to another, as far as they are known. If no pool served before: only the pool that serves now.
 fn movement(report: &Report, arrow: &str, show: impl Fn(&PoolFacts) -> String) -> String {
     let to = report.to.as_ref().map_or_else(|| "several pools".to_owned(), &show);
     match &report.from {
@@ -335,7 +337,7 @@ fn after(report: &Report) -> String {
     report.lasted.map_or_else(String::new, |lasted| format!(" after {}", duration(lasted)))
 }
 
-/// By the rate that is held against the threshold, over the window.
+/// Failed requests over the window, by the rate that is compared with the threshold.
 fn failed_requests(report: &Report) -> String {
     let (Rate { errors, requests }, whose) = match report.rate_of {
         RateOf::Upstream => (report.window_rates.upstream, "upstream"),
