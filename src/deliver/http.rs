@@ -1,4 +1,4 @@
-//! The only socket: one POST over ureq, every limit set, no error that could hold the URL.
+//! The only socket: one POST with ureq, every limit set, and no error text that could hold the URL.
 
 use std::io::{self, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,21 +15,22 @@ use crate::deliver::resolve::LastGood;
 use crate::deliver::{Post, PostError, Reply};
 use crate::text::clean;
 
-/// Bytes read of an answer's body.
+/// Bytes that are read of an answer's body.
 const BODY: u64 = 4096;
 
-/// Bytes of an answer's header.
+/// Bytes that an answer's header may have.
 const HEADER: usize = 16 * 1024;
 
-/// Bytes kept of what the TLS library says.
+/// Bytes that are kept of an error text of the TLS library.
 const REASON: usize = 200;
 
-/// The longest parts of an exchange, within the endpoint's own timeout.
+/// The longest time to connect, within the endpoint's own timeout.
 const CONNECT: Duration = Duration::from_secs(5);
+/// The longest time to resolve the name, within the endpoint's own timeout.
 const RESOLVE: Duration = Duration::from_secs(3);
 
-/// A client for any number of threads. It keeps an agent per endpoint, for its trusted roots and last good addresses; connections
-/// are not kept, alerts are rare.
+/// A client for any number of threads. It keeps an agent per endpoint, for the trusted roots and the last good
+/// addresses. Connections are not kept, because alerts are rare.
 #[derive(Default)]
 pub struct Client {
     agents: Mutex<Agents>,
@@ -42,8 +43,9 @@ struct Agents {
 }
 
 impl Client {
-    /// Ends what is under way: a thread that waits for an answer returns at once with an error, and so does every later post.
-    /// A lookup or a connect under way ends by its own timeout; nobody should wait for it.
+    /// Ends the exchanges that are under way: a thread that waits for an answer returns at once with an error, and so
+    /// does every later post. A lookup or a connect under way ends only with its own timeout; the caller should not
+    /// wait for it.
     pub fn shutdown(&self) {
         let mut agents = self.lock();
         agents.closed = true;
@@ -94,13 +96,13 @@ fn config(endpoint: &Endpoint) -> Result<Config, PostError> {
         .timeout_connect(Some(whole.min(CONNECT)))
         .timeout_resolve(Some(whole.min(RESOLVE)))
         .http_status_as_error(false)
-        // A followed redirect would turn the POST into a GET.
+        // A redirect that is followed would turn the POST into a GET.
         .max_redirects(0)
         .max_redirects_will_error(false)
         .max_response_header_size(HEADER)
         .max_idle_connections(0)
         .max_idle_connections_per_host(0)
-        // Said even if it is none: the default asks the environment.
+        // Set even if there is no proxy, because ureq's default reads the environment.
         .proxy(proxy)
         .tls_config(TlsConfig::builder().root_certs(roots(&endpoint.ca_pem)?).build())
         .user_agent(concat!("poolwatch/", env!("CARGO_PKG_VERSION")))
@@ -122,14 +124,15 @@ fn roots(pem: &[u8]) -> Result<RootCerts, PostError> {
     if roots.is_empty() { Err(PostError::Tls("ca_file holds no certificate".to_owned())) } else { Ok(roots.into()) }
 }
 
-/// As much of the body as came in time, and whether it broke off: then the status still counts.
+/// The part of the body that arrived in time, and whether the body broke off. If it did, the status still counts.
 fn beginning(body: Body) -> (String, bool) {
     let mut bytes = Vec::new();
     let read = body.into_reader().take(BODY).read_to_end(&mut bytes);
     (String::from_utf8_lossy(&bytes).into_owned(), read.is_err())
 }
 
-/// In own words: ureq's may hold the URL, which is a credential. Only what TLS says of a certificate is passed on.
+/// The error in Poolwatch's words, because ureq's text may hold the URL, which is a credential. Only the TLS library's
+/// text about a certificate is passed on.
 fn failure(error: ureq::Error) -> PostError {
     match error {
         ureq::Error::HostNotFound | ureq::Error::Timeout(Timeout::Resolve) => PostError::Resolve,
@@ -139,7 +142,7 @@ fn failure(error: ureq::Error) -> PostError {
         ureq::Error::Rustls(error) => PostError::Tls(clean(error.to_string().as_bytes(), REASON)),
         ureq::Error::Io(error) => match error.kind() {
             io::ErrorKind::TimedOut => PostError::TimedOut,
-            // How rustls reports a failed handshake.
+            // rustls reports a failed handshake with this kind.
             io::ErrorKind::InvalidData => PostError::Tls(clean(error.to_string().as_bytes(), REASON)),
             kind => PostError::Connect(kind.to_string()),
         },

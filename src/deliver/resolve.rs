@@ -1,8 +1,9 @@
-//! Names to addresses for one endpoint: one lookup at a time, bounded waiting, and the last good addresses when it fails.
+//! Names to addresses for one endpoint: one lookup at a time, bounded waiting, and the last good addresses when the
+//! lookup fails.
 //!
-//! getaddrinfo(3) cannot be cancelled and may take half a minute. ureq's own resolver leaves a thread behind for each lookup
-//! that it gave up; with a dead name server and retries for ever these would pile up in a worker. Here whoever comes while a
-//! lookup is under way waits for that one.
+//! getaddrinfo(3) cannot be cancelled and may take half a minute. ureq's own resolver leaves a thread behind for each
+//! lookup that it gave up, so with a dead name server and endless retries threads would pile up in a worker. Here a
+//! post that comes while a lookup is under way waits for that lookup.
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -15,12 +16,12 @@ use ureq::http::uri::Scheme;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-/// Addresses tried per post.
+/// Addresses that are tried per post.
 const ADDRESSES: usize = 8;
 
 type Find = dyn Fn(&str) -> Vec<SocketAddr> + Send + Sync;
 
-/// The resolver of one agent, which asks for one name ever: its endpoint's, or its proxy's.
+/// The resolver of one agent, which only ever resolves one name: its endpoint's, or its proxy's.
 #[derive(Clone)]
 pub(super) struct LastGood {
     shared: Arc<Shared>,
@@ -35,13 +36,13 @@ struct Shared {
 #[derive(Default)]
 struct Lookup {
     under_way: bool,
-    /// What the last successful lookup found, and for which `host:port`.
+    /// The addresses that the last successful lookup found, and the `host:port` that it looked up.
     found: Vec<SocketAddr>,
     name: String,
 }
 
 impl LastGood {
-    /// Asks the system.
+    /// A resolver that asks the operating system.
     pub(super) fn new() -> Self {
         Self::with(|name| name.to_socket_addrs().map_or_else(|_| Vec::new(), Iterator::collect))
     }
@@ -172,7 +173,7 @@ mod tests {
         }
         assert_eq!(lookups.load(Ordering::SeqCst), 1);
         answer.send(vec![address("192.0.2.1:443")]).expect("a lookup waits");
-        // Should that lookup be over by now, the next one finds nothing instead of waiting.
+        // If that lookup were over by now, the next one would find nothing instead of waiting.
         drop(answer);
         assert_eq!(resolve(&resolver, "https://hooks.example/", LONG), Ok(vec![address("192.0.2.1:443")]));
     }

@@ -1,7 +1,8 @@
-//! A report as a Slack message, and what Slack's answers mean. Pure functions; any report becomes a valid message.
+//! An alert as a Slack message, and what Slack's answers mean. Pure functions; every alert becomes a valid message.
 //!
-//! Foreign bytes stand only in `plain_text` objects or in code spans, cleaned, escaped and bounded, so that they can mention
-//! nobody, format nothing and lead nowhere. Budgets are in bytes of the escaped text, the strictest reading of Slack's limits.
+//! Foreign bytes stand only in `plain_text` objects and in code spans. They are cleaned, escaped and bounded, so they
+//! cannot mention a person, format text or make a link. Budgets are in bytes of the escaped text, the strictest reading
+//! of Slack's limits.
 
 mod answer;
 
@@ -15,35 +16,36 @@ use crate::text::{ascii, clean, escaped, escaped_code, path_without_secrets};
 use crate::units::Millis;
 use crate::wording;
 
-/// Bytes of a whole message: Slack was seen to refuse from some 13 kB on.
+/// Bytes of a whole message. Slack was seen to reject messages from some 13 kB on.
 const MESSAGE: usize = 12_000;
 
 /// Bytes of a header; Slack allows 150 characters.
 const HEADER: usize = 140;
 
-/// Bytes of the text shown in notifications.
+/// Bytes of the text that notifications show.
 const NOTIFICATION: usize = 400;
 
-/// Bytes of the plain form's facts and of their whole, such that JSON's own escapes leave the body below 1000.
+/// Bytes of the facts in the plain form. With JSON's own escapes the body stays below 1000 bytes.
 const PLAIN_FACTS: usize = 280;
+/// Bytes of the whole text in the plain form.
 const PLAIN: usize = 480;
 
-/// Bytes of a value that a header of a response brought, or a name.
+/// Bytes of a name, or of a value from a response header.
 const VALUE: usize = 64;
 
 /// Bytes of a URI, and of nginx's lists of addresses, statuses and times.
 const LINE: usize = 120;
 
-/// Bytes of the runbook's link: the directive's longest URL fits, however much of it has to be spelled out.
+/// Bytes of the runbook's link: the directive's longest URL fits, even if much of it must be percent-encoded.
 const LINK: usize = 1400;
 
-/// Addresses shown of a pool.
+/// Addresses that are shown of a pool.
 const ADDRESSES: usize = 4;
 
-/// Requests shown.
+/// Requests that are shown as examples.
 const SAMPLES: usize = 3;
 
-/// The message with everything that is known. Falls back on [`fallback`] should it ever grow too large.
+/// The message with every known fact. If it is longer than 12 000 bytes, [`fallback`] instead.
 pub fn body(report: &Report) -> String {
     let title = format!("{} {}", icon(report), wording::headline(report));
     let notification = notification(report, &title);
@@ -64,7 +66,7 @@ pub fn body(report: &Report) -> String {
     if message.len() <= MESSAGE { message } else { fallback(report) }
 }
 
-/// The message as Slack cannot dislike it: one ASCII text, less than 1000 bytes in all.
+/// The message in a form that Slack has no reason to reject: one ASCII text, less than 1000 bytes in all.
 pub fn fallback(report: &Report) -> String {
     let facts = clean(ascii(&wording::log_line(report)).as_bytes(), PLAIN_FACTS);
     let waited = wording::waited(&report.suppressed).map_or_else(String::new, |waited| format!("; {waited}"));
@@ -75,12 +77,13 @@ pub fn fallback(report: &Report) -> String {
         clean(report.host.as_bytes(), VALUE),
         clean(report.message_id().as_bytes(), VALUE),
     );
-    // The cut's ellipsis is no ASCII, and as long as three dots.
+    // The ellipsis of a cut is not ASCII; three dots have the same length.
     let text = escaped(ascii(&words.replace('…', "...")).as_bytes(), PLAIN).replace('…', "...");
     json!({"text": text}).to_string()
 }
 
-/// What a push and a screen reader tell, which know nothing else: what, on which machine, what it means, and who serves now.
+/// What a push notification and a screen reader show, which show nothing else: the title, the machine, what it means,
+/// and which pool serves now.
 fn notification(report: &Report, title: &str) -> String {
     let host = clean(report.host.as_bytes(), VALUE);
     let title = if host.is_empty() { title.to_owned() } else { format!("{title} on {host}") };
@@ -89,7 +92,7 @@ fn notification(report: &Report, title: &str) -> String {
     sentences.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-/// How loud, at a glance.
+/// The severity at a glance.
 fn icon(report: &Report) -> &'static str {
     match (report.severity, report.kind) {
         (Severity::Critical, _) => "🚨",
@@ -103,7 +106,7 @@ fn icon(report: &Report) -> &'static str {
     }
 }
 
-/// What it means and what to do: the words under the title.
+/// What the alert means and what to do: the text under the title.
 fn lead(report: &Report) -> String {
     let severity = wording::severity(report.severity);
     let mut lines = vec![format!("*{severity}.* {}", wording::impact(report)).trim_end().to_owned()];
@@ -112,7 +115,7 @@ fn lead(report: &Report) -> String {
     lines.join("\n")
 }
 
-/// The facts, two in a row on a wide screen. At most eight of Slack's ten.
+/// The facts, two in a row on a wide screen. At most eight; Slack allows ten.
 fn fields(report: &Report) -> Vec<String> {
     let (before, now) = match report.kind {
         Kind::Down => (Some("Served last"), None),
@@ -154,7 +157,7 @@ fn fields(report: &Report) -> Vec<String> {
         say("Upstream errors", wording::rate(report.rates.upstream));
         say("Client errors", wording::rate(report.rates.client));
     }
-    // Counted since the incident began; the window stands beside that where it says something else.
+    // The counts above are since the incident began; the window is added where its counts differ.
     let Rates { upstream, client } = report.window_rates;
     if upstream.requests > 0 && report.window_rates != report.rates && report.kind != Kind::PlannedSwitch {
         let last = format!("Last {} requests", upstream.requests);
@@ -184,7 +187,7 @@ fn pool(facts: &PoolFacts) -> String {
     lines.join("\n")
 }
 
-/// In the reader's own time zone; Slack knows it.
+/// When the state began, in the reader's own time zone, which Slack knows.
 fn since(report: &Report) -> String {
     let lasts = Millis(report.now_unix) - Millis(report.since_unix);
     let date = date(report.since_unix);
@@ -196,16 +199,16 @@ fn date(unix: u64) -> String {
     format!("<!date^{}^{{date_num}} {{time_secs}}|{written}>", unix / 1000)
 }
 
-/// Requests that went wrong, as nginx would log them, in one code block.
+/// Failed requests, as nginx would log them, in one code block.
 fn examples(samples: &[Sample]) -> Option<String> {
     let lines: Vec<String> = samples.iter().take(SAMPLES).map(example).collect();
     (!lines.is_empty()).then(|| format!("*Examples*\n```{}```", lines.join("\n")))
 }
 
-/// Two short lines fit a telephone better than a long one.
+/// An example in two short lines, which fit a telephone better than a long one.
 fn example(sample: &Sample) -> String {
     let list = |bytes: &[u8]| escaped_code(bytes, LINE);
-    // The query is gone already; that it stays away must not hang on one place.
+    // The query is gone already; a second check makes sure that no secret depends on one place in the code.
     let path = path_without_secrets(&sample.path);
     format!(
         "{} {} → {}\n  {} from {} in {} s",
@@ -218,13 +221,13 @@ fn example(sample: &Sample) -> String {
     )
 }
 
-/// Where the message comes from, and what a duplicate is recognised by.
+/// Where the message comes from, and what identifies a duplicate.
 fn origin(report: &Report) -> String {
     let (host, id) = (code(report.host.as_bytes(), VALUE), code(report.id.as_bytes(), LINE));
     format!("host {host}  ·  incident {id}  ·  change {}  ·  sent {}", report.change, date(report.now_unix))
 }
 
-/// A link to the runbook, if it is a web page; anything else is shown, not linked.
+/// A link to the runbook, if it is a web page; any other text is shown and not linked.
 fn link(url: &str) -> Option<String> {
     if url.is_empty() {
         return None;
@@ -236,7 +239,7 @@ fn link(url: &str) -> Option<String> {
     (link.len() <= LINK).then(|| format!("<{link}|Open the runbook>"))
 }
 
-/// Bytes that would end the link, or that no URL may hold, are percent-encoded.
+/// The byte as a link may hold it: a byte that would end the link, or that no URL may hold, is percent-encoded.
 fn link_byte(byte: u8) -> String {
     match byte {
         b'&' => "&amp;".to_owned(),
@@ -248,7 +251,7 @@ fn link_byte(byte: u8) -> String {
 
 fn code(bytes: &[u8], budget: usize) -> String {
     let text = escaped_code(bytes, budget);
-    // Two backticks with nothing but blanks between them are no code span.
+    // Two backticks with only blanks between them are no code span.
     if text.trim().is_empty() { "–".to_owned() } else { format!("`{text}`") }
 }
 
@@ -256,7 +259,7 @@ fn section(text: &str) -> Value {
     json!({"type": "section", "text": mrkdwn(text)})
 }
 
-/// `verbatim`: names and bare URLs become no links.
+/// `verbatim`: Slack makes no links of names and bare URLs.
 fn mrkdwn(text: &str) -> Value {
     json!({"type": "mrkdwn", "text": text, "verbatim": true})
 }

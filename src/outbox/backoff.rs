@@ -1,29 +1,31 @@
-//! How long to wait after a failure: twice as long each time, up to a minute, for ever. Half of it is chance, so that senders
-//! that failed together do not come back together.
+//! How long to wait after a failure: twice as long each time, up to a minute, without an end. Half of the delay is
+//! random, so that senders that failed together do not return together.
 
 use crate::units::Millis;
 
-/// The longest delay.
+/// The longest delay after a failure.
 pub const LONGEST: Millis = Millis::from_secs(60);
 
-/// The longest pause that a receiver is granted, whatever it asks for.
+/// The longest pause that a receiver can ask for.
 pub const LONGEST_PAUSE: Millis = Millis::from_secs(900);
 
-/// The pause of a receiver that asked for one and did not say how long, so many times before: 5 s, and twice as long each time.
+/// The pause for a receiver that asked for one without saying how long, after `times` such answers before: 5 s, and
+/// twice as long each time, up to [`LONGEST_PAUSE`].
 pub fn unasked(times: u32) -> Millis {
-    // 2^8 × 5 s is past the longest pause already.
+    // 2^8 × 5 s is already longer than the longest pause.
     Millis::from_secs(5 << times.min(8)).min(LONGEST_PAUSE)
 }
 
-/// A pause and up to a tenth more, so that the machines that were asked for it do not come back together.
+/// The pause, and up to a tenth more, so that machines that were asked to pause together do not return together. Any
+/// `random` is good.
 pub fn spread(pause: Millis, random: u64) -> Millis {
     pause + Millis(random % (pause.0 / 10 + 1))
 }
 
-/// The delay after `attempts` failures in a row, the last one included: between a half and the whole of
-/// min(60 s, 2^(`attempts` − 1) s), so 0.5 to 1 s after the first. Any `random` will do; its bits choose the place in between.
+/// The delay after `attempts` failures in a row, including the last one: between half and the whole of min(60 s,
+/// 2^(`attempts` − 1) s), so 0.5 s to 1 s after the first. Any `random` is good; it chooses the point in between.
 pub fn delay(attempts: u32, random: u64) -> Millis {
-    // 2^6 s is past the longest delay already.
+    // 2^6 s is already longer than the longest delay.
     let doublings = attempts.saturating_sub(1).min(6);
     let whole = Millis::from_secs(1 << doublings).min(LONGEST);
     let half = whole.0 / 2;

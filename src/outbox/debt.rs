@@ -1,4 +1,4 @@
-//! One debt: what one incident key owes to one receiver, and who may send it now.
+//! The delivery state: what one receiver last accepted of one incident key, and which worker may send now.
 
 use crate::clock::Clock;
 use crate::incident::{FLAPPING, Truth, is_flapping, whichever_pool};
@@ -7,28 +7,28 @@ use crate::outbox::outcome::Outcome;
 use crate::outbox::receiver::ReceiverState;
 use crate::units::Millis;
 
-/// A claim is good for this long, and from the first byte on for as long again: longer than any exchange may take.
+/// A claim is valid for this long; the first byte renews it for the same time, longer than any exchange may take.
 pub const LEASE: Millis = Millis::from_secs(30);
 
 /// Slack allows one message per second and webhook.
 const RATE: Millis = Millis::from_secs(1);
 
-/// Who delivers, and until when nobody else may.
+/// Which worker delivers, and until when no other may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 struct Lease {
     /// A process id; 0: free.
     owner: u32,
     until: Millis,
-    /// Rises with each claim, so that a claim that was overtaken is recognised. It is never less than the time of the claim: a debt
-    /// that begins anew in the same place gives no old token out again.
+    /// Fencing token: grows with each claim, so that a late sender is recognised. Never less than the time of its
+    /// claim, so that a delivery state that begins again in the same memory reuses no token.
     token: u64,
 }
 
-/// Changes whose last telling is remembered, for the cooldown.
+/// How many changes are remembered for the cooldown.
 pub(crate) const TOLD: usize = 8;
 
-/// A change that was told, from one state to another, and when.
+/// A change that was sent, from one state to another, and when; `at` zero: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Told {
@@ -37,63 +37,68 @@ pub(crate) struct Told {
     pub(crate) at: Millis,
 }
 
-/// One key's debt to one receiver: fixed-size plain data.
+/// One receiver's delivery state for one incident key: fixed-size plain data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Debt {
-    /// The generation that the receiver last accepted, and its state.
+    /// The number of the revision that the receiver last accepted or skipped.
     pub(crate) acked: u64,
+    /// The state of that revision.
     pub(crate) acked_state: u8,
-    /// What it last accepted is an open incident, in which clients suffer.
+    /// That revision was of an open incident.
     pub(crate) acked_open: bool,
+    /// Clients got errors in that revision's incident.
     pub(crate) acked_critical: bool,
-    /// A message of an open incident was sent, or would have been if the receiver had been there: the incident is owed to its end.
+    /// A message of an open incident was sent, or was held back by nothing but the receiver: the end of the incident
+    /// must be sent too.
     pub(crate) is_owed_end: bool,
-    /// The generation that the receiver refused in every form: settled unheard.
+    /// The number of the revision that the receiver rejected in every form, which settles it; 0: none.
     pub(crate) refused: u64,
-    /// The generation whose full message it disliked: the plain one is next.
+    /// The number of the revision whose full message the receiver rejected: the plain form is next; 0: none.
     pub(crate) plain: u64,
-    /// The last tellings, each of another change. A change that is not among them was never told, or long ago.
+    /// The last changes that were sent, each a different one. A change that is missing was never sent, or long ago.
     pub(crate) told: [Told; TOLD],
+    /// Failed exchanges in a row (only [`Outcome::Retry`]); 0: none.
     attempts: u32,
+    /// The back-off's end: no message is sent before.
     next_attempt: Millis,
     lease: Lease,
-    /// The message of a sender that was overtaken may have landed last, so the truth is told once more: by a claim after this
-    /// one, since its own message may have landed before that. 0: no need.
+    /// A late sender's message may have arrived last. Send the present state once more, by a claim with a newer token
+    /// than this one: the message of the claim with this token may have arrived before the late one. 0: no need.
     pub(crate) repair: u64,
 }
 
-/// The right to send, for a short time.
+/// The right to send, for the length of the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// What is being told.
+    /// The revision to send.
     pub truth: Truth,
-    /// Changes beside this one that the message covers.
+    /// Revisions that the message covers besides this one.
     pub covered: u64,
-    /// The plain form is asked for.
+    /// Send the plain form.
     pub plain: bool,
     token: u64,
 }
 
-/// Everything that decides when a debt may go, beside the debt itself.
+/// What decides when a message may be sent, besides the delivery state.
 #[derive(Clone, Copy)]
 pub struct Terms<'a> {
-    /// The truth.
+    /// The present revision.
     pub truth: Truth,
-    /// The least time between two messages of the same change.
+    /// The least time between two messages about the same change.
     pub cooldown: Millis,
-    /// Silenced until then; zero: not silenced.
+    /// Silenced until then; zero: not silenced; [`Millis::NEVER`]: until a reload.
     pub silenced: Millis,
-    /// The receiver's condition.
+    /// The receiver's state.
     pub receiver: ReceiverState,
-    /// Asked whether the owner of a lease is alive.
+    /// Says whether the owner of a lease is alive.
     pub clock: &'a dyn Clock,
-    /// The process that asks.
+    /// The id of this process.
     pub me: u32,
 }
 
 impl Debt {
-    /// Nothing was ever told.
+    /// No message was ever sent.
     pub const NONE: Self = Self {
         acked: 0,
         acked_state: 0,
@@ -109,7 +114,8 @@ impl Debt {
         plain: 0,
     };
 
-    /// A debt that begins now. Of an incident that is open the receiver will hear, of the past it will not.
+    /// The delivery state of a new receiver or upstream. The receiver is sent an incident that is open now, not past
+    /// ones.
     pub fn begin(truth: &Truth) -> Self {
         let open = !truth.over && truth.generation > 0;
         let (acked, acked_state) =
@@ -117,10 +123,11 @@ impl Debt {
         Self { acked, acked_state, ..Self::default() }
     }
 
-    /// Is anything owed, now or later?
+    /// Is a message due, now or later?
     ///
-    /// Of the end of an incident whose beginning a silence or a cooldown held back to the end a receiver hears nothing, nor, while the pool changes again and again, of a
-    /// state that is as it was when it last heard.
+    /// The end of an incident is not sent if nothing of the incident was (a silence or a cooldown held it all back).
+    /// While the serving pool changes again and again, a state is not sent that equals the state that the receiver last
+    /// accepted.
     pub fn is_due(&self, truth: &Truth) -> bool {
         let unheard = self.acked != truth.generation && self.refused != truth.generation;
         let ends_nothing = truth.over && !truth.planned && !self.acked_open && !self.is_owed_end;
@@ -129,29 +136,30 @@ impl Debt {
         truth.generation > 0 && (self.repair > 0 || (unheard && !ends_nothing && !is_as_heard))
     }
 
-    /// Is there news that nothing but the receiver holds back, of an incident that is not owed to its end yet?
+    /// Is a message of an open incident ready, does only the receiver hold it back, and is the incident's end not owed
+    /// yet?
     pub fn waits_for_receiver(&self, terms: &Terms<'_>, now: Millis) -> bool {
         let is_open = !terms.truth.over && !self.is_owed_end;
         is_open && terms.receiver.opens() > now && self.ready_at(terms).is_some_and(|ready| ready <= now)
     }
 
-    /// Notes that: whatever comes of the receiver, it hears of this incident.
+    /// Makes sure that the receiver will be sent the end of this incident too.
     pub fn owe_end(&mut self) {
         self.is_owed_end = true;
     }
 
-    /// Has the receiver heard of this generation, or refused it? Perhaps only together with a later one.
+    /// Is this revision settled: accepted (perhaps only as part of a later one), skipped or rejected?
     pub fn has_settled(&self, generation: u64) -> bool {
         self.acked >= generation || self.refused == generation
     }
 
-    /// When it may be sent; `None`: nothing is owed, or only a reload can end what holds it back.
+    /// When the message may be sent; `None`: nothing is due, or only a reload ends the silence.
     pub fn due_at(&self, terms: &Terms<'_>) -> Option<Millis> {
         Some(self.ready_at(terms)?.max(terms.receiver.opens()))
     }
 
-    /// As [`Debt::due_at`] if the receiver would take anything at any time: who is ready first is told first, and a message that
-    /// fails again and again goes behind the others.
+    /// Like [`Debt::due_at`], but ignoring the receiver's own pauses. Messages go out in the order of this time: the
+    /// one that has waited longest is first, and one that fails again and again goes behind the others.
     pub fn ready_at(&self, terms: &Terms<'_>) -> Option<Millis> {
         if !self.is_due(&terms.truth) || terms.silenced == Millis::NEVER {
             return None;
@@ -165,7 +173,7 @@ impl Debt {
         Some(cooled.max(terms.silenced).max(freed).max(self.next_attempt))
     }
 
-    /// Takes the lease, if the debt may be sent at `now`.
+    /// Takes the lease; `None`: the message may not be sent at `now`.
     pub fn claim(&mut self, terms: &Terms<'_>, now: Millis) -> Option<Claim> {
         self.due_at(terms).filter(|&due| due <= now)?;
         let token = now.0.max(self.lease.token + 1);
@@ -174,8 +182,9 @@ impl Debt {
         Some(Claim { truth: terms.truth, covered, plain: self.plain == terms.truth.generation, token })
     }
 
-    /// The last look before the first byte: still ours, still true, not silenced? Then the receiver's rate token is taken, here
-    /// and not with the claim, since any time may have passed between the two, and the lease begins anew. Otherwise it is given back.
+    /// The final check before the first byte: same claim, same revision, not silenced, lease not over, receiver not
+    /// paused. On success takes the receiver's rate-limit slot and renews the lease; the slot is taken here and not by
+    /// the claim, because any time may have passed in between. Otherwise gives the lease back.
     pub fn may_send(&mut self, claim: &Claim, terms: &Terms<'_>, receiver: &mut ReceiverState, now: Millis) -> bool {
         if self.lease.token != claim.token {
             return false;
@@ -191,7 +200,7 @@ impl Debt {
         true
     }
 
-    /// Books what came of the exchange.
+    /// Notes the outcome of the exchange.
     pub fn settle(
         &mut self,
         claim: &Claim,
@@ -202,7 +211,8 @@ impl Debt {
     ) -> Settled {
         let health_changed = receiver.note(outcome, now, random);
         if self.lease.token != claim.token {
-            // Overtaken. What it sent, if it was heard, may have been heard after what was sent since.
+            // Another claim overtook this one. If this message arrived, it may have arrived after the other claim's
+            // message.
             if matches!(outcome, Outcome::Accepted | Outcome::Retry(_) | Outcome::CutShort) {
                 self.repair = self.lease.token;
             }
@@ -228,14 +238,15 @@ impl Debt {
             Outcome::Retry(_) => {
                 self.attempts = self.attempts.saturating_add(1);
                 self.next_attempt = now + backoff::delay(self.attempts, random);
-                // The receiver fails, not this message: other news spare it as well.
+                // The receiver fails, not this message, so other messages wait too.
                 receiver.rests = receiver.rests.max(self.next_attempt);
             }
         }
         Settled { health_changed, refused }
     }
 
-    /// Settles without a message what the receiver does not want to hear (`send_resolved=off`).
+    /// Settles a revision without a message, because the receiver does not want it (`send_resolved=off`) or another
+    /// message says the same.
     pub fn waive(&mut self, truth: &Truth) {
         self.acknowledge(truth);
         self.repair = 0;
@@ -251,29 +262,31 @@ impl Debt {
         self.lease.owner != 0 && now < self.lease.until && clock.is_alive(self.lease.owner)
     }
 
-    /// An exiting worker gives its lease back.
+    /// Gives back the lease of an exiting worker.
     pub fn release(&mut self, owner: u32) {
         if self.lease.owner == owner {
             self.lease.owner = 0;
         }
     }
 
-    /// Does no cooldown hold it back? An operator's act, a repair, and that an incident which the receiver knows of reaches clients now.
+    /// Is there no cooldown for this message? So it is for a change by the operator, for a repair, and for an incident
+    /// that the receiver knows and in which clients get errors now.
     fn is_urgent(&self, truth: &Truth) -> bool {
         let (from, to) = self.change(truth);
         let is_worse = from == to && truth.critical && self.acked_open && !self.acked_critical;
         self.repair > 0 || truth.planned || is_worse
     }
 
-    /// The change as the receiver will see it: from what it heard last, if something was kept from it in between. While the pool changes
-    /// again and again, all pools are one.
+    /// The change as the receiver sees it: from the state that it last accepted, if it was not sent some states in
+    /// between. While the serving pool changes again and again, all pools are one state.
     fn change(&self, truth: &Truth) -> (u8, u8) {
         let from = if self.acked + 1 == truth.generation { truth.from } else { self.acked_state };
         (whichever_pool(from), whichever_pool(truth.state))
     }
 
-    /// When this change was last told; of a state that came back unheard: when anything was. While the pool changes again and again, an
-    /// outage is told once per cooldown, whoever served before.
+    /// When this change was last sent. If the state is again the one that the receiver last accepted: when any change
+    /// was sent. While the serving pool changes again and again, an outage is sent once per cooldown, whichever pool
+    /// served before.
     fn last_told(&self, truth: &Truth) -> Option<Millis> {
         let (from, to) = self.change(truth);
         let same = |told: &&Told| match (from, to) {
@@ -294,12 +307,12 @@ impl Debt {
     }
 }
 
-/// What is worth a line in error.log after an exchange.
+/// What error.log should report after an exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
-    /// The receiver's health is another than before.
+    /// The receiver's health changed.
     pub health_changed: bool,
-    /// This generation will never be heard there.
+    /// The receiver rejected this revision in every form and will never accept it.
     pub refused: bool,
 }
 

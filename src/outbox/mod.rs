@@ -1,8 +1,9 @@
-//! What is owed: for each incident key and receiver, the difference between the truth and what was last accepted.
+//! What must be sent: for each incident key and receiver, the difference between the newest revision and the one that
+//! the receiver last accepted.
 //!
-//! Level-triggered, not a queue: nothing can overflow, nothing is forgotten. Cooldown, silence, back-off and rate limits only
-//! delay, they never touch `acked`; at their end the truth is compared again. So the last message that a receiver accepted
-//! always equals reality.
+//! This is level-triggered and no queue, so nothing can overflow and nothing is forgotten. Cooldown, silence, back-off
+//! and rate limits only delay a message; they never touch `acked`. When they end, the revisions are compared again, so
+//! the last message that a receiver accepted always equals the present state.
 
 pub mod outcome;
 pub mod backoff;
@@ -10,5 +11,5 @@ pub mod tally;
 pub mod receiver;
 pub mod debt;
 
-/// Receivers that the zone keeps debts for.
+/// Receivers for which the zone keeps delivery states.
 pub const MAX_RECEIVERS: usize = 8;

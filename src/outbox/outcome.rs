@@ -1,20 +1,21 @@
-//! What an exchange with a receiver means for what is owed.
+//! The outcome of an exchange with a receiver.
 
 use crate::units::Millis;
 
-/// What an exchange means for the debt.
+/// The outcome of an exchange, as far as it decides what happens next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The receiver has it.
+    /// The receiver accepted the message.
     Accepted,
-    /// Nobody may send to this receiver for that long (already clamped); `None`: it did not say how long.
+    /// No worker may send to this receiver for this long (already clamped); `None`: the answer did not say how long.
     RateLimited(Option<Millis>),
-    /// May be better later: try again with back-off.
+    /// May succeed later: try again with back-off. The text says why.
     Retry(String),
-    /// The exiting worker broke it off. That says nothing of the receiver, so the next worker tries at once.
+    /// The exiting worker broke the exchange off. This says nothing about the receiver, so the next worker tries at
+    /// once.
     CutShort,
-    /// The receiver dislikes the payload: the same bytes are never sent again, the plain fallback may be.
+    /// The receiver does not accept the payload: the same bytes are never sent again; the plain fallback may be.
     Rejected(String),
-    /// The receiver is gone or refuses us: keep the debt, probe slowly.
+    /// The webhook is gone or forbidden: keep the delivery state, and try again only seldom.
     Broken(String),
 }

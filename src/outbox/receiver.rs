@@ -1,4 +1,4 @@
-//! One receiver's condition: its health, and when anybody may send to it.
+//! The state of one receiver: its health, and when a worker may send to it.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,26 +8,27 @@ use crate::outbox::tally::Tally;
 use crate::text::Name;
 use crate::units::Millis;
 
-/// A broken receiver is tried again this often.
+/// A broken receiver is tried again after this time.
 const PROBE: Millis = Millis::from_secs(15 * 60);
 
-/// One receiver's condition, shared by all workers.
+/// The state of one receiver, shared by all workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct ReceiverState {
-    /// Its name; empty: a free place.
+    /// The receiver's name; empty: this entry is free.
     pub name: Name,
-    /// The configuration that last named it.
+    /// The generation of the configuration that last named the receiver.
     pub adopted: u64,
-    /// Nobody sends earlier: rate limit or `Retry-After`. No reload changes that.
+    /// No message is sent before this instant: rate limit or `Retry-After`. A reload does not change it.
     pub earliest: Millis,
-    /// Nobody tries earlier: back-off of a failing receiver, probe of a broken one. A reload ends it.
+    /// No message is sent before this instant: back-off of a failing receiver, or the next try of a broken one. A
+    /// reload resets it.
     pub rests: Millis,
-    /// Answers in a row that asked for a pause and did not say how long.
+    /// Consecutive answers that asked for a pause without saying how long.
     pub vague: u32,
-    /// Its health.
+    /// The receiver's health.
     pub health: Health,
-    /// What became of its messages.
+    /// How the messages ended.
     pub tally: Tally,
 }
 
@@ -41,30 +42,32 @@ pub enum Health {
     Up,
     /// The last exchange failed in a way that may pass.
     Failing,
-    /// It refuses us for good, as far as it says.
+    /// The receiver answers that the webhook is gone or forbidden.
     Broken,
 }
 
 impl ReceiverState {
-    /// Takes over a configuration. A reload is the operator's hand: a receiver that fails or is broken is tried again.
+    /// Applies a configuration. A reload is an act of the operator: a failing or broken receiver is tried again at
+    /// once.
     pub fn adopt(&mut self, generation: u64) {
         if self.adopted < generation {
             (self.adopted, self.rests) = (generation, Millis::ZERO);
         }
     }
 
-    /// When anybody may send.
+    /// The instant from which on a worker may send.
     pub(crate) fn opens(&self) -> Millis {
         self.earliest.max(self.rests)
     }
 
-    /// Books what an exchange tells of the receiver; whoever had it, it holds for everyone. Is its health another now?
+    /// Notes what an exchange says about the receiver, for all messages to it, even if the claim of this exchange was
+    /// overtaken. Returns `true` if the health changed.
     pub(crate) fn note(&mut self, outcome: &Outcome, now: Millis, random: u64) -> bool {
         let before = self.health;
         self.health = match (outcome, before) {
             (Outcome::Accepted, _) => Health::Up,
             (Outcome::Broken(_), _) | (Outcome::Retry(_) | Outcome::RateLimited(_), Health::Broken) => Health::Broken,
-            // It reads again what it is sent.
+            // A broken receiver that rejects a payload reads messages again, so it is only failing.
             (Outcome::Rejected(_), Health::Broken) | (Outcome::Retry(_) | Outcome::RateLimited(_), _) => {
                 Health::Failing
             }

@@ -1,30 +1,30 @@
-//! What became of the messages to one receiver, for people who look at its health: counts, and the last error in words.
+//! How the messages to one receiver ended, for people who check its health: counts, and the last error in words.
 
 use crate::outbox::outcome::Outcome;
 use crate::text::Text;
 use crate::units::Millis;
 
-/// Why an exchange did not deliver, by place in [`Tally::failed`].
+/// Why an exchange did not deliver, by index in [`Tally::failed`].
 pub const REASONS: [&str; 4] = ["unavailable", "rate_limited", "rejected", "broken"];
 
-/// Fixed-size plain data, kept beside the receiver's condition.
+/// Counts and last error: fixed-size plain data, kept beside the receiver's state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Tally {
-    /// Messages that it accepted.
+    /// Messages that the receiver accepted.
     pub sent: u64,
-    /// Exchanges that failed, by [`REASONS`].
+    /// Exchanges that failed, by index in [`REASONS`].
     pub failed: [u64; REASONS.len()],
-    /// When it last accepted one; zero: never.
+    /// When the receiver last accepted a message; zero: never.
     pub last_accepted: Millis,
     /// When an exchange last failed; zero: never.
     pub last_failed: Millis,
-    /// Why, in own words: no URL and no secret.
+    /// Why the last exchange failed, in Poolwatch's words, without a URL or a secret; empty: none failed.
     pub last_error: Text<160>,
 }
 
 impl Tally {
-    /// Counts an exchange.
+    /// Counts one exchange that ended at `now`.
     pub fn note(&mut self, outcome: &Outcome, now: Millis) {
         let now = now.max(Millis(1));
         let (reason, why) = match outcome {

@@ -1,4 +1,4 @@
-//! Posts over real sockets to servers that behave well, badly, or not at all.
+//! Posts over real sockets to servers that behave well, behave badly, or do not answer.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,10 +11,10 @@ use crate::units::Millis;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// Longer than anything here takes, shorter than anyone's patience.
+/// Longer than any exchange here takes, and shorter than a person would wait.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A server for one connection: it reads the request whole, passes it on, and does as told.
+/// A server for one connection: reads the whole request, passes it on, and gives the answer that the test chose.
 struct Server {
     address: SocketAddr,
     requests: mpsc::Receiver<String>,
@@ -88,7 +88,7 @@ fn a_client_posts_again_on_a_new_connection() {
     let second = Server::answering(OK);
     assert!(client.post(&first.endpoint(), "{}").is_ok());
     assert!(client.post(&second.endpoint(), "{}").is_ok());
-    // The first server took one connection only.
+    // The first server accepted only one connection.
     assert!(client.post(&first.endpoint(), "{}").is_err());
 }
 
@@ -171,7 +171,7 @@ fn a_server_that_speaks_no_tls_is_not_trusted() {
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("a connection");
         stream.write_all(b"220 mail.example ESMTP\r\n").expect("the client reads");
-        // Until the client has gone.
+        // Until the client has closed the connection.
         _ = stream.read_to_end(&mut Vec::new());
     });
     let answer = post(&endpoint(&format!("https://{address}/")));

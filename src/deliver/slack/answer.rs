@@ -1,6 +1,7 @@
-//! What an answer of Slack's means for the debt: by the error code in its body where Slack sends one, else by its status.
+//! What an answer from Slack means for a delivery: decided by the error code in its body, else by its status.
 //!
-//! A 200 alone proves nothing: captive portals and proxies send one, too. Only the body `ok` is an acceptance.
+//! The status 200 alone proves nothing: captive portals and proxies send it too. Only the body `ok`, or JSON with
+//! `"ok": true`, is an acceptance.
 
 use serde_json::Value;
 
@@ -13,13 +14,13 @@ use crate::units::Millis;
 /// Bytes of a foreign text in a line of error.log.
 const QUOTED: usize = 80;
 
-/// Bytes of a reason for a failed exchange, which is text of the TLS library at worst.
+/// Bytes of the reason for a failed exchange, which may be a text of the TLS library.
 const REASON: usize = 200;
 
-/// The shortest pause that a receiver may ask for.
+/// The shortest pause that a receiver can ask for.
 const SHORTEST_PAUSE: Millis = Millis::from_secs(1);
 
-/// Slack's words for a payload that it dislikes.
+/// Slack's error codes for a payload that it does not accept.
 const BAD_PAYLOAD: [&str; 8] = [
     "invalid_payload",
     "invalid_blocks",
@@ -31,7 +32,7 @@ const BAD_PAYLOAD: [&str; 8] = [
     "user_not_found",
 ];
 
-/// Slack's words for a webhook that is gone or may not post.
+/// Slack's error codes for a webhook that is gone or may not post.
 const BAD_WEBHOOK: [&str; 10] = [
     "action_prohibited",
     "channel_is_archived",
@@ -45,10 +46,10 @@ const BAD_WEBHOOK: [&str; 10] = [
     "team_disabled",
 ];
 
-/// Slack's word for too many messages.
+/// Slack's error codes for too many messages.
 const RATE_LIMITED: [&str; 2] = ["rate_limited", "ratelimited"];
 
-/// What an exchange means. The texts are predicates for error.log: `receiver "slack"` … `while reporting`.
+/// What an exchange means. Each text is a predicate for error.log, between `receiver "slack"` and `while reporting`.
 pub fn classify(answer: Result<Reply, PostError>) -> Outcome {
     match answer {
         Ok(reply) => judge(&reply),
@@ -80,11 +81,12 @@ fn judge(reply: &Reply) -> Outcome {
     }
 }
 
-/// Seconds in the header, else in the body. A date is not understood: the clocks need not agree.
+/// The pause in seconds from the header, else from the body; `None`: neither has one. A date is ignored, because the
+/// clocks need not agree.
 fn pause(reply: &Reply, in_body: Option<&Value>) -> Option<Millis> {
     let header = reply.retry_after.as_deref().map(str::trim).filter(|text| !text.is_empty());
     let seconds = match header {
-        // Digits that do not fit into 64 bits are simply many.
+        // Digits that do not fit in 64 bits become the largest number.
         Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => Some(text.parse().unwrap_or(u64::MAX)),
         _ => in_body.and_then(Value::as_u64),
     };

@@ -4,7 +4,7 @@ const ME: u32 = 1;
 const OTHER: u32 = 2;
 const FIRING: Truth = Truth { generation: 1, state: 1, from: 0, over: false, critical: false, planned: false };
 
-/// One debt, one receiver, two workers.
+/// One delivery state, one receiver, two workers.
 #[derive(Default)]
 struct Outbox {
     debt: Debt,
@@ -13,7 +13,7 @@ struct Outbox {
     processes: Processes,
 }
 
-/// All processes live but one.
+/// All processes are alive but one.
 #[derive(Clone, Copy, Default)]
 struct Processes {
     dead: u32,
@@ -61,7 +61,7 @@ impl Outbox {
         self.debt.settle(claim, outcome, &mut self.receiver, Millis(now), 0)
     }
 
-    /// Claims, sends and is heard.
+    /// Claims, sends, and the receiver accepts.
     fn tell(&mut self, truth: &Truth, now: u64) -> bool {
         let Some(claim) = self.claim_as(ME, truth, now) else { return false };
         let sent = self.may_send(&claim, truth, now);
