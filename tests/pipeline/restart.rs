@@ -317,3 +317,17 @@ fn unknown_fields_are_ignored_and_missing_ones_have_their_defaults() {
     assert_eq!(Saved::from_text("{}"), Some(Saved::default()));
     assert_eq!(Saved::from_text(""), None);
 }
+
+#[test]
+fn the_state_file_keeps_its_names_and_an_earlier_one_is_read_in_full() {
+    let mut host = failed_over();
+    host.order(silence(&host, 7, "other", 600));
+    host.request(1, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200);
+    host.run(2000);
+    let text = host.saved().to_text();
+    let pretty: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let file = shown::expected("state_file.json", &format!("{pretty:#}\n"));
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&file).expect("JSON"), pretty, "is now\n{pretty:#}");
+    let again = host.restored(&file).with(|table| Saved::of(table, 1, host.times()));
+    assert_eq!(again, host.saved());
+}

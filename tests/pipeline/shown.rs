@@ -80,8 +80,8 @@ fn incident() -> Host {
 }
 
 /// The file's text, after it was written anew if that is asked for.
-fn expected(name: &str, actual: &str) -> String {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "golden", "status", name].iter().collect();
+pub(crate) fn expected(name: &str, actual: &str) -> String {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "golden", name].iter().collect();
     if env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&path, actual).expect("a writable golden file");
     }
@@ -92,14 +92,14 @@ fn expected(name: &str, actual: &str) -> String {
 fn the_state_is_told_as_in_its_golden_file() {
     let document = incident().document();
     let pretty = format!("{document:#}\n");
-    let golden: Value = serde_json::from_str(&expected("state.json", &pretty)).expect("JSON");
+    let golden: Value = serde_json::from_str(&expected("status/state.json", &pretty)).expect("JSON");
     assert_eq!(document, golden, "is now\n{pretty}");
 }
 
 #[test]
 fn metrics_are_as_in_their_golden_file() {
     let metrics = prometheus::body(&incident().snapshot());
-    assert_eq!(metrics, expected("metrics.txt", &metrics));
+    assert_eq!(metrics, expected("status/metrics.txt", &metrics));
 }
 
 #[test]
