@@ -1,4 +1,4 @@
-//! What a change that a detector found makes of the incidents: its kind, its severity, and when it is over.
+//! What a change that a detector found means for the incidents: kind, severity, and whether it ends the incident.
 
 use crate::alert::Kind;
 use crate::config::rules::{RateOf, Rules};
@@ -11,7 +11,7 @@ use crate::state::history::Record;
 use crate::units::Millis;
 use crate::window::Ring;
 
-/// An error rate whose alert is this young when an outage begins is the outage's own.
+/// An error rate whose alert is this young when an outage begins is part of the outage.
 const SAME_SECONDS: Millis = Millis::from_secs(5);
 
 impl Detection {
@@ -20,7 +20,7 @@ impl Detection {
         let is_first = change.from == Serving::Unknown && [Serving::Unknown, change.to].contains(&self.switching);
         let [incident, _] = &mut self.incidents;
         if is_first && incident.truth.over && is_as_expected(change.to, setup.expected) {
-            // The first answer of the expected pool is how things should be: no news, and no change.
+            // The first answer of the expected pool is the normal state: no message, and no change.
             incident.truth.state = change.to.index() as u8;
             self.switching = Serving::Unknown;
             news.records.push(Record::untold(change));
@@ -33,7 +33,7 @@ impl Detection {
         };
         self.switching = Serving::Unknown;
         if kind == Kind::PlannedSwitch {
-            // The operator's act begins something new, in which nothing has changed yet.
+            // A change by the operator begins a new count of changes.
             self.flapping = Flapping::default();
         } else {
             self.flapping.note(news.now);
@@ -48,7 +48,7 @@ impl Detection {
         }
     }
 
-    /// What a state of the failover machine is told as.
+    /// The kind of message for a state of the failover detector.
     pub(super) fn kind_of(&self, setup: &Setup, serving: Serving) -> Kind {
         match serving {
             Serving::Down => Kind::Down,
@@ -63,8 +63,8 @@ impl Detection {
         }
     }
 
-    /// Makes it the truth that the receivers are owed. While the serving pool changes again and again only outages and their ends are
-    /// told as what they are.
+    /// Makes the serving pool's state a new revision, which will be sent. While the serving pool changes again and
+    /// again, only outages and their ends are sent as what they are.
     pub(super) fn tell_serving(
         &mut self,
         setup: &Setup,
@@ -84,7 +84,7 @@ impl Detection {
         let kind = if is_flapping && !ends_outage { Kind::Flapping } else { change };
         let mut incident = Incident { kind, change, since, ..before };
         incident.truth = Truth { state, over, planned, ..before.next_truth() };
-        // A pool that was chosen while it served already takes over from nobody.
+        // A pool that the operator chose while it served already replaces no other pool.
         if before.truth.state == state {
             incident.truth.from = Serving::Unknown.index() as u8;
         }
@@ -120,7 +120,7 @@ impl Detection {
         self.put_incident(Key::ErrorRate, incident, (serving, serving), news);
     }
 
-    /// The errors that made an error rate fire are its own: those of the window or the period.
+    /// Sets the sums of an error rate that begins to fire: the requests and errors of its window or period.
     pub(super) fn count_window(&self, incident: &mut Incident, rules: &Rules, now: Millis) {
         let rate = rules.error_rate.unwrap_or_default();
         let counts = error_rate::shown(&rate, &self.window, &self.period, now);
@@ -135,8 +135,8 @@ impl Detection {
         };
     }
 
-    /// What failed from `since` on belongs to something that is over, and counts for nothing any more. An error rate that began to fire
-    /// before goes on.
+    /// Forgets the errors counted so far, because those since `since` belong to something that is over. Does nothing if
+    /// the error rate began to fire before `since`.
     pub(super) fn forget_errors_since(&mut self, since: Millis, news: &mut News) {
         let [_, before] = self.incidents;
         if !before.truth.over {
@@ -154,11 +154,11 @@ impl Detection {
         self.period.clear();
     }
 
-    /// Clients suffer now from an open incident of which they were spared before: it is told again.
+    /// Sends an open incident once more if clients get errors in it now that they did not get before.
     pub(super) fn worsen(&mut self, rules: &Rules, ring: &Ring, news: &mut News) {
         for key in Key::ALL {
             let incident = self.incidents[key as usize];
-            // The errors of an outage are its own.
+            // The errors of an outage belong to the outage.
             if key == Key::ErrorRate && self.failover.serving() == Serving::Down {
                 continue;
             }
@@ -173,7 +173,7 @@ impl Detection {
         }
     }
 
-    /// Do clients suffer from it? Once they did, it stays so until the incident is over.
+    /// Do clients get errors in this incident? Once they did, the incident stays critical until it is over.
     pub(super) fn is_critical(&self, incident: &Incident, rules: &Rules, ring: &Ring, now: Millis) -> bool {
         let rate = rules.error_rate.unwrap_or_default();
         let suffer = || {
@@ -189,7 +189,8 @@ impl Detection {
         }
     }
 
-    /// Puts a change of an incident in its place, with its severity, into the history and to those who tell it. `moved`: from and to whom.
+    /// Stores a new revision of an incident, and adds the change to the history and to the keys that have something to
+    /// send. `moved`: which pool served before, and which serves now.
     pub(super) fn put_incident(
         &mut self,
         key: Key,
@@ -207,7 +208,8 @@ impl Detection {
         self.incidents[key as usize] = incident;
     }
 
-    /// Of a firing error rate that is below its threshold: how far it is from its end.
+    /// How far a firing error rate below its threshold is from its end; `None`: the rate does not fire, or is above its
+    /// threshold.
     pub(crate) fn easing(&self, rules: &Rules, now: Millis) -> Option<Easing> {
         self.error_rate.easing(rules.error_rate.as_ref()?, &self.window, now)
     }

@@ -1,8 +1,9 @@
-//! What was counted since the zone was made: requests and attempts by their endings, response times, peers, releases, and the
+//! What was counted since the zone was made: requests and attempts by ending, response times, peers, releases, and the
 //! last hour in steps.
 //!
-//! Counters are words that only rise and have no twin: it would double their room and add a copy of them to each batch. A
-//! worker that is killed within a batch may so have counted a part of it, and no word of it is ever half-written.
+//! Counters are words that only rise. They have no double buffer, which would double their memory and add a copy to
+//! each batch. A worker that is killed within a batch may therefore have counted a part of it, but no word is ever
+//! half-written.
 
 use crate::config::upstream::Watched;
 use crate::detect::failover::Serving;
@@ -17,18 +18,18 @@ use crate::state::sighting::Sighting;
 use crate::text::{self, Text};
 use crate::units::Millis;
 
-/// Releases that are counted one by one; of more, the one that was not seen for longest goes.
+/// Releases that are counted one by one. A further release replaces the one that was not seen for longest.
 pub const MAX_RELEASES: usize = 16;
 
 /// One pool's counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct PoolCounts {
-    /// Requests by [`Ending`]: the pool of the last attempt.
+    /// Requests by [`Ending`]; a request counts for the pool of its last attempt.
     pub requests: [u64; Ending::ALL.len()],
-    /// Attempts by [`RESULTS`].
+    /// Attempts by index in [`RESULTS`].
     pub attempts: [u64; RESULTS.len()],
-    /// Until the response header, of attempts that got one.
+    /// Times until the response header, of the attempts that got one.
     pub response: Histogram,
 }
 
@@ -36,27 +37,27 @@ pub struct PoolCounts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct PeerCounts {
-    /// Finished attempts.
+    /// Finished attempts; like `failures` at most 2³² − 1.
     pub attempts: u32,
-    /// Those that failed.
+    /// Finished attempts that failed.
     pub failures: u32,
-    /// When the last one began. Workers tell of theirs in no order.
+    /// When the peer's last attempt began; zero: there was none. Workers report their attempts in any order.
     pub at: Millis,
-    /// nginx's status for it.
+    /// nginx's status for that attempt.
     pub status: u16,
-    /// Its place among [`RESULTS`].
+    /// The attempt's result: its index in [`RESULTS`].
     pub result: u8,
 }
 
-/// One release's counts; its name is kept in [`Releases`].
+/// One release's counts; the release's name is in [`Releases`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct ReleaseCounts {
-    /// Requests whose last response named it.
+    /// Requests whose last response named the release.
     pub requests: u64,
-    /// Those that it answered with a 5xx.
+    /// Requests that the release answered with a 5xx.
     pub errors: u64,
-    /// The last one.
+    /// When the last such request was counted; zero: never.
     pub seen: Millis,
     /// See [`Histogram::sum`].
     pub sum: u64,
@@ -64,13 +65,13 @@ pub struct ReleaseCounts {
     pub buckets: [u32; BUCKETS],
 }
 
-/// A release of a pool; an empty name: a free place.
+/// A release of a pool; with an empty name the entry is free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Release {
-    /// As its header named it, cut.
+    /// The name in the header, cut to 44 bytes.
     pub name: Text<44>,
-    /// The pool that sent it.
+    /// The pool that sent the header.
     pub pool: PoolId,
 }
 
@@ -81,13 +82,13 @@ pub type Releases = [Release; MAX_RELEASES];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Counters {
-    /// By pool; the last place: of no pool that is known.
+    /// By pool id; the last entry is for requests and attempts of no known pool.
     pub pools: [PoolCounts; MAX_POOLS + 1],
-    /// By place in the directory.
+    /// By the peer's index in the directory.
     pub peers: [PeerCounts; MAX_PEERS],
-    /// By place among the [`Releases`].
+    /// By index in the [`Releases`].
     pub releases: [ReleaseCounts; MAX_RELEASES],
-    /// How often one state followed another, by [`Serving::index`].
+    /// How often one state followed another, by [`Serving::index`]: first the state before, then the state after.
     pub changes: [[u32; Serving::COUNT]; Serving::COUNT],
     current: Current,
 }
@@ -105,7 +106,7 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Counts a request and its attempts. Returns the step that is over with it, if one is.
+    /// Counts a request and its attempts. Returns the step of the series that ended with it; `None`: none ended.
     pub(crate) fn note(
         &mut self,
         directory: &Directory,
@@ -137,7 +138,7 @@ impl Counters {
         over
     }
 
-    /// Of all pools, and of none.
+    /// Requests by ending, of all pools and of no known pool.
     pub fn requests(&self) -> [u64; Ending::ALL.len()] {
         let mut all = [0; Ending::ALL.len()];
         for (all, ending) in all.iter_mut().zip(0..) {
@@ -146,7 +147,7 @@ impl Counters {
         all
     }
 
-    /// Peers are counted by their places in the directory: moves the counts to where a new configuration has them.
+    /// Moves the peers' counts from the indices in the directory before a reload to the indices after it.
     pub(crate) fn follow(&mut self, before: &Directory, after: &Directory) {
         let counts = self.peers;
         let mut moved = [PeerCounts::default(); MAX_PEERS];
@@ -157,12 +158,12 @@ impl Counters {
         self.peers = moved;
     }
 
-    /// The step at `now`, as far as it has come, or the last one that had requests.
+    /// The present step up to now, or the last step that had requests.
     pub fn current(&self) -> Sample {
         self.current.sample()
     }
 
-    /// Counts an attempt at the peer that the directory has at `place`. Returns its pool.
+    /// Counts an attempt at the peer with this index in the directory. Returns the attempt's pool.
     fn note_attempt(
         &mut self,
         directory: &Directory,
@@ -198,7 +199,7 @@ impl Counters {
         let name = Text::<44>::kept(seen.release().as_bytes());
         let is_it = |known: &Release| known.pool == pool && text::is_same(known.name.as_bytes(), name);
         let place = releases.live().iter().position(is_it).unwrap_or_else(|| {
-            // A free place was never seen.
+            // A free entry was never seen.
             let place = (0..MAX_RELEASES).min_by_key(|&place| self.releases[place].seen).unwrap_or_default();
             releases.edit(|releases| releases[place] = Release { name: Text::new(name), pool });
             self.releases[place] = ReleaseCounts::default();
@@ -214,7 +215,7 @@ impl Counters {
     }
 }
 
-/// Until the header of a response, if one came.
+/// Milliseconds until the response header; `None`: none came.
 fn response_time(attempt: &Attempt) -> Option<u32> {
     matches!(attempt.verdict, Verdict::Ok | Verdict::ServerError).then_some(attempt.to_header)
 }

@@ -1,4 +1,4 @@
-//! What the detectors of one upstream know, and how requests and time move them on.
+//! What the detectors of one upstream know, and how requests and time change that.
 
 use crate::alert::Reasons;
 use crate::config::rules::Rules;
@@ -17,7 +17,7 @@ use crate::text::{self, Text};
 use crate::units::Millis;
 use crate::window::{Entry, Period, Ring, Window};
 
-/// The configuration of an upstream, and what its pools are.
+/// The configuration of an upstream, and its pools.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Setup {
@@ -32,17 +32,17 @@ impl Default for Setup {
     }
 }
 
-/// What came of an upstream while its messages were held back.
+/// What happened to an upstream while its messages were held back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Silenced {
-    /// When that began; zero: it never was.
+    /// When the last such time began; zero: there was none.
     pub(crate) since: Millis,
     /// When it ended; zero: it is going on.
     pub(crate) ended: Millis,
     pub(crate) requests: u32,
     pub(crate) failed: u32,
-    /// When the last failed request ended.
+    /// When the last failed request ended; zero: none failed.
     pub(crate) last_failure: Millis,
     /// Changes of the serving pool.
     pub(crate) changes: u32,
@@ -54,7 +54,7 @@ impl Silenced {
     }
 }
 
-/// What the detectors know, changed with each batch.
+/// What the detectors know; each batch changes it in one edit.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(crate) struct Detection {
@@ -63,18 +63,19 @@ pub(crate) struct Detection {
     pub(crate) window: Window,
     pub(crate) period: Period,
     pub(crate) flapping: Flapping,
-    /// In the order of [`Key::ALL`].
+    /// By index, in the order of [`Key::ALL`].
     pub(crate) incidents: [Incident; 2],
     pub(crate) failures: Failures,
-    /// Clients got errors since it was last looked whether an incident reaches them.
+    /// Clients got errors since the last check whether an incident affects clients.
     pub(crate) clients_erred: bool,
     pub(crate) silenced: Silenced,
     pub(crate) releases: [Text<64>; MAX_POOLS],
-    /// The operator chose another expected pool, which has not answered yet: who served before. Unknown: no switch is under way.
+    /// During a planned switch, until the new expected pool answers: which pool served before. `Unknown`: no switch is
+    /// under way.
     pub(crate) switching: Serving,
 }
 
-/// What came of a batch or a tick, to be told and to be remembered once it is committed.
+/// What a batch or a tick changed: to be sent and recorded once it is committed.
 #[derive(Default)]
 pub(super) struct News {
     pub(super) now: Millis,
@@ -83,7 +84,7 @@ pub(super) struct News {
 }
 
 impl Detection {
-    /// What a request says about errors.
+    /// Counts a request and its errors.
     pub(super) fn count(&mut self, ring: &mut Ring, sighting: &Sighting<'_>, news: &mut News) {
         let Sighting { seen, answered, failed, .. } = *sighting;
         let now = news.now;
@@ -116,7 +117,7 @@ impl Detection {
         }
     }
 
-    /// What a request says about who serves.
+    /// Uses a request as evidence about which pool serves.
     pub(super) fn follow(
         &mut self,
         setup: &Setup,
@@ -130,7 +131,7 @@ impl Detection {
         let Some(last) = seen.attempts().last().filter(|last| last.verdict != Verdict::Unfinished) else { return };
         let change = match answered {
             None if last.verdict == Verdict::Ok => self.failover.fold_stranger(last.start, *expected),
-            // A pool answered, and nginx asked another one all the same (`proxy_next_upstream http_404`): no outage.
+            // A pool answered, and nginx asked another one nevertheless (`proxy_next_upstream http_404`): no outage.
             None if seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Ok) => None,
             answered => {
                 let unusable_peers = seen.unusable_peers();
@@ -170,7 +171,7 @@ impl Detection {
         if let Some(level) = level {
             self.note_level(setup, level, ring, news);
         }
-        // What may become an outage in a moment is told as that.
+        // What may become an outage in a moment is sent as an outage.
         let may_be_outage = watched && self.failover.outage_due(&setup.rules).is_some();
         if self.clients_erred && !may_be_outage {
             self.clients_erred = false;

@@ -1,20 +1,20 @@
-//! How a request and an attempt can end, as they are counted.
+//! How requests and attempts end, as the counters distinguish it.
 
 use crate::observation::{Observation, Verdict};
 
-/// What became of a request.
+/// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Ending {
-    /// The first choice answered.
+    /// The first peer that nginx asked answered.
     Served,
-    /// An attempt failed, and the client saw no error.
+    /// An attempt failed, but the client got no error.
     MaskedFailover,
     /// The client got a 5xx.
     ClientError,
     /// nginx had no server left to ask.
     NoLiveUpstreams,
-    /// The client went away.
+    /// The client went away, or nginx cut the request off.
     Aborted,
 }
 
@@ -23,7 +23,7 @@ impl Ending {
     pub const ALL: [Self; 5] =
         [Self::Served, Self::MaskedFailover, Self::ClientError, Self::NoLiveUpstreams, Self::Aborted];
 
-    /// Of a finished request. `failed`: an attempt did.
+    /// The ending of a finished request. `failed`: one of its attempts failed.
     pub(super) fn of(seen: &Observation, failed: bool) -> Self {
         let last = seen.attempts().last().map(|attempt| attempt.verdict);
         match (seen.aborted, last) {
@@ -35,7 +35,7 @@ impl Ending {
         }
     }
 
-    /// As the API and the metrics call it.
+    /// The name in the API and in the metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Served => "served",
@@ -47,8 +47,8 @@ impl Ending {
     }
 }
 
-/// Endings of an attempt that are counted, with their names; an unfinished one proves nothing, and without a live upstream there
-/// was none.
+/// The endings of an attempt that are counted, with their names. An unfinished attempt proves nothing, and without a
+/// live upstream there was no attempt.
 pub const RESULTS: [(Verdict, &str); 4] = [
     (Verdict::Ok, "ok"),
     (Verdict::ServerError, "server_error"),

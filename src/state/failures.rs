@@ -1,7 +1,8 @@
-//! What the failed requests of an incident are counted from: the last seconds in which any failed, and the sums since it began.
+//! The failed requests from which an incident's sums begin: counts for the last seconds in which requests failed.
 //!
-//! An incident is certain some time after it began, so what came in between is counted afterwards, from the seconds. A second without a
-//! failed request takes no place: on a quiet site they reach hours back, under load a minute.
+//! An incident is certain only some time after it began, so its first requests are counted afterwards, from these
+//! seconds. A second without a failed request takes no entry: on a quiet site the entries reach hours back, under load
+//! a minute.
 
 use crate::alert::Reasons;
 use crate::incident::Sums;
@@ -12,16 +13,16 @@ use crate::window::Entry;
 /// Seconds that are kept.
 const SECONDS: usize = 64;
 
-/// Failed requests that ended within this time of the first of them share a place.
+/// Failed requests that ended within this time after the first one share an entry.
 const WIDTH: Millis = Millis::from_secs(1);
 
-/// Failed requests of one second.
+/// The failed requests of one second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 struct Second {
-    /// When the first of them ended; zero: a free place.
+    /// When the first of them ended; zero: the entry is free.
     begin: Millis,
-    /// The number of the first of them among all requests.
+    /// The number of the first of them among all requests of the upstream.
     number: u64,
     upstream_errors: u32,
     client_errors: u32,
@@ -33,7 +34,7 @@ struct Second {
 #[repr(C)]
 pub(crate) struct Failures {
     seconds: [Second; SECONDS],
-    /// The place of the newest.
+    /// The index of the newest entry.
     newest: u32,
 }
 
@@ -44,7 +45,7 @@ impl Default for Failures {
 }
 
 impl Failures {
-    /// Counts a request that ended at `now`, if it failed in any way. `number`: its own among all requests.
+    /// Counts a request that ended at `now`, if it failed in any way. `number` is its number among all requests.
     pub(crate) fn push(&mut self, entry: Entry, reasons: &Reasons, number: u64, now: Millis) {
         if !entry.upstream_error && !entry.client_error {
             return;
@@ -63,13 +64,14 @@ impl Failures {
         second.reasons.add(reasons);
     }
 
-    /// The sums over the requests from the first failed one that ended at `since` or, to a second, before; the number of that one, and
-    /// when it ended. `next`: the number of the next request.
+    /// The sums over all requests from the first failed one on that ended at `since` or later, or up to a second
+    /// before; the number of that request, and when it ended ([`Millis::NEVER`]: there is none). `next` is the number
+    /// of the next request.
     pub(crate) fn since(&self, since: Millis, next: u64) -> (Sums, u64, Millis) {
         self.sum(|second| second.begin + WIDTH > since, next)
     }
 
-    /// The same from the first failed one of this number or, to a second, before.
+    /// The same, from the first failed request on whose second began with this number or a later one.
     pub(crate) fn since_number(&self, number: u64, next: u64) -> (Sums, u64, Millis) {
         self.sum(|second| second.number >= number, next)
     }
@@ -88,7 +90,7 @@ impl Failures {
     }
 }
 
-/// Why a request's attempts failed.
+/// Why the attempts of a request failed.
 pub(crate) fn reasons_of(seen: &Observation) -> Reasons {
     let mut reasons = Reasons::default();
     for attempt in seen.failures() {

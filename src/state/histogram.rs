@@ -1,18 +1,18 @@
 //! Response times in buckets, and percentiles of them.
 
-/// Upper bounds of the response times' buckets in milliseconds; a last bucket has what took longer.
+/// Upper bounds of the buckets in milliseconds, inclusive; the last bucket, without a bound, has all longer times.
 pub const BOUNDS: [u32; 11] = [5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000];
 
-/// Buckets of response times.
+/// Number of buckets, with the one for longer times.
 pub const BUCKETS: usize = BOUNDS.len() + 1;
 
-/// Response times in buckets, not cumulative.
+/// Response times in buckets; a bucket does not include the ones below it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Histogram {
-    /// See [`BOUNDS`].
+    /// Number of times in each bucket; see [`BOUNDS`].
     pub buckets: [u64; BUCKETS],
-    /// All of them together, in milliseconds.
+    /// The sum of all times, in milliseconds.
     pub sum: u64,
 }
 
@@ -22,7 +22,7 @@ impl Histogram {
         self.sum += u64::from(time);
     }
 
-    /// How many.
+    /// The number of all times.
     pub fn total(&self) -> u64 {
         self.buckets.iter().sum()
     }
@@ -32,8 +32,8 @@ pub(super) fn bucket(time: u32) -> usize {
     BOUNDS.iter().position(|&bound| time <= bound).unwrap_or(BOUNDS.len())
 }
 
-/// The time in milliseconds below which `share` of the times lie, interpolated within its bucket as Prometheus does; beyond the
-/// last bound it stands still. `None`: there are no times.
+/// The time in milliseconds below which `share` of the times lie, interpolated within its bucket as Prometheus does,
+/// and at most the last bound. `None`: there are no times.
 pub fn percentile(buckets: &[u64; BUCKETS], share: f64) -> Option<f64> {
     let total: u64 = buckets.iter().sum();
     let rank = share * total as f64;

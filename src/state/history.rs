@@ -1,4 +1,4 @@
-//! The last changes of one upstream: what happened, when, and what each receiver heard of it.
+//! The last changes of one upstream: what happened, when, and how each receiver was sent it.
 
 use crate::alert::{Kind, Severity};
 use crate::detect::failover::{Change, Serving};
@@ -13,44 +13,45 @@ pub const CHANGES: usize = 64;
 /// The changes, newest first.
 pub type History = Journal<Record, { CHANGES + 1 }>;
 
-/// In the place of a kind: nobody is told.
+/// In place of a kind: no message is sent.
 const UNTOLD: u8 = u8::MAX;
 
-/// In the place of a span: it is not over.
+/// In place of a span: the incident is not over.
 const ONGOING: u32 = u32::MAX;
 
-/// What a receiver heard of a change.
+/// Whether a receiver accepted the message about a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Heard {
-    /// Not yet, or only together with a later change: the debt tells which.
+    /// Not yet, or only as part of a later change: the delivery state tells which.
     Nothing,
     /// It accepted the message.
     Accepted,
-    /// It refused the message in every form.
+    /// The receiver rejected the message in every form.
     Refused,
-    /// It does not want to hear when something is over.
+    /// The receiver does not want messages about the end of an incident, or another message says the same.
     Waived,
-    /// It was not there yet.
+    /// The receiver was not configured yet.
     Absent,
 }
 
-/// Bits of a [`Heard`].
+/// Bits that a [`Heard`] takes.
 const HEARD: u32 = 4;
 
-/// A change, as small as it gets. Kept as numbers, so that whatever a reader catches half-way is still a value.
+/// A change, as small as possible. Every field is a number, so that a record which a reader sees half-written is still
+/// a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Record {
-    /// When the state began that it led to.
+    /// When the state began to which the change led.
     pub at: Millis,
-    /// Of the message, as far as it fits.
+    /// The lower 32 bits of the revision's number.
     generation: u32,
-    /// Of the incident's first message, as far as it fits.
+    /// The lower 32 bits of the number of the incident's first revision.
     number: u32,
-    /// Milliseconds that the incident lasted which it ended.
+    /// How long the incident lasted that the change ended, in milliseconds, at most 49 days.
     lasted: u32,
-    /// A [`Heard`] for each receiver's place.
+    /// A [`Heard`] for each receiver, by the receiver's index.
     heard: u32,
     kind: u8,
     severity: u8,
@@ -59,7 +60,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// A change that the receivers are told.
+    /// A change that is sent to the receivers.
     pub(crate) fn told(
         kind: Kind,
         severity: Severity,
@@ -81,19 +82,19 @@ impl Record {
         }
     }
 
-    /// A change of the serving pool that is no news for anyone.
+    /// A change of the serving pool about which no message is sent.
     pub(crate) fn untold(change: Change) -> Self {
         let move_ = (change.from, change.to);
         let told = Self::told(Kind::Recovery, Severity::Info, (0, 0), move_, change.since, None);
         Self { kind: UNTOLD, ..told }
     }
 
-    /// What was told; `None`: nothing.
+    /// The kind of the message; `None`: no message is sent.
     pub fn kind(&self) -> Option<Kind> {
         Kind::INCIDENTS.into_iter().find(|kind| *kind as u8 == self.kind)
     }
 
-    /// What it is about.
+    /// The key of the change.
     pub fn key(&self) -> Key {
         match self.kind() {
             Some(Kind::ErrorRateFiring | Kind::ErrorRateResolved | Kind::ErrorRateNoData) => Key::ErrorRate,
@@ -101,38 +102,38 @@ impl Record {
         }
     }
 
-    /// How loud.
+    /// The severity of the message.
     pub fn severity(&self) -> Severity {
         let all = [Severity::Info, Severity::Warning, Severity::Critical];
         all.into_iter().find(|severity| *severity as u8 == self.severity).unwrap_or(Severity::Info)
     }
 
-    /// Of the message that tells of it; 0: none does.
+    /// The number of the change's revision; 0: no message is sent.
     pub fn generation(&self) -> u64 {
         self.generation.into()
     }
 
-    /// The generation with which its incident began.
+    /// The number of the incident's first revision.
     pub fn number(&self) -> u64 {
         self.number.into()
     }
 
-    /// How long the incident lasted that it ended.
+    /// How long the incident lasted that the change ended; `None`: the change ended none.
     pub fn lasted(&self) -> Option<Millis> {
         (self.lasted != ONGOING).then_some(Millis(self.lasted.into()))
     }
 
-    /// Who served before.
+    /// Which pool served before.
     pub fn from(&self) -> Serving {
         Serving::from_index(self.from.into())
     }
 
-    /// Who has served since.
+    /// Which pool has served since.
     pub fn to(&self) -> Serving {
         Serving::from_index(self.to.into())
     }
 
-    /// What the receiver at this place heard of it.
+    /// Whether the receiver with this index accepted the message about the change.
     pub fn heard(&self, receiver: usize) -> Heard {
         let bits = self.heard >> (receiver.min(MAX_RECEIVERS - 1) as u32 * HEARD) & ((1 << HEARD) - 1);
         match bits {
@@ -151,7 +152,7 @@ impl Record {
 }
 
 impl History {
-    /// Notes what a receiver heard of a change, if the change is still known.
+    /// Notes whether a receiver accepted the message about a change, if the change is still kept.
     pub(crate) fn note(&mut self, key: Key, generation: u64, receiver: usize, heard: Heard) {
         let it = |record: &&mut Record| record.generation() == generation && record.key() == key && generation != 0;
         if let Some(record) = self.entries_mut().find(it) {
@@ -159,7 +160,7 @@ impl History {
         }
     }
 
-    /// A new receiver takes this place: it heard nothing of the past, and will not.
+    /// Notes that a new receiver has this index now, to which past changes are not sent.
     pub(crate) fn welcome(&mut self, receiver: usize) {
         self.entries_mut().for_each(|record| record.note(receiver, Heard::Absent));
     }

@@ -1,4 +1,5 @@
-//! What all workers share: fixed-size plain data with ordinary safe logic on it. Tests keep it in a box, nginx in a zone.
+//! The state that all workers share: fixed-size plain data with ordinary safe logic. Tests keep it in a box, nginx in a
+//! zone.
 
 pub mod ending;
 pub mod histogram;

@@ -1,7 +1,7 @@
-//! What is told beside incidents: silences, at both ends, and test messages.
+//! Announcements: messages besides those about incidents, namely about silences, at both ends, and test messages.
 //!
-//! A silence holds back messages about its upstream and ends by itself. That it began and that it ended is told whatever is
-//! silenced, so each has debts of its own, by the same protocol as any incident.
+//! A silence holds back messages about its upstream and ends by itself. Its beginning and its end are announced even if
+//! the upstream is silenced, so each announcement has its own delivery states, by the same protocol as an incident.
 
 use crate::alert::{Kind, Report, Severity, SilenceFacts};
 use crate::incident::Truth;
@@ -10,32 +10,33 @@ use crate::outbox::debt::{Claim, Debt};
 use crate::text::{Name, Text};
 use crate::units::Millis;
 
-/// Silences at a time.
+/// Silences that can hold at a time.
 pub const MAX_SILENCES: usize = 8;
 
-/// The longest silence.
+/// The longest silence that an operator can ask for.
 pub const LONGEST_SILENCE: Millis = Millis::from_secs(24 * 60 * 60);
 
-/// The place of test messages, and of `poolwatch_silence`; silences follow.
+/// The index of the test message.
 const TEST: usize = 0;
+/// The index of the silence by `poolwatch_silence`; other silences follow.
 const CONFIGURED: usize = 1;
 const PLACES: usize = 2 + MAX_SILENCES;
 
-/// A silence as it is asked for.
+/// A silence as an operator asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Silence {
-    /// Unique while the zone lives.
+    /// Unique while the zone lives; 0: the silence of `poolwatch_silence`.
     pub id: u64,
-    /// The upstream's name; empty: all of them.
+    /// The upstream's name; empty: all upstreams.
     pub upstream: Name,
-    /// When it ends by itself; [`Millis::NEVER`]: when the configuration says so.
+    /// When the silence ends by itself; [`Millis::NEVER`]: when the configuration ends it.
     pub until: Millis,
-    /// Why, in the operator's words. Raw bytes.
+    /// The operator's comment. Raw bytes.
     pub comment: Text<120>,
 }
 
-/// Something to tell, and who has heard it.
+/// An announcement, and the delivery state of each receiver.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Notice {
@@ -47,7 +48,7 @@ pub(crate) struct Notice {
     pub(crate) since: Millis,
 }
 
-/// All of them: fixed-size plain data.
+/// All announcements: fixed-size plain data.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Notices {
@@ -62,11 +63,11 @@ impl Default for Notices {
 }
 
 impl Notices {
-    /// Begins a silence. Returns its place; `None`: there are [`MAX_SILENCES`] already.
+    /// Begins a silence. Returns its index; `None`: [`MAX_SILENCES`] silences hold already.
     pub(crate) fn begin(&mut self, silence: Silence, now: Millis) -> Option<usize> {
         let silences = || self.list.iter().enumerate().skip(CONFIGURED + 1);
         let free = silences().find(|(_, notice)| notice.truth.generation == 0);
-        // Of those that are over, the one that had the most time to be told.
+        // Of the silences that are over, the one that ended first: its end has had the most time to be sent.
         let over = || silences().filter(|(_, notice)| notice.truth.over).min_by_key(|(_, notice)| notice.since);
         let (place, _) = free.or_else(over)?;
         *self.list.get_mut(place)? = Notice::FREE;
@@ -74,7 +75,7 @@ impl Notices {
         Some(place)
     }
 
-    /// Ends a silence before its time. Returns its place; `None`: there is no such silence.
+    /// Ends a silence before its time. Returns its index; `None`: no such silence holds.
     pub(crate) fn end(&mut self, id: u64, now: Millis) -> Option<usize> {
         let place = self.list.iter().position(|notice| notice.is_silence() && notice.silence.id == id)?;
         let silence = self.list.get(place)?.silence;
@@ -82,7 +83,7 @@ impl Notices {
         Some(place)
     }
 
-    /// Takes over whether `poolwatch_silence` is on for any upstream. Returns its place if that is new.
+    /// Notes whether `poolwatch_silence` is on for any upstream. Returns the index if that changed.
     pub(crate) fn configure(&mut self, silenced: bool, now: Millis) -> Option<usize> {
         if self.list.get(CONFIGURED)?.is_silence() == silenced {
             return None;
@@ -92,41 +93,42 @@ impl Notices {
         Some(CONFIGURED)
     }
 
-    /// Has a test message sent to every receiver. Returns its place.
+    /// Asks for a test message to every receiver. Returns its index.
     pub(crate) fn test(&mut self, now: Millis) -> usize {
         self.change(TEST, Kind::Test, Silence::NONE, now);
         TEST
     }
 
-    /// Ends a silence whose time is over. Returns its place.
+    /// Ends one silence whose time is over. Returns its index; `None`: there is none.
     pub(crate) fn tick(&mut self, now: Millis) -> Option<usize> {
         let silence = self.silences().find(|silence| silence.until <= now)?.id;
         self.end(silence, now)
     }
 
-    /// When the next silence ends by itself.
+    /// When the next silence ends by itself; `None`: none holds.
     pub(crate) fn deadline(&self) -> Option<Millis> {
         self.silences().map(|silence| silence.until).min()
     }
 
-    /// Until when messages about this upstream are silenced; zero: they are not.
+    /// Until when messages about this upstream are silenced; zero: they are not. `poolwatch_silence` does not count
+    /// here.
     pub(crate) fn silenced_until(&self, upstream: &Name) -> Millis {
         let holds = |silence: &&Silence| silence.upstream.is_empty() || silence.upstream == *upstream;
         self.silences().filter(holds).map(|silence| silence.until).max().unwrap_or_default()
     }
 
-    /// The silences that hold.
+    /// The silences that hold, without `poolwatch_silence`.
     pub fn silences(&self) -> impl Iterator<Item = &Silence> {
         self.began().map(|(silence, _)| silence)
     }
 
-    /// The silences that hold, and since when.
+    /// The silences that hold, each with the instant of its beginning.
     pub(crate) fn began(&self) -> impl Iterator<Item = (&Silence, Millis)> {
         let holding = self.list.iter().skip(CONFIGURED + 1).filter(|notice| notice.is_silence());
         holding.map(|notice| (&notice.silence, notice.began))
     }
 
-    /// How many notices are owed to the receiver at a place.
+    /// How many announcements are still due to the receiver with this index.
     pub(crate) fn owed(&self, receiver: usize) -> usize {
         let debts = self.list.iter().filter_map(|notice| Some((&notice.truth, notice.debts.get(receiver)?)));
         debts.filter(|(truth, debt)| debt.is_due(truth)).count()
@@ -160,12 +162,12 @@ impl Notice {
         self.kind == Kind::SilenceBegan
     }
 
-    /// When a silence that is over ended.
+    /// When a silence that is over ended; for other announcements, when they began.
     pub(crate) fn ended_at(&self) -> Millis {
         self.since
     }
 
-    /// What its messages are named by.
+    /// What names the announcement in its messages.
     pub(crate) fn id(&self) -> String {
         match (self.kind, self.silence.id) {
             (Kind::Test, _) => "test".to_owned(),
@@ -174,7 +176,7 @@ impl Notice {
         }
     }
 
-    /// Everything to be told, and what the claim, if any, says about the past.
+    /// The facts of the announcement; `claim` adds what was held back.
     pub(crate) fn report(&self, claim: Option<&Claim>, now: Millis, wall: u64, host: &str) -> Report {
         let Self { truth, silence, .. } = self;
         let ends = (silence.until != Millis::NEVER).then(|| wall + (silence.until - now).0);

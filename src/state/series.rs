@@ -1,43 +1,43 @@
-//! The last hour in steps of a minute.
+//! Requests, errors and response times of the last hour, in steps of a minute.
 
 use crate::shared::ring_log::Journal;
 use crate::state::ending::Ending;
 use crate::state::histogram::{BUCKETS, bucket, percentile};
 use crate::units::Millis;
 
-/// A step of the series, and how many of them are kept beside the one that is going on.
+/// The length of a step.
 pub const STEP: Millis = Millis::from_secs(60);
 
-/// See [`STEP`].
+/// How many past steps are kept besides the present one.
 pub const STEPS: usize = 60;
 
-/// One step of the series that is over.
+/// One past step of the series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Sample {
-    /// Which one: its instant ÷ [`STEP`].
+    /// The number of the step: its instant ÷ [`STEP`].
     pub step: u32,
     /// Requests that were not aborted.
     pub requests: u32,
-    /// Those with a failed attempt.
+    /// Requests with a failed attempt.
     pub upstream_errors: u32,
-    /// Those with a client error.
+    /// Requests whose client got a 5xx.
     pub client_errors: u32,
-    /// The median of the answers' response times in milliseconds; [`Sample::NO_TIME`]: there was none.
+    /// The median of the response times of good answers, in milliseconds; [`Sample::NO_TIME`]: there were none.
     pub p50: u16,
-    /// The 95th percentile, likewise.
+    /// The 95th percentile of the same times.
     pub p95: u16,
 }
 
 impl Sample {
-    /// In the place of a time.
+    /// Stands for a response time that does not exist.
     pub const NO_TIME: u16 = u16::MAX;
 }
 
-/// The steps that are over.
+/// The past steps. A step without requests has no entry.
 pub type Series = Journal<Sample, { STEPS + 1 }>;
 
-/// The step that is going on.
+/// The present step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(super) struct Current {
@@ -49,7 +49,8 @@ pub(super) struct Current {
 }
 
 impl Current {
-    /// Begins a new step if it is time, and returns the one that is over.
+    /// Begins a new step if `now` is in one. Returns the step that ended with that; `None`: none ended, or it had no
+    /// requests.
     pub(super) fn begin(&mut self, now: Millis) -> Option<Sample> {
         let step = (now.0 / STEP.0) as u32;
         if step == self.step {
@@ -78,7 +79,7 @@ impl Current {
     }
 }
 
-/// In whole milliseconds; [`percentile`] gives none that does not fit.
+/// In whole milliseconds, rounded down; every result of [`percentile`] fits.
 #[expect(clippy::cast_sign_loss, reason = "times are not negative")]
 fn whole(time: f64) -> u16 {
     time as u16

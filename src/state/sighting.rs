@@ -1,4 +1,5 @@
-//! An observation, and what a directory says of it: looked up once, and not at all if it is like others of its batch.
+//! An observation together with what the directory says about it: looked up once, or taken from an equal one of the
+//! batch.
 
 use std::ptr;
 
@@ -7,37 +8,37 @@ use crate::observation::{Names, Observation, Verdict};
 use crate::pools::directory::Directory;
 use crate::pools::set::PoolId;
 
-/// Answers of so many peers are told apart.
+/// Peers whose answers the cache keeps at a time.
 const PEERS: usize = 16;
 
-/// An observation, and what is to be known of it before it is counted.
+/// An observation, and what must be known about it before it is counted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sighting<'a> {
     pub(crate) seen: &'a Observation,
-    /// Where the directory has the last attempt's peer.
+    /// The index of the last attempt's peer in the directory; `None`: the directory does not know the peer.
     pub(crate) place: Option<usize>,
-    /// The pool that answered.
+    /// The pool that answered; `None`: none, or unknown.
     pub(crate) answered: Option<PoolId>,
-    /// Did any attempt fail, whatever the client saw?
+    /// Did any attempt fail, even if the client got a good answer?
     pub(crate) failed: bool,
 }
 
 impl<'a> Sighting<'a> {
-    /// Looks it up.
+    /// Looks the observation up in the directory.
     pub(crate) fn new(directory: &Directory, watched: &Watched, seen: &'a Observation) -> Self {
         let place = seen.attempts().last().and_then(|last| directory.place_of_peer(watched, last));
         Self { seen, place, answered: directory.answered_by(watched, seen), failed: seen.has_failure() }
     }
 }
 
-/// The last plain answers of peers, as long as a directory does not change.
+/// The last plain answer of each peer, valid as long as the directory does not change.
 #[derive(Default)]
 pub(crate) struct Familiar<'a> {
     sightings: [Option<Sighting<'a>>; PEERS],
 }
 
 impl<'a> Familiar<'a> {
-    /// The sighting of an answer whose peer answered like this before, and named the same; `None`: it has to be looked up.
+    /// The resolved observation, if the same peer gave a plain answer with the same names before; `None`: look it up.
     pub(crate) fn recognise(&self, seen: &'a Observation) -> Option<Sighting<'a>> {
         let (peer, names) = plain(seen)?;
         let before = self.sightings.get(usize::from(peer) % PEERS)?.as_ref()?;
@@ -45,7 +46,7 @@ impl<'a> Familiar<'a> {
         is_same.then_some(Sighting { seen, ..*before })
     }
 
-    /// Remembers it, if it is a plain answer.
+    /// Keeps the observation, if it is a plain answer.
     pub(crate) fn remember(&mut self, sighting: Sighting<'a>) {
         let place = plain(sighting.seen).and_then(|(peer, _)| self.sightings.get_mut(usize::from(peer) % PEERS));
         if let Some(place) = place {
@@ -54,7 +55,8 @@ impl<'a> Familiar<'a> {
     }
 }
 
-/// The peer of a plain answer, which was the first one asked, and what it named.
+/// The peer and the names of a plain answer: one attempt, which was answered, and the client stayed. `None`: no plain
+/// answer.
 fn plain(seen: &Observation) -> Option<(u16, *const Names)> {
     match seen.attempts() {
         [only] if only.verdict == Verdict::Ok && !seen.aborted => {

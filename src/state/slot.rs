@@ -1,4 +1,4 @@
-//! Everything about one watched upstream, in one fixed place of the table.
+//! Everything about one watched upstream, in one slot of the table.
 
 use crate::alert::{During, Kind, Rate};
 use crate::config::upstream::Watched;
@@ -19,28 +19,28 @@ use crate::text::Name;
 use crate::units::Millis;
 use crate::window::{Ring, WORDS};
 
-/// The longest that a firing error rate is held back to see whether it is an outage.
+/// The longest time for which a firing error rate is held back to see whether it becomes an outage.
 const OUTAGE_DECIDED: Millis = Millis::from_secs(3);
 
-/// Failed requests shown in a message.
+/// Failed requests that a message shows.
 const EXAMPLES: usize = 3;
 
-/// The last failed requests, newest first.
+/// The last failed requests as examples, newest first.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 struct Examples {
     list: [Option<Example>; EXAMPLES],
 }
 
-/// One watched upstream. The parts change at different rates, so each has its own twin.
+/// One watched upstream. Its parts change at different rates, so each has its own double buffer.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Slot {
     /// The upstream block's name; empty: a free slot.
     pub(crate) name: Name,
-    /// The configuration that last named it.
+    /// The generation of the configuration that last named the upstream; 0: none yet.
     pub(crate) adopted: u64,
-    /// The first configuration that named it no more; 0: it is watched.
+    /// The generation of the first configuration that no longer named the upstream; 0: it is watched.
     pub(crate) left: u64,
     pub(crate) setup: Twin<Setup>,
     pub(crate) detection: Twin<Detection>,
@@ -53,7 +53,7 @@ pub struct Slot {
     ring: Ring,
 }
 
-// A slot is what an operator pays for an upstream.
+// An operator pays one slot of zone memory for each upstream.
 const _: () = assert!(size_of::<Slot>() <= 72 * 1024, "an upstream takes more than 72 KiB of zone");
 
 impl Slot {
@@ -76,12 +76,13 @@ impl Slot {
         }
     }
 
-    /// Makes the slot this upstream's own, with nothing known of it. The name comes last: a slot is never half another's.
+    /// Gives the slot to the upstream of this name, about which nothing is known yet. The name is written last, so that
+    /// a killed worker never leaves a slot that mixes two upstreams.
     pub(crate) fn reset(&mut self, name: Name) {
         self.name = Name::EMPTY;
         crash::at("slot-unnamed");
         (self.adopted, self.left) = (0, 0);
-        // Edited, not made anew: their commits rise, so that a reader on the way notices.
+        // Edited and not replaced: the number of edits rises, so that a reader without the lock notices the change.
         self.setup.edit(|setup| *setup = Setup::default());
         self.detection.edit(|detection| *detection = Detection::default());
         self.examples.edit(|examples| *examples = Examples::default());
@@ -92,8 +93,8 @@ impl Slot {
         crash::at("slot-named");
     }
 
-    /// A newer configuration names this upstream no more. What was open is told as no longer watched; told or not, the slot
-    /// stands still.
+    /// Notes that a newer configuration no longer names this upstream. An open incident ends as no longer watched; from
+    /// then on nothing in the slot changes.
     pub(crate) fn leave(&mut self, generation: u64, now: Millis, changed: &mut Vec<Key>) {
         let open = self.detection.edit(|detection| {
             let mut first = None;
@@ -105,13 +106,13 @@ impl Slot {
             }
             first
         });
-        // One line for all that was open.
+        // One line in error.log for all open incidents.
         changed.extend(open);
         self.left = generation;
     }
 
-    /// Are messages about it held back from now on, or no longer? At the end what came since then is judged: of what began meanwhile
-    /// only what still is true is told.
+    /// Notes whether messages about the upstream are held back from now on. When that ends, the errors since its
+    /// beginning are forgotten, so of what began meanwhile only what is still true is sent.
     pub(crate) fn follow_silence(&mut self, is_silenced: bool, now: Millis, changed: &mut Vec<Key>) {
         if self.detection.live().silenced.is_going_on() == is_silenced {
             return;
@@ -128,14 +129,15 @@ impl Slot {
         self.note(news, changed);
     }
 
-    /// The upstream is named again, and begins anew. What is owed of its past still is, and its generations go on.
+    /// Notes that the upstream is configured again; its detection starts from nothing. Messages that are still due stay
+    /// due, and the numbers of revisions go on.
     pub(crate) fn rejoin(&mut self) {
         self.detection.edit(|detection| {
             *detection = Detection { incidents: detection.incidents, ..Detection::default() };
         });
         self.examples.edit(|examples| *examples = Examples::default());
         self.setup.edit(|setup| *setup = Setup::default());
-        // Pools get new places now.
+        // The configuration that adopts the slot gives the pools new ids.
         self.forget_counts();
         (self.adopted, self.left) = (0, 0);
     }
@@ -147,7 +149,7 @@ impl Slot {
         self.series.clear();
     }
 
-    /// Takes over a configuration. The state stays; a changed expected pool begins a planned switch.
+    /// Applies a configuration. The state stays; a changed expected pool begins a planned switch.
     pub(crate) fn adopt(&mut self, watched: &Watched, generation: u64, now: Millis) {
         let first = self.adopted == 0;
         let before = *self.setup.live();
@@ -179,7 +181,8 @@ impl Slot {
         crash::at("slot-adopted");
     }
 
-    /// Folds a batch of this upstream's observations, all under one commit. `generation`: of the configuration that made them.
+    /// Folds a batch of this upstream's observations, all in one edit. `generation` is that of the configuration that
+    /// made them. Appends the keys that changed to `changed`.
     pub(crate) fn fold(
         &mut self,
         watched: &Watched,
@@ -220,7 +223,8 @@ impl Slot {
                     });
                 }
                 detection.count(ring, &sighting, &mut news);
-                // The workers of an older configuration finish requests: who serves now they do not see.
+                // Workers of an older configuration finish requests with old servers: these say nothing about which
+                // pool serves now.
                 if is_current && setup.rules.failover.is_some() {
                     detection.follow(setup, watched, &sighting, ring, &mut news);
                 }
@@ -230,7 +234,7 @@ impl Slot {
         self.note(news, changed);
     }
 
-    /// Moves the detectors on without a request.
+    /// Lets the detectors act on time alone, without a request.
     pub(crate) fn tick(&mut self, now: Millis, changed: &mut Vec<Key>) {
         if self.deadline().is_some_and(|due| due <= now) {
             let Self { setup, detection, ring, .. } = self;
@@ -240,7 +244,7 @@ impl Slot {
         }
     }
 
-    /// When a [`Slot::tick`] may have something to do.
+    /// When a [`Slot::tick`] may have something to do; `None`: only a request or a reload can change anything.
     pub(crate) fn deadline(&self) -> Option<Millis> {
         if self.left != 0 {
             return None;
@@ -252,17 +256,18 @@ impl Slot {
         failover.into_iter().chain(rate).chain(detection.flapping.deadline()).min()
     }
 
-    /// The truth of a key.
+    /// The present revision of a key.
     pub(crate) fn truth(&self, key: Key) -> &Truth {
         &self.view().incident(key).truth
     }
 
-    /// What the current state of a key is told as.
+    /// The kind of message for a key's present state.
     pub(crate) fn kind(&self, key: Key) -> Kind {
         self.view().incident(key).kind
     }
 
-    /// What came of it during a silence that ended at this moment; `None`: nothing, or messages are still held back.
+    /// What happened to the upstream during the silence that ended at `ended`; `None`: nothing, or the upstream's
+    /// messages are still held back.
     pub(crate) fn during(&self, ended: Millis) -> Option<During> {
         let Silenced { ended: own, requests, failed, last_failure, changes, .. } = self.detection.live().silenced;
         (own == ended && (failed > 0 || changes > 0)).then(|| During {
@@ -273,13 +278,14 @@ impl Slot {
         })
     }
 
-    /// Until when the news of a key, of which a receiver has not heard yet, waits for the news of another that may cover it.
+    /// Until when an unsent message of this key waits for a message of another key that may cover it; zero: it does not
+    /// wait, [`Millis::NEVER`]: as long as the outage lasts.
     pub(crate) fn covered_until(&self, key: Key) -> Millis {
         let (setup, detection) = (self.setup.live(), self.detection.live());
         let [_, rate] = &detection.incidents;
         match detection.failover.serving() {
             _ if key == Key::Serving || rate.truth.over || self.left != 0 => Millis::ZERO,
-            // One outage is one message: its errors are part of it.
+            // One outage is one message, and the errors are part of it.
             Serving::Down => Millis::NEVER,
             _ => {
                 let decided = setup.rules.failover.and_then(|_| detection.failover.outage_due(&setup.rules));
@@ -288,17 +294,17 @@ impl Slot {
         }
     }
 
-    /// Who serves.
+    /// Which pool serves.
     pub fn serving(&self) -> Serving {
         self.detection.live().failover.serving()
     }
 
-    /// Does the newest configuration watch it?
+    /// Does the newest configuration watch the upstream?
     pub(crate) fn is_watched(&self) -> bool {
         !self.name.is_empty() && self.left == 0
     }
 
-    /// The committed parts.
+    /// The committed parts of the slot.
     pub(crate) fn view(&self) -> View<'_> {
         View {
             name: &self.name,
@@ -308,7 +314,7 @@ impl Slot {
         }
     }
 
-    /// Remembers what is committed now.
+    /// Puts changes that are committed now into the history and the counters.
     fn note(&mut self, news: News, changed: &mut Vec<Key>) {
         for record in news.records {
             let (from, to) = (record.from(), record.to());

@@ -1,4 +1,4 @@
-//! What a reader gets: a copy of everything, taken at one moment, to be rendered without hurry and without a lock.
+//! A copy of everything, taken at one moment, from which readers render without a lock.
 
 use crate::config::receiver::{PublicReceiver, Receiver};
 use crate::incident::Key;
@@ -33,60 +33,60 @@ pub struct Upstream {
 /// A copy of the table.
 #[derive(Clone)]
 pub struct Contents {
-    /// By place.
+    /// By the receivers' indices.
     pub(crate) receivers: [ReceiverState; MAX_RECEIVERS],
-    /// Silences among them.
+    /// All announcements, silences among them.
     pub(crate) notices: Notices,
-    /// Those that are watched.
+    /// The upstreams that are watched.
     pub(crate) upstreams: Vec<Upstream>,
 }
 
-/// What is known of the module and the machine beside the table.
+/// Facts about the module and the machine that are not in the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Instant.
+    /// The moment of the copy, an instant.
     pub now: Millis,
-    /// Wall clock, milliseconds since the epoch.
+    /// The same moment, wall clock, milliseconds since the epoch.
     pub wall: u64,
     /// The machine's name.
     pub host: String,
-    /// As nginx calls it.
+    /// nginx's version, as nginx writes it.
     pub nginx_version: String,
-    /// As configured.
+    /// The number of worker processes, as configured.
     pub worker_processes: u64,
-    /// What each worker does.
+    /// Which workers watch, and which do not.
     pub workers: Workers,
-    /// Why this nginx delivers nothing; `None`: it does.
+    /// Why this nginx delivers no messages; `None`: it delivers.
     pub hindrance: Option<String>,
     /// Configurations that were loaded into the zone.
     pub configurations: u64,
-    /// Observations that found the channel full.
+    /// Observations that were lost, for example because the channel was full.
     pub dropped: u64,
-    /// Bytes of the zone.
+    /// The size of the zone in bytes.
     pub zone_size: u64,
-    /// Upstreams that it has room for.
+    /// Upstreams for which the zone has room.
     pub zone_upstreams: u64,
 }
 
-/// A configured receiver and its condition.
+/// A configured receiver and its state.
 #[derive(Clone, Copy)]
 pub struct Listed {
     pub(crate) receiver: PublicReceiver,
-    /// Where the table has it.
+    /// The receiver's index in the table.
     pub(crate) place: usize,
     pub(crate) state: ReceiverState,
 }
 
-/// What is rendered is plain data: a receiver's URL or certificates, which are none, do not compile here.
+/// Rendered data must be plain (`Copy`): a receiver's URL or certificates are not, and would not compile here.
 const _: () = {
     const fn is_plain<T: Copy>() {}
     is_plain::<Listed>();
 };
 
-/// Everything, at one moment.
+/// Everything at one moment.
 #[derive(Clone)]
 pub struct Snapshot {
-    /// What is known beside the table.
+    /// What is known besides the table.
     pub facts: Facts,
     pub(crate) receivers: Vec<Listed>,
     pub(crate) notices: Notices,
@@ -94,28 +94,28 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Puts together what the table and the configuration know.
+    /// The snapshot of a table and a configuration. A receiver that no worker has adopted yet is left out.
     pub fn new(contents: Contents, receivers: &[Receiver], facts: Facts) -> Self {
         let Contents { receivers: states, notices, upstreams } = contents;
         let listed = receivers.iter().filter_map(|receiver| {
-            // One that no worker has adopted yet has no place.
+            // A receiver that no worker has adopted yet is not in the table.
             let place = states.iter().position(|state| state.name == receiver.name)?;
             Some(Listed { receiver: receiver.public(), place, state: *states.get(place)? })
         });
         Self { facts, receivers: listed.collect(), notices, upstreams }
     }
 
-    /// Without a table, since nothing is watched.
+    /// The snapshot without a table, when nothing is watched.
     pub fn empty(facts: Facts) -> Self {
         Self { facts, receivers: Vec::new(), notices: Notices::default(), upstreams: Vec::new() }
     }
 
-    /// The upstream of this name, if it is watched.
+    /// The upstream of this name; `None`: it is not watched.
     pub fn upstream(&self, name: &[u8]) -> Option<&Upstream> {
         self.upstreams.iter().find(|upstream| upstream.name.as_bytes() == name)
     }
 
-    /// When an instant was, wall clock, milliseconds since the epoch.
+    /// The wall-clock time of an instant, milliseconds since the epoch.
     pub(crate) fn wall(&self, instant: Millis) -> u64 {
         if instant > self.facts.now {
             return self.facts.wall.saturating_add((instant - self.facts.now).0);
@@ -125,19 +125,19 @@ impl Snapshot {
 }
 
 impl Upstream {
-    /// The parts as one value to ask.
+    /// The parts of the copy as one value.
     pub(crate) fn view(&self) -> View<'_> {
         View { name: &self.name, setup: &self.setup, detection: &self.detection, examples: &[] }
     }
 
-    /// What is owed of a key to the receiver at a place.
+    /// The delivery state of a key for the receiver with this index.
     pub(crate) fn debt(&self, key: Key, receiver: usize) -> Option<&Debt> {
         self.debts.get(key as usize)?.get(receiver)
     }
 }
 
 impl Table<'_> {
-    /// A copy, to whoever holds the lock.
+    /// A copy of the table, for a caller that holds the lock.
     pub fn contents(&self) -> Contents {
         let watched = self.slots.iter().filter(|slot| slot.is_watched());
         Contents {

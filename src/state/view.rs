@@ -1,4 +1,4 @@
-//! The committed parts of an upstream as one value to ask: in the table under its lock, or copied out of it.
+//! The committed parts of an upstream as one value, either in the table under its lock or copied out of it.
 
 use crate::alert::{self, Kind, Missing, PoolFacts, Rates, Report, Sample, Severity, Threshold};
 use crate::config::rules::RateOf;
@@ -13,7 +13,7 @@ use crate::text::{Name, Text};
 use crate::units::{Millis, Ratio};
 use crate::window::Counts;
 
-/// An example is made by the log phase, and its request is counted a moment later, to the second.
+/// The log phase makes an example before its request is counted; the two times differ by less than this.
 const SAME_SECOND: Millis = Millis::from_secs(1);
 
 /// One upstream, as far as it is committed.
@@ -22,12 +22,12 @@ pub(crate) struct View<'a> {
     pub(crate) name: &'a Name,
     pub(crate) setup: &'a Setup,
     pub(crate) detection: &'a Detection,
-    /// The last failed requests, newest first.
+    /// The last failed requests as examples, newest first; empty in a copy.
     pub(crate) examples: &'a [Option<Example>],
 }
 
 impl<'a> View<'a> {
-    /// A truth and what is to be told of it.
+    /// The present revision of a key, and the facts for its message.
     pub(crate) fn incident(&self, key: Key) -> &'a Incident {
         let [serving, rate] = &self.detection.incidents;
         match key {
@@ -36,7 +36,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What all incidents of a key are named by.
+    /// The beginning of the names of all incidents of a key: `app/serving`.
     pub(crate) fn id(&self, key: Key) -> String {
         let about = match key {
             Key::Serving => "serving",
@@ -45,7 +45,7 @@ impl<'a> View<'a> {
         format!("{}/{about}", String::from_utf8_lossy(self.name.as_bytes()))
     }
 
-    /// Does what serves now serve by the operator's will?
+    /// Does an expected pool serve?
     pub(crate) fn is_as_expected(&self) -> bool {
         is_as_expected(self.detection.failover.serving(), self.setup.expected)
     }
@@ -56,31 +56,32 @@ impl<'a> View<'a> {
         serving == Serving::Pool(pool) || (self.setup.expected.includes(pool) && self.is_as_expected())
     }
 
-    /// Is this state that of several pools which serve together by configuration?
+    /// Is this the state in which several pools serve together by configuration?
     pub(crate) fn is_several(&self, serving: Serving) -> bool {
         matches!(self.setup.expected, Expected::Several(_)) && is_as_expected(serving, self.setup.expected)
     }
 
-    /// Requests and their errors, over the window or, where there is none, the period.
+    /// Requests and errors over the window or, if there is none, over the period.
     pub(crate) fn counts(&self, now: Millis) -> Counts {
         let (window, period) = (&self.detection.window, &self.detection.period);
         let rate = self.setup.rules.error_rate.as_ref();
         rate.map_or_else(|| window.counts(), |rate| error_rate::shown(rate, window, period, now))
     }
 
-    /// A change of a key's state as error.log tells it: while the serving pool changes again and again, each change by itself.
+    /// A change of a key's state as error.log reports it: while the serving pool changes again and again, each single
+    /// change.
     pub(crate) fn change(&self, key: Key, now: Millis, wall: u64, host: &str) -> Report {
         let report = self.report(key, now, wall, host);
         let incident = self.incident(key);
         Report { kind: incident.change, severity: severity(incident.change, incident.critical), ..report }
     }
 
-    /// A key's current state as a message, with what the claim says about the past.
+    /// A key's present state as an alert, with what the claim says about earlier revisions.
     pub(crate) fn message(&self, key: Key, claim: &Claim, now: Millis, wall: u64, host: &str) -> Report {
         self.report(key, now, wall, host).covering(claim.covered, now - self.incident(key).since)
     }
 
-    /// Everything to be told about a key's current state.
+    /// All facts about a key's present state.
     pub(crate) fn report(&self, key: Key, now: Millis, wall: u64, host: &str) -> Report {
         let Self { setup, detection, .. } = *self;
         let incident = self.incident(key);
@@ -131,7 +132,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The examples of an incident, as long as it is open.
+    /// The examples that belong to an incident, as long as it is open.
     fn own_examples(&self, incident: &Incident) -> impl Iterator<Item = &'a Example> {
         let (is_open, from) = (!incident.truth.over, incident.first_failure.min(incident.began));
         self.examples.iter().flatten().filter(move |example| is_open && example.at + SAME_SECOND >= from)
@@ -142,7 +143,7 @@ impl<'a> View<'a> {
         Rates::new(counts.requests, counts.upstream_errors, counts.client_errors)
     }
 
-    /// `None`: nobody, or several pools.
+    /// `None`: no pool serves, or several do.
     fn pool_facts(&self, serving: Serving) -> Option<PoolFacts> {
         let Setup { directory, expected, .. } = self.setup;
         let is_alone = |id: &PoolId| *expected == Expected::Pool(*id) || !expected.includes(*id);

@@ -1,57 +1,58 @@
-//! What the worker processes do: whether each of them watches the requests that it serves and, if not, why.
+//! Whether each worker process watches its requests and, if not, why.
 
 use std::io;
 
 use crate::text;
 use crate::units::Millis;
 
-/// Longer than anybody needs the lock of the table.
+/// No process needs the lock of the table for this long.
 const HELD_TOO_LONG: Millis = Millis::from_secs(2);
 
-/// What a worker says of itself.
+/// What a worker reports about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// It waits for the lock of the table.
+    /// The worker waits for the lock of the table.
     Joining,
-    /// It watches.
+    /// The worker watches its requests.
     Watching,
-    /// It cannot start a thread; the error's number.
+    /// The worker cannot start a thread; `errno` of the error.
     NoThread(u16),
-    /// Its observer panicked and pauses.
+    /// The worker's observer panicked and pauses.
     Panicked,
-    /// Some of its upstreams have no place in the table.
+    /// The table has no slot for some of the worker's upstreams.
     NoRoom,
 }
 
-/// Who holds the lock of the table.
+/// The process that holds the lock of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// The process.
+    /// The process id.
     pub process: u32,
-    /// For so long.
+    /// How long it has held the lock.
     pub span: Millis,
 }
 
-/// A worker that does not watch.
+/// A worker that does not watch its requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blind {
-    /// `None`: it has not said which.
+    /// The worker's process id; `None`: it has not reported yet.
     pub process: Option<u32>,
     /// Why, in a few words.
     pub reason: String,
 }
 
-/// All workers of a configuration.
+/// All workers of one configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workers {
-    /// Those that should watch.
+    /// How many workers should watch.
     pub expected: u64,
-    /// Those of them that do not.
+    /// The workers among them that do not watch.
     pub blind: Vec<Blind>,
 }
 
 impl Workers {
-    /// Of what those that live have said. While one process keeps the lock nobody watches.
+    /// The workers, from the reports of those that are alive. While one process keeps the lock for 2 s or longer, none
+    /// watches.
     pub fn new(expected: u64, said: &[(u32, Condition)], held: Option<Held>) -> Self {
         let held = held.filter(|held| held.span >= HELD_TOO_LONG);
         let by_lock = held.map(|Held { process, span }| {
@@ -66,14 +67,14 @@ impl Workers {
         Self { expected, blind: said.iter().filter_map(blind).chain(silent).collect() }
     }
 
-    /// How many watch.
+    /// How many workers watch.
     pub fn watching(&self) -> u64 {
         self.expected.saturating_sub(self.blind.len() as u64)
     }
 }
 
 impl Condition {
-    /// Why it does not watch.
+    /// Why the worker does not watch; `None`: it watches.
     fn reason(self) -> Option<String> {
         match self {
             Self::Watching => None,
@@ -87,7 +88,7 @@ impl Condition {
         }
     }
 
-    /// As a number that is not 0.
+    /// The condition as a number other than 0.
     pub fn to_word(self) -> u32 {
         let (kind, number) = match self {
             Self::Joining => (1, 0),
@@ -99,7 +100,7 @@ impl Condition {
         kind << 16 | u32::from(number)
     }
 
-    /// `None`: no such number.
+    /// The condition of this number; `None`: no condition has it.
     pub fn from_word(word: u32) -> Option<Self> {
         match word >> 16 {
             1 => Some(Self::Joining),

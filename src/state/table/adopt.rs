@@ -1,4 +1,4 @@
-//! How a configuration's upstreams and receivers come to their places in the table, and leave them.
+//! How a configuration's upstreams and receivers get their entries in the table, and lose them.
 
 use crate::config::receiver::Receiver;
 use crate::config::upstream::Watched;
@@ -9,20 +9,20 @@ use crate::state::table::{Places, Subject, Table};
 use crate::text::Name;
 use crate::units::Millis;
 
-/// What an upstream's place is to a configuration.
+/// How much a configuration needs the slot of an upstream.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Need {
-    /// It watches the upstream.
+    /// The configuration watches the upstream.
     Watched,
-    /// It does not, and something is still to be told of it.
+    /// The configuration does not watch the upstream, but an incident of it is open or a message is due.
     Owing,
-    /// Nobody would miss it.
+    /// Nothing is lost with the slot.
     None,
 }
 
 impl Table<'_> {
-    /// Takes over a configuration. Its first worker changes rules and places, all others only find them.
-    /// What that changes goes to `changes`.
+    /// Applies a configuration. Its first worker changes rules and entries; all others only find them. What changes is
+    /// appended to `changes`.
     pub fn adopt(
         &mut self,
         watched: &[Watched],
@@ -32,7 +32,7 @@ impl Table<'_> {
         changes: &mut Vec<Subject>,
     ) -> Places {
         *self.due = Millis::ZERO;
-        // Receivers first: a new upstream's debts start with every receiver in place.
+        // Receivers come first, so that a new upstream's delivery states begin with every receiver present.
         let names: Vec<Name> = receivers.iter().map(|receiver| receiver.name).collect();
         let receivers = names.iter().map(|name| self.adopt_receiver(name, &names, generation)).collect();
         let names: Vec<Name> = watched.iter().map(|watched| watched.name).collect();
@@ -48,8 +48,8 @@ impl Table<'_> {
         Places { upstreams, receivers, generation }
     }
 
-    /// The upstreams, by how much a configuration that watches those in `watched` needs their places: its own, then others of which
-    /// something is still to be told, then the rest.
+    /// The upstreams in the order in which a configuration that watches those in `watched` needs their slots: its own,
+    /// then others with an open incident or a due message, then the rest.
     pub fn by_need(&self, watched: &[Name]) -> Vec<&Slot> {
         let places =
             (0..self.slots.len()).filter(|&place| self.slots.get(place).is_some_and(|slot| !slot.name.is_empty()));
@@ -58,7 +58,7 @@ impl Table<'_> {
         places.into_iter().filter_map(|place| self.slots.get(place)).collect()
     }
 
-    /// How many upstreams are not in `watched`, and something is still to be told of them.
+    /// How many upstreams are not in `watched`, and have an open incident or a due message.
     pub fn owing(&self, watched: &[Name]) -> usize {
         (0..self.slots.len()).filter(|&place| self.need(place, watched) == Need::Owing).count()
     }
@@ -95,7 +95,7 @@ impl Table<'_> {
         Some(place)
     }
 
-    /// Upstreams that only older configurations name are watched no more.
+    /// Notes which upstreams are no longer watched, because only older configurations name them.
     fn leave(&mut self, names: &[Name], generation: u64, now: Millis, changes: &mut Vec<Subject>) {
         let mut keys = Vec::new();
         let stays = |slot: &Slot| slot.name.is_empty() || slot.left != 0 || names.contains(&slot.name);
@@ -109,7 +109,7 @@ impl Table<'_> {
 
     fn adopt_upstream(&mut self, watched: &Watched, names: &[Name], generation: u64, now: Millis) -> Option<usize> {
         let place = self.slots.iter().position(|slot| slot.name == watched.name).or_else(|| {
-            // What left and owes nothing more is as good as free; what still owes goes last.
+            // A slot that was left and has no due message is as good as free; one with a due message is taken last.
             let free = self.slots.iter().position(|slot| slot.name.is_empty());
             let free = free.or_else(|| (0..self.slots.len()).find(|&place| self.has_left(place) && !self.owes(place)));
             let place = free.or_else(|| self.slots.iter().position(|slot| !names.contains(&slot.name)))?;

@@ -1,4 +1,4 @@
-//! What the table owes to its receivers: claims, last looks before a message is sent, and what came of it.
+//! What the table still has to send: claims, the final check before a message is sent, and the outcome.
 
 use crate::alert::{Kind, Report};
 use crate::clock::Clock;
@@ -11,23 +11,24 @@ use crate::state::table::{Caller, Subject, Table};
 use crate::text::Name;
 use crate::units::Millis;
 
-/// A claimed debt and all that is to be told.
+/// A claimed delivery with the facts of its message.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// What it is about, and its name: the place may be given to another.
+    /// The subject, and its name: its slot may be given to another upstream, its index to another silence.
     subject: Subject,
     name: Vec<u8>,
-    /// The receiver's place, and its name: the place may be given to another.
+    /// The receiver's index, and its name: the index may be given to another receiver.
     receiver: usize,
     to: Name,
     /// The lease.
     pub claim: Claim,
-    /// The facts.
+    /// The facts of the message.
     pub report: Report,
 }
 
 impl Table<'_> {
-    /// Claims one debt to a receiver that may be sent now: the one that has been ready for longest.
+    /// Claims one message to a receiver that may be sent now: the one that has been ready for longest; `None`: none
+    /// may. Skips messages that the receiver does not want.
     pub fn claim(&mut self, receiver: usize, send_resolved: bool, caller: &Caller<'_>) -> Option<Delivery> {
         let to = self.receivers.live().get(receiver)?.name;
         let mut first: Option<(Millis, Subject, Terms<'_>)> = None;
@@ -64,7 +65,7 @@ impl Table<'_> {
         Some(Delivery { subject, name: self.name_of(subject)?, receiver, to, claim, report })
     }
 
-    /// When [`Table::claim`] may next find something, if nothing changes.
+    /// When [`Table::claim`] may next find a message, if nothing changes; `None`: none is due.
     pub fn next_delivery(&self, receiver: usize, caller: &Caller<'_>) -> Option<Millis> {
         let due = |subject| {
             let (truth, debt) = self.owed(subject, receiver)?;
@@ -73,7 +74,7 @@ impl Table<'_> {
         self.subjects().filter_map(due).min()
     }
 
-    /// The last look before the first byte; see [`Debt::may_send`].
+    /// The final check before the first byte; see [`Debt::may_send`].
     pub fn may_send(&mut self, delivery: &Delivery, caller: &Caller<'_>) -> bool {
         if !self.is_there(delivery) {
             return false;
@@ -87,7 +88,7 @@ impl Table<'_> {
         may_send.unwrap_or(false)
     }
 
-    /// Books what came of an exchange, and says what is worth a line.
+    /// Notes the outcome of an exchange. Returns what error.log should report.
     pub fn settle(&mut self, delivery: &Delivery, outcome: &Outcome, now: Millis, random: u64) -> Settled {
         let Delivery { subject, receiver, to, claim, .. } = delivery;
         let state = self.receivers.live().get(*receiver).copied();
@@ -126,7 +127,7 @@ impl Table<'_> {
         });
     }
 
-    /// Everything that can be told, in the order in which it is when several are due at once.
+    /// Every subject. If several are ready at the same time, the earlier one in this order is sent first.
     pub(super) fn subjects(&self) -> impl Iterator<Item = Subject> + use<> {
         let notices = (0..self.notices.live().list.len()).map(Subject::Notice);
         notices.chain((0..self.slots.len()).flat_map(|slot| Key::ALL.map(|key| Subject::Incident(slot, key))))
@@ -162,7 +163,7 @@ impl Table<'_> {
         }
     }
 
-    /// Is there anything that a receiver of the present should still hear of this upstream?
+    /// Is a message about this upstream still due to a receiver that is configured at present?
     pub(super) fn owes(&self, slot: usize) -> bool {
         let left = self.slots.get(slot).map_or(0, |slot| slot.left);
         let receivers = self.receivers.live().iter().enumerate();
@@ -173,7 +174,8 @@ impl Table<'_> {
         present.any(|(receiver, _)| Key::ALL.into_iter().any(|key| owes(receiver, key)))
     }
 
-    /// An upstream that leaves is told once: who hears it of the serving pool's incident does not hear it of the error rate's.
+    /// Does another message say the same? That an upstream is no longer watched is sent once: a receiver that is sent
+    /// it for the serving pool's incident is not sent it for the error rate's.
     fn is_said_already(&self, subject: Subject, receiver: usize) -> bool {
         let Subject::Incident(slot, Key::ErrorRate) = subject else { return false };
         let has_left = |key| self.slots.get(slot).is_some_and(|slot| slot.kind(key) == Kind::NoLongerWatched);
@@ -182,7 +184,7 @@ impl Table<'_> {
         has_left(Key::ErrorRate) && has_left(Key::Serving) && serving.is_some_and(tells)
     }
 
-    /// What delays a message about this subject. Notices wait for nothing but the receiver.
+    /// What delays a message about this subject. Announcements wait for nothing but the receiver.
     fn terms<'a>(&self, subject: Subject, receiver: usize, truth: Truth, caller: &Caller<'a>) -> Option<Terms<'a>> {
         let (cooldown, silenced) = match subject {
             Subject::Notice(_) => (Millis::ZERO, Millis::ZERO),
@@ -203,7 +205,8 @@ impl Table<'_> {
         matches!(kind, Some(Kind::Recovery | Kind::ErrorRateResolved | Kind::NoLongerWatched))
     }
 
-    /// Is what a delivery is about, and who it is for, still in its place? A newer configuration, or a new silence, may have taken it.
+    /// Are the subject and the receiver of a delivery still at their indices? A newer configuration, or a new silence,
+    /// may have taken an index.
     fn is_there(&self, delivery: &Delivery) -> bool {
         if self.receivers.live().get(delivery.receiver).is_none_or(|receiver| receiver.name != delivery.to) {
             return false;
@@ -211,7 +214,7 @@ impl Table<'_> {
         self.name_of(delivery.subject).as_deref() == Some(delivery.name.as_slice())
     }
 
-    /// Tells what is in a place from what was or will be there.
+    /// The name that tells a subject from an earlier or a later one at the same index.
     fn name_of(&self, subject: Subject) -> Option<Vec<u8>> {
         match subject {
             Subject::Incident(slot, _) => Some(self.slots.get(slot)?.name.as_bytes().to_vec()),
@@ -219,7 +222,7 @@ impl Table<'_> {
         }
     }
 
-    /// For the history; of notices there is none.
+    /// Notes the outcome in the history, which announcements do not have.
     fn note_heard(&mut self, subject: Subject, truth: &Truth, receiver: usize, heard: Heard) {
         let Subject::Incident(slot, key) = subject else { return };
         if let Some(slot) = self.slots.get_mut(slot) {

@@ -1,7 +1,8 @@
-//! The table of all watched upstreams and receivers: one window, one state and one alert per incident, however many workers.
+//! The table of all watched upstreams and receivers. However many workers there are, each upstream has one window and
+//! one state, and each incident one alert.
 //!
-//! Upstreams and receivers are found by name, never by their index in a configuration, so that the workers of an old and a new
-//! configuration may share the table while a reload is under way.
+//! Upstreams and receivers are found by name, never by their index in a configuration, so that workers of an old and a
+//! new configuration can share the table during a reload.
 
 pub(crate) mod adopt;
 pub mod delivery;
@@ -21,55 +22,55 @@ use crate::state::notices::{Notices, Silence};
 use crate::state::slot::Slot;
 use crate::units::Millis;
 
-/// The shared state, to whoever holds the lock.
+/// The shared state, for a caller that holds the lock.
 pub struct Table<'a> {
-    /// The receivers' condition.
+    /// The receivers' states.
     pub receivers: &'a mut Twin<[ReceiverState; MAX_RECEIVERS]>,
-    /// Silences and test messages.
+    /// Announcements: silences and test messages.
     pub notices: &'a mut Twin<Notices>,
-    /// No upstream's detectors have anything to do before this. Zero while nobody knows, so that whoever is killed on the way to
-    /// knowing leaves the next one to look at each of them.
+    /// No upstream's detectors have anything to do before this instant; [`Millis::NEVER`]: only requests change
+    /// anything. Reset to zero while it is recomputed: if that worker dies, the next one checks every upstream.
     pub due: &'a mut Millis,
-    /// One place per upstream.
+    /// One slot per upstream.
     pub slots: &'a mut [Slot],
 }
 
-/// Where a configuration's upstreams and receivers are in the table; `None`: there was no room.
+/// The indices of a configuration's upstreams and receivers in the table; `None`: the table had no room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
     /// By index of the configuration's watched upstreams.
     pub upstreams: Vec<Option<usize>>,
     /// By index of the configuration's receivers.
     pub receivers: Vec<Option<usize>>,
-    /// The configuration's number.
+    /// The configuration's generation.
     pub generation: u64,
 }
 
-/// What there is to tell: the place of its truth and its debts.
+/// What a message can be about: the index of its revision and its delivery states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// An upstream's place, and what about it.
+    /// An upstream's slot, and the incident key.
     Incident(usize, Key),
-    /// A place among the [`Notices`].
+    /// An index among the announcements in [`Notices`].
     Notice(usize),
 }
 
-/// Who asks, and what only the edge of the program knows.
+/// Which process uses the table, and when.
 #[derive(Clone, Copy)]
 pub struct Caller<'a> {
-    /// The asking process.
+    /// The id of this process.
     pub me: u32,
-    /// Knows which processes live, and the machine's name.
+    /// Knows which processes are alive, and the machine's name.
     pub clock: &'a dyn Clock,
-    /// Instant.
+    /// The present instant.
     pub now: Millis,
-    /// Wall clock, milliseconds since the epoch.
+    /// The same moment, wall clock, milliseconds since the epoch.
     pub wall: u64,
 }
 
 impl Table<'_> {
-    /// Folds a batch of observations of one configuration, and moves the detectors on. What an upstream's part of it costs depends
-    /// on nothing but its length, if the batch is ordered by upstream.
+    /// Folds a batch of one configuration's observations, and lets the detectors act on time. Returns what changed. A
+    /// batch that is ordered by upstream needs one edit per upstream.
     pub fn fold(&mut self, watched: &[Watched], places: &Places, batch: &[Observation], now: Millis) -> Vec<Subject> {
         let mut changes = Vec::new();
         let mut keys = Vec::new();
@@ -79,7 +80,7 @@ impl Table<'_> {
             let Some((watched, place)) = watched.get(index).zip(places.upstreams.get(index).copied().flatten()) else {
                 continue;
             };
-            // A newer configuration may have given the place to another upstream, or to none.
+            // A newer configuration may have given the slot to another upstream, or no longer watch the upstream.
             let slot = self.slots.get_mut(place).filter(|slot| slot.left == 0 && slot.name == watched.name);
             if let Some(slot) = slot {
                 slot.fold(watched, places.generation, part, now, &mut keys);
@@ -92,7 +93,7 @@ impl Table<'_> {
         changes
     }
 
-    /// Moves all detectors on without requests, and ends silences whose time is over.
+    /// Lets all detectors act on time alone, and ends silences whose time is over. Returns what changed.
     pub fn tick(&mut self, now: Millis) -> Vec<Subject> {
         let mut changes = Vec::new();
         if *self.due <= now {
@@ -113,7 +114,7 @@ impl Table<'_> {
         changes
     }
 
-    /// Has each upstream know whether its messages are held back.
+    /// Tells each upstream's slot whether its messages are held back.
     fn follow_silences(&mut self, now: Millis, changes: &mut Vec<Subject>) {
         let mut keys = Vec::new();
         for (place, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_watched()) {
@@ -123,18 +124,19 @@ impl Table<'_> {
         }
     }
 
-    /// When [`Table::tick`] may have something to do.
+    /// When [`Table::tick`] may have something to do; `None`: only requests or orders change anything.
     pub fn deadline(&self) -> Option<Millis> {
         Some(*self.due).filter(|&due| due != Millis::NEVER).into_iter().chain(self.notices.live().deadline()).min()
     }
 
-    /// Begins a silence. Returns what that changes; nothing: there is no place for another.
+    /// Begins a silence. Returns what that changes; nothing: [`crate::state::notices::MAX_SILENCES`] silences hold
+    /// already.
     pub fn begin_silence(&mut self, silence: Silence, now: Millis) -> Vec<Subject> {
         let began = self.notices.edit(|notices| notices.begin(silence, now));
         self.note_silence(began, now)
     }
 
-    /// Ends a silence before its time. Returns what that changes; nothing: it is over already.
+    /// Ends a silence before its time. Returns what that changes; nothing: the silence is over already.
     pub fn end_silence(&mut self, id: u64, now: Millis) -> Vec<Subject> {
         let ended = self.notices.edit(|notices| notices.end(id, now));
         self.note_silence(ended, now)
@@ -146,12 +148,12 @@ impl Table<'_> {
         changes
     }
 
-    /// Has a test message sent to every receiver.
+    /// Asks for a test message to every receiver.
     pub fn test(&mut self, now: Millis) -> Subject {
         Subject::Notice(self.notices.edit(|notices| notices.test(now)))
     }
 
-    /// The facts of a change, for error.log.
+    /// The facts of a change, for error.log; `None`: there is no such subject.
     pub fn report(&self, subject: Subject, caller: &Caller<'_>) -> Option<Report> {
         let Caller { now, wall, clock, .. } = *caller;
         let host = &clock.host();
@@ -161,8 +163,8 @@ impl Table<'_> {
         }
     }
 
-    /// Has a newer configuration been loaded? Then the workers of this one, on their way out, leave telling to those of the newer,
-    /// who know where to.
+    /// Has a newer configuration been loaded than that of this generation? Then workers of this one, which are exiting,
+    /// leave delivery to the workers of the newer one, which know the new receivers.
     pub fn is_outdated(&self, generation: u64) -> bool {
         let receivers = self.receivers.live().iter().map(|receiver| receiver.adopted);
         receivers
