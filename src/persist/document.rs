@@ -1,10 +1,12 @@
-//! The table as text, by names and in wall-clock time: what outlives nginx, its shared memory and this module's layout.
+//! The table as text, by names and in wall-clock time: what outlives nginx, its shared memory, and this module's
+//! layout.
 //!
-//! Told is what decides about messages: who serves, what is open, what each receiver has heard, silences. Counts and examples are not
-//! kept. Instants count from boot inside the table and become dates here; those before the last boot come back as the boot itself.
+//! Saved is only what decides about messages: which pool serves, what is open, what each receiver accepted, and the
+//! silences. Counts and examples are not saved. Instants count from boot in the table and become dates here; a date
+//! from before the last boot becomes the instant of the boot.
 //!
-//! A pool is written as its place in the upstream's own list of names. Bytes of foreign names are written as the characters of the same
-//! number, which loses none of them.
+//! A pool is written as its index in the upstream's own list of pools. The bytes of foreign names are written as the
+//! characters with the same numbers, so that no byte is lost.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,11 +17,11 @@ use crate::persist::states::name_of;
 use crate::pools::set::PoolId;
 use crate::text::Name;
 
-/// Everything that is kept.
+/// Everything that is saved. Dates are milliseconds since the epoch; 0: never.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Saved {
-    /// The zone that it is a copy of.
+    /// The number of the zone from which this was copied.
     pub zone: u64,
     pub(super) receivers: Vec<SavedReceiver>,
     pub(super) upstreams: Vec<SavedUpstream>,
@@ -31,7 +33,7 @@ pub struct Saved {
 pub(super) struct SavedReceiver {
     pub(super) name: String,
     pub(super) health: Health,
-    /// Nobody sends earlier.
+    /// No message is sent before this date: the receiver asked for a pause.
     pub(super) earliest: u64,
 }
 
@@ -39,23 +41,23 @@ pub(super) struct SavedReceiver {
 #[serde(default)]
 pub(super) struct SavedUpstream {
     pub(super) name: String,
-    /// The configuration names it no more.
+    /// The configuration no longer names the upstream.
     pub(super) left: bool,
     pub(super) pools: Vec<SavedPool>,
     pub(super) peers: Vec<SavedPeer>,
-    /// The pool that should serve, or several that should together.
+    /// The pool that should serve, or the pools that should serve together.
     pub(super) expected: Vec<String>,
-    /// Who served before a planned switch that is under way.
+    /// The pool that served before a planned switch that is under way; `None`: none is under way.
     pub(super) switching: Option<String>,
     pub(super) serving: String,
     pub(super) since: u64,
-    /// The last request.
+    /// The date of the last request.
     pub(super) seen: u64,
     pub(super) error_rate: Level,
     pub(super) error_rate_since: u64,
     pub(super) flapping: bool,
     pub(super) changes: Vec<u64>,
-    /// In the order of [`Key::ALL`].
+    /// In the order of [`crate::incident::Key::ALL`].
     pub(super) incidents: Vec<SavedIncident>,
 }
 
@@ -63,7 +65,7 @@ pub(super) struct SavedUpstream {
 #[serde(default)]
 pub(super) struct SavedPool {
     pub(super) name: String,
-    /// The name is a role's.
+    /// The name is a role's, because no header has named the pool.
     pub(super) unnamed: bool,
     pub(super) release: String,
 }
@@ -85,15 +87,15 @@ pub(super) struct SavedIncident {
     pub(super) state: String,
     pub(super) from: String,
     pub(super) over: bool,
-    /// Who served before.
+    /// Which pool served before.
     pub(super) served: String,
     pub(super) since: u64,
     pub(super) began: u64,
-    /// The generation with which it began.
+    /// The number of the incident's first revision.
     pub(super) number: u64,
     pub(super) planned: bool,
     pub(super) critical: bool,
-    /// What the log told, if that was something else than `kind`.
+    /// What error.log reported, if that was not `kind`.
     pub(super) change: Option<Kind>,
     pub(super) requests: u64,
     pub(super) upstream_errors: u32,
@@ -108,7 +110,7 @@ pub(super) struct SavedDebt {
     pub(super) receiver: String,
     pub(super) acked: u64,
     pub(super) acked_state: String,
-    /// `None`: whoever wrote this did not keep it.
+    /// `None`: the module that wrote this did not save it.
     pub(super) acked_open: Option<bool>,
     pub(super) acked_critical: bool,
     pub(super) owed_end: bool,
@@ -127,7 +129,7 @@ pub(super) struct SavedNotice {
     pub(super) id: u64,
     pub(super) upstream: String,
     pub(super) comment: String,
-    /// `None`: when the configuration says so.
+    /// Milliseconds until the silence ends by itself; `None`: the configuration ends it.
     pub(super) remaining: Option<u64>,
     pub(super) began: u64,
     pub(super) since: u64,
@@ -135,13 +137,14 @@ pub(super) struct SavedNotice {
 }
 
 impl Saved {
-    /// One line of JSON.
+    /// The document as one line of JSON.
     pub fn to_text(&self) -> String {
-        // Numbers, strings and lists: nothing in it can fail.
+        // Numbers, strings and lists always serialise.
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// `None`: not such a text. Fields that are not known are ignored, missing ones have their defaults.
+    /// The document of a text; `None`: the text is none. Unknown fields are ignored; missing fields have their
+    /// defaults.
     pub fn from_text(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
@@ -154,14 +157,14 @@ impl SavedUpstream {
 }
 
 impl SavedDebt {
-    /// Does the receiver know of an open incident? If that was not kept, it may, if it has heard of anything.
+    /// Did the receiver last accept an open incident? If that was not saved: yes, if the receiver accepted anything.
     pub(super) fn is_open(&self) -> bool {
         self.acked_open.unwrap_or(self.acked > 0)
     }
 }
 
 impl SavedIncident {
-    /// As [`Debt::is_due`].
+    /// As [`crate::outbox::debt::Debt::is_due`], except that flapping is ignored.
     pub(super) fn is_owed(&self, debt: &SavedDebt) -> bool {
         let unheard = debt.acked != self.generation && debt.refused != self.generation;
         let ends_nothing = self.over && !self.planned && !debt.is_open() && !debt.owed_end;

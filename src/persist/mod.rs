@@ -1,4 +1,4 @@
-//! What outlives nginx: the document of a table, and the record of a file that holds it.
+//! What outlives nginx: the document of a table, and the record in the file that holds it.
 
 pub mod record;
 mod states;

@@ -1,48 +1,52 @@
-//! The state file: two records in turn, each complete by itself, so that one is whole whatever happens to the other.
+//! The state file: two records, written in turn. Each is complete by itself, so one is whole whatever happens to the
+//! other.
 //!
-//! Not the usual temporary file, `fsync` and `rename`: worker processes may as a rule not write the file's directory. They write a
-//! file that the master opened for them, in place. Its space is set aside when it is opened, so a disk that fills up later does no harm.
+//! There is no temporary file with `fsync` and `rename`, because worker processes usually may not write in the file's
+//! directory. They write in place to a file that the master opened for them. Its disk space is allocated when it is
+//! opened, so a disk that fills up later does no harm.
 //!
-//! A record begins at a page, wherever: a file that grew still has its newest record where the smaller file had it.
+//! A record may begin at any page: a file that grew still has its newest record where the smaller file had it.
 
 use std::str;
 
-/// A record begins at a multiple of this.
+/// A record begins at a multiple of this many bytes.
 pub const PAGE: usize = 4096;
 
-/// The smallest half; halves double, so that an old record never lies across the middle of a grown file.
+/// Bytes of the smallest half. Halves only double, so that an old record never lies across the middle of a grown file.
 const LEAST_HALF: usize = 64 * 1024;
 
-/// The smallest file.
+/// Bytes of the smallest file.
 pub const SMALLEST: usize = 2 * LEAST_HALF;
 
-/// What an upstream takes at most, and what the rest does.
+/// Bytes that one upstream takes at most.
 pub const UPSTREAM: usize = 32 * 1024;
+/// Bytes that everything else takes at most.
 const REST: usize = 64 * 1024;
 
-/// A file that is larger was not made here.
+/// Bytes of the largest file; a larger one was not made by Poolwatch.
 pub const LARGEST: usize = 64 * 1024 * 1024;
 
-/// The zero byte is in no text, so a record is never found within another.
+/// The zero byte occurs in no text, so no record is ever found within another one.
 const MAGIC: [u8; 8] = *b"poolwst\0";
 
 /// Rises when an older module would misread the text.
 const FORMAT: u32 = 1;
 
-/// Magic, format, length of the text, sequence; then the checksum of all these and the text.
+/// Bytes that the checksum covers besides the text: magic, format, length of the text, sequence.
 const CHECKED: usize = 24;
+/// Bytes before the text: the checked ones, then the checksum.
 const HEADER: usize = CHECKED + 4;
 
-/// What a file holds.
+/// What a file contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found<'a> {
-    /// Nothing, not even zeroes: those may be somebody's.
+    /// The file has no bytes. A file of zeroes is not empty: it may belong to another program.
     Empty,
     /// The newest whole record.
     Record(Record<'a>),
-    /// Records of ours, of which none is whole or understood.
+    /// Records of Poolwatch, none of which is whole and of a known format.
     Useless,
-    /// Something else. It must not be written to.
+    /// Something else. The file must not be written to.
     Foreign,
 }
 
@@ -51,18 +55,18 @@ pub enum Found<'a> {
 pub struct Record<'a> {
     /// Rises with each record.
     pub sequence: u64,
-    /// Where in the file it begins.
+    /// Where the record begins in the file, in bytes.
     pub offset: usize,
-    /// What it says.
+    /// The text of the record.
     pub text: &'a str,
 }
 
-/// The length of a file for so many upstreams.
+/// The length in bytes of a file for this many upstreams.
 pub fn file_size(upstreams: usize) -> usize {
     (upstreams * UPSTREAM + REST).next_power_of_two().max(LEAST_HALF) * 2
 }
 
-/// A record's bytes.
+/// The bytes of a record.
 pub fn encode(sequence: u64, text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER + text.len());
     bytes.extend(MAGIC);
@@ -74,14 +78,15 @@ pub fn encode(sequence: u64, text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Where the next record goes in a file of this size, if the newest one is at `newest`; and how much fits there.
+/// Where the next record begins in a file of this size, if the newest one begins at `newest`, and how many bytes fit
+/// there.
 pub fn next_place(file_size: usize, newest: Option<usize>) -> (usize, usize) {
     let half = file_size / 2;
     let begin = if newest.is_some_and(|newest| newest < half) { half } else { 0 };
     (begin, half)
 }
 
-/// Looks for the newest whole record.
+/// Finds the newest whole record.
 pub fn find(file: &[u8]) -> Found<'_> {
     let (mut newest, mut ours): (Option<Record<'_>>, bool) = (None, false);
     for offset in (0..file.len()).step_by(PAGE) {
@@ -138,7 +143,7 @@ mod tests {
         file[begin..begin + record.len()].copy_from_slice(&record);
     }
 
-    /// A file with an older and a newer record.
+    /// A file with an older record and a newer one.
     fn two() -> Vec<u8> {
         let mut file = vec![0; SMALLEST];
         write(&mut file, 1, "older");

@@ -1,4 +1,4 @@
-//! The document back in a table: in an empty one, or in one that has seen requests of its own.
+//! Brings a saved document into a table: into an empty one, or into one that has seen requests of its own.
 
 use crate::alert::Kind;
 use crate::clock::Times;
@@ -23,17 +23,17 @@ use crate::state::table::adopt::Need;
 use crate::text::{Name, Text};
 use crate::units::Millis;
 
-/// Configurations before the first that adopts what was restored.
+/// The generation of restored entries; the generation of every configuration is greater.
 pub const RESTORED: u64 = 1;
 
 impl Saved {
-    /// How many upstreams are not in `watched`, and something is still to be told of them.
+    /// How many upstreams are not in `watched`, and have an open incident or a due message.
     pub fn owing(&self, watched: &[Name]) -> usize {
         self.upstreams.iter().filter(|upstream| upstream.need(watched) == Need::Owing).count()
     }
 
-    /// Fills a table that knows nothing. Should there be less room than before, upstreams in `watched` come first, and then those of
-    /// which something is still to be told.
+    /// Fills a table that knows nothing. If it has less room than before, the upstreams in `watched` come first, and
+    /// then those with an open incident or a due message.
     pub fn restore(&self, table: &mut Table<'_>, watched: &[Name], times: Times) {
         *table.due = Millis::ZERO;
         self.restore_receivers(table, times);
@@ -49,8 +49,8 @@ impl Saved {
         self.restore_notices(table, &receivers, times);
     }
 
-    /// Another zone's keeper wrote this, and now it is this zone's turn. What the receivers have heard is in the text; what is
-    /// true is what the zone saw last, unless the text is younger.
+    /// Merges the document of another zone, which wrote the state file before, into the table of this zone. What
+    /// receivers accepted comes from the document; the state comes from whichever of the two saw requests last.
     pub fn merge(&self, table: &mut Table<'_>, times: Times) {
         *table.due = Millis::ZERO;
         self.restore_receivers(table, times);
@@ -90,7 +90,7 @@ impl Saved {
             for saved in &self.notices {
                 let Some(known) = saved.known(receivers, times) else { continue };
                 let place = notices.list.get_mut(saved.place);
-                // A silence that was begun or ended here meanwhile stays so.
+                // A silence that began or ended here meanwhile stays as it is.
                 if let Some(place) = place.filter(|place| place.truth.generation <= known.truth.generation) {
                     *place = known;
                 }
@@ -99,7 +99,7 @@ impl Saved {
     }
 }
 
-/// An upstream as it comes back: its pools, incidents and debts in the places of a table.
+/// A restored upstream: its pools, incidents and delivery states, with the indices of a table.
 struct Known {
     left: bool,
     setup: Setup,
@@ -108,7 +108,7 @@ struct Known {
 }
 
 impl Known {
-    /// Into a free slot.
+    /// Puts the upstream into a free slot.
     fn fill(self, slot: &mut Slot, name: Name) {
         slot.reset(name);
         slot.setup.edit(|setup| *setup = self.setup);
@@ -117,12 +117,12 @@ impl Known {
         (slot.adopted, slot.left) = (RESTORED, if self.left { RESTORED } else { 0 });
     }
 
-    /// With what a slot knows of the same upstream.
+    /// Merges the upstream with what a slot knows of it.
     fn meet(self, slot: &mut Slot) {
         let own = *slot.detection.live();
         let mut merged = own;
         if own.error_rate.seen() < self.detection.error_rate.seen() {
-            // No request has come here since: theirs is the younger truth.
+            // No request has come to this zone since, so the saved state is the newer one.
             merged = Detection { window: own.window, period: own.period, ..self.detection };
         }
         let mut debts = self.debts;
@@ -158,7 +158,8 @@ impl SavedUpstream {
         }
     }
 
-    /// In the places of a table; of a directory that is there already, or else of its own. `None`: it contradicts itself.
+    /// The restored upstream, with the pool ids of `directory` or, without one, of its own. `None`: the text
+    /// contradicts itself.
     fn known(
         &self,
         directory: Option<&Directory>,
@@ -167,7 +168,7 @@ impl SavedUpstream {
     ) -> Option<Known> {
         let own = self.directory();
         let directory = directory.unwrap_or(&own);
-        // Places of pools here, by their places in the text.
+        // The ids of pools here, by their indices in the text.
         let places: Vec<Option<PoolId>> =
             self.pools.iter().map(|pool| directory.find(&name_of(&pool.name))).take(MAX_POOLS).collect();
         let serving = |text: &str| serving_of(States::Serving.index(text, &places)?);
@@ -235,7 +236,7 @@ impl SavedIncident {
             from: serving_of(States::Serving.index(&self.served, places)?)?,
             since: times.instant(self.since),
             began: times.instant(self.began),
-            // One that was written without it is as old as its last change.
+            // An incident that was written without this number is taken to begin with its present revision.
             number: if self.number == 0 { self.generation } else { self.number.min(self.generation) },
             critical: self.critical,
             sums: Sums {
@@ -244,7 +245,7 @@ impl SavedIncident {
                 client_errors: self.client_errors,
                 reasons: self.reasons,
             },
-            // Requests are counted from nothing again.
+            // Requests are counted from 0 again.
             first_request: 0,
             first_failure: Millis::ZERO,
         })

@@ -1,4 +1,4 @@
-//! The table as a document.
+//! Saves a table as a document.
 
 use crate::clock::Times;
 use crate::config::upstream::Role;
@@ -19,7 +19,7 @@ use crate::state::table::Table;
 use crate::units::Millis;
 
 impl Saved {
-    /// Copies a table.
+    /// Copies a table. `zone` is the number of its zone.
     pub fn of(table: &Table<'_>, zone: u64, times: Times) -> Self {
         let receivers = table.receivers.live();
         let named = receivers.iter().filter(|receiver| !receiver.name.is_empty());

@@ -1,4 +1,4 @@
-//! How the states, names and bytes of the table are written.
+//! How the table's states, names and bytes are spelled in the document.
 
 use crate::alert::Kind;
 use crate::detect::error_rate::Level;
@@ -7,7 +7,7 @@ use crate::incident::{FLAPPING, Key, LEFT};
 use crate::pools::set::{MAX_POOLS, PoolId};
 use crate::text::Name;
 
-/// What a number of a state stands for.
+/// What the number of a state means.
 #[derive(Clone, Copy)]
 pub(super) enum States {
     Serving,
@@ -17,7 +17,7 @@ pub(super) enum States {
 
 const POOL: &str = "pool ";
 
-/// Before a state where the serving pool changes again and again.
+/// Precedes a state while the serving pool changes again and again.
 const CHANGING: &str = "flapping ";
 
 impl States {
@@ -28,7 +28,7 @@ impl States {
         }
     }
 
-    /// Those that are no pool.
+    /// The states that are not a pool, with their names.
     pub(super) fn named(self) -> &'static [(&'static str, u8)] {
         const NO_POOL: u8 = MAX_POOLS as u8;
         match self {
@@ -61,7 +61,7 @@ impl States {
         if let Some(state) = name.strip_prefix(CHANGING) {
             return Some(self.index(state, places)? | FLAPPING);
         }
-        // Written by a version that did not say where it stands.
+        // Written by a version that did not save the state at that moment.
         if name == CHANGING.trim_end() {
             return Some(Serving::Unknown.index() as u8 | FLAPPING);
         }
@@ -69,7 +69,7 @@ impl States {
             return Some(*index);
         }
         let place: usize = name.strip_prefix(POOL)?.parse().ok()?;
-        // A state that was never reached is the first pool, which need not exist.
+        // The state of a revision that does not exist is pool 0, even if there are no pools.
         if place == 0 && places.is_empty() { Some(0) } else { *places.get(place)? }
     }
 }

@@ -1,4 +1,4 @@
-//! The courier's loop, one for each receiver: claims what is owed, sends it, and books what came of it.
+//! The courier's loop, one for each receiver: claims a message that is due, sends it, and notes the outcome.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -13,8 +13,8 @@ use crate::pipeline::{Store, Worker, reports};
 use crate::state::table::delivery::Delivery;
 
 impl<S: Store, C: Clock> Worker<S, C> {
-    /// The courier's loop for one receiver. Returns after [`Worker::stop_delivering`], once nothing more may go at once, and when the
-    /// workers of a newer configuration deliver.
+    /// The courier's loop for one receiver. Returns after [`Worker::stop_delivering`], once no message may be sent at
+    /// once, and when the workers of a newer configuration deliver.
     pub fn deliver(&self, index: usize, post: &impl Post) {
         let Some(receiver) = self.config.receivers.get(index) else { return };
         let Some(place) = self.places().receivers.get(index).copied().flatten() else { return };
@@ -41,7 +41,8 @@ impl<S: Store, C: Clock> Worker<S, C> {
         }
     }
 
-    /// Asks the couriers to end. To be asked after the observer has: what it found last may still be told.
+    /// Asks the couriers to end. Call it after the observer has ended, so that what the observer found last is still
+    /// sent.
     pub fn stop_delivering(&self) {
         self.delivered.store(true, Ordering::Release);
         self.store.ring();
@@ -66,7 +67,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
     }
 }
 
-/// Spreads the workers' retries; not a secret.
+/// Spreads the workers' retries; it need not be secret.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }

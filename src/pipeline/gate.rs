@@ -1,7 +1,9 @@
-//! How the event loop wakes the observer: with nothing at all while the observer is awake, with one wake-up when it sleeps.
+//! How the event loop wakes the observer: while the observer is awake this only reads a flag; when it sleeps, it is one
+//! system call.
 //!
-//! A thread that blocks in the channel's `recv` would cost the event loop a futex call per request. So the observer polls
-//! while there is traffic, and when there is none for a while it arms the gate and parks, for good if nothing is due.
+//! A thread that blocks in the channel's `recv` would cost the event loop a futex call per request. So the observer
+//! polls while there is traffic. After a time without traffic it sleeps until the event loop rings, or until something
+//! is due.
 
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::thread::{self, Thread};
@@ -11,7 +13,7 @@ use once_cell::sync::OnceCell;
 
 use crate::units::Millis;
 
-/// One sleeper, any number of knockers.
+/// One thread that sleeps, any number of threads that ring.
 #[derive(Debug, Default)]
 pub struct Gate {
     armed: AtomicBool,
@@ -19,7 +21,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Wakes the sleeper if it sleeps. What the caller did before is seen by the sleeper. No system call if it is awake.
+    /// Wakes the thread if it waits in [`Gate::park`]. It sees what the caller did before. No system call if it is
+    /// awake.
     pub fn knock(&self) {
         fence(Ordering::SeqCst);
         if self.armed.load(Ordering::Relaxed) && self.armed.swap(false, Ordering::Relaxed) {
@@ -27,20 +30,22 @@ impl Gate {
         }
     }
 
-    /// Wakes the sleeper out of a [`Gate::sleep`] as well as a [`Gate::park`].
+    /// Wakes the thread from [`Gate::sleep`] as well as from [`Gate::park`].
     pub fn wake(&self) {
         if let Some(sleeper) = self.sleeper.get() {
             sleeper.unpark();
         }
     }
 
-    /// Sleeps for `span`, whatever knocks; [`Gate::wake`] ends it early. The calling thread becomes the sleeper.
+    /// Sleeps for `span`; [`Gate::knock`] does not end the sleep, [`Gate::wake`] does. The calling thread becomes the
+    /// one that the other methods wake.
     pub fn sleep(&self, span: Millis) {
         self.sleeper.get_or_init(thread::current);
         thread::park_timeout(Duration::from_millis(span.0));
     }
 
-    /// Parks until a knock, or for `span`, unless there is work already. `None`: for as long as it takes.
+    /// Waits until the doorbell rings, at most for `span`; `None`: without a limit. Does not wait if there is work
+    /// already.
     pub fn park(&self, span: Option<Millis>, has_work: impl Fn() -> bool) {
         self.sleeper.get_or_init(thread::current);
         self.armed.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Lines for error.log: what is worth one, and how loud.
+//! Lines for error.log: what deserves a line, and at which level.
 
 use crate::alert::{Report, Severity};
 use crate::config::receiver::Receiver;
@@ -6,33 +6,34 @@ use crate::outbox::debt::Settled;
 use crate::outbox::outcome::Outcome;
 use crate::wording;
 
-/// How a line in error.log is marked.
+/// The level of a line in error.log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Poolwatch itself is at fault.
+    /// Poolwatch itself failed.
     Alert,
-    /// Clients suffer, and that it is over.
+    /// Clients get errors, or such an incident is over.
     Critical,
-    /// Traffic moved or requests fail, and that it is over; a message was not delivered.
+    /// Traffic moved or requests fail, or such an incident is over; a message was not delivered.
     Error,
     /// Requests were not observed.
     Warn,
-    /// The operator's own acts.
+    /// A change by the operator; a receiver accepts messages again.
     Notice,
-    /// For the curious.
+    /// Details, such as each accepted message.
     Info,
 }
 
-/// A line for error.log, written by the event loop: nginx's log is not for threads.
+/// A line for error.log. The event loop writes it, because nginx's log is not for other threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Its level.
+    /// The level of the line.
     pub level: Level,
-    /// Its text, safe and on one line.
+    /// The text of the line, cleaned, without a line break.
     pub text: String,
 }
 
-/// Alerts are seen with nginx's own default level, and the way back wherever the alert was.
+/// The level of an alert's line. Problems are visible with nginx's default level, `error`; the end of an incident has
+/// the level of the incident.
 pub(super) fn level(report: &Report) -> Level {
     match report.ended.unwrap_or(report.severity) {
         Severity::Critical => Level::Critical,
@@ -41,7 +42,8 @@ pub(super) fn level(report: &Report) -> Level {
     }
 }
 
-/// One line per change of a receiver's health and per message that will never be heard, none per attempt.
+/// The line after an exchange: one per change of a receiver's health, per accepted message, and per message that the
+/// receiver will never accept; none per failed attempt.
 pub(super) fn delivery_line(receiver: &Receiver, report: &Report, outcome: &Outcome, settled: Settled) -> Option<Line> {
     let name = String::from_utf8_lossy(receiver.name.as_bytes()).into_owned();
     let doing = format!("while reporting {}", wording::log_line(report));

@@ -1,7 +1,8 @@
-//! The two loops of a worker process: the observer folds what requests saw, the courier delivers what is owed.
+//! The two loops of a worker process: the observer folds what requests saw, and the courier sends the messages that are
+//! due.
 //!
-//! Both run on threads of their own, so nothing here is ever waited for by nginx's event loop. They meet in the shared table
-//! and nowhere else: any worker's courier delivers what any worker's observer found.
+//! Both loops run on threads of their own, so nginx's event loop never waits for them. They only meet in the shared
+//! table: the courier of any worker delivers what the observer of any worker found.
 
 pub mod gate;
 pub mod log_line;
@@ -28,41 +29,41 @@ use crate::state::table::{Caller, Places, Subject, Table};
 use crate::units::Millis;
 use crate::wording;
 
-/// What this worker was configured with.
+/// The configuration of this worker.
 #[derive(Debug)]
 pub struct Config {
-    /// The watched upstreams, in the order of [`Observation::upstream`].
+    /// The watched upstreams, in the order of [`crate::observation::Observation::upstream`].
     pub upstreams: Vec<Watched>,
     /// The receivers.
     pub receivers: Vec<Receiver>,
-    /// Rises with every configuration that nginx loads; orders the rules of old and new workers.
+    /// Rises with every configuration that nginx loads; says which of two workers has the newer rules.
     pub generation: u64,
 }
 
-/// The shared table and its bell, rung when there is something to deliver or the clock must be looked at anew.
+/// The shared table, and a notification for the couriers: there may be something to send, or a deadline has changed.
 pub trait Store {
     /// Runs `f` under the lock that all workers share.
     fn with<R>(&self, f: impl FnOnce(&mut Table<'_>) -> R) -> R;
 
-    /// The same, unless the lock cannot be had within `patience`.
+    /// As [`Store::with`]; `None`: the lock could not be had within `patience`, and `f` was not run.
     fn with_patience<R>(&self, patience: Millis, f: impl FnOnce(&mut Table<'_>) -> R) -> Option<R>;
 
-    /// How often the bell was rung.
+    /// The number of notifications so far.
     fn rings(&self) -> u32;
 
-    /// Rings it: every courier of every worker wakes.
+    /// Notifies: every courier of every worker wakes.
     fn ring(&self);
 
-    /// Waits for a ring after `rings`, at most for `span`.
+    /// Waits for a notification after number `rings`, at most for `span`; `None`: without a limit.
     fn listen(&self, rings: u32, span: Option<Millis>);
 
-    /// Is it for the workers of this table to deliver? When that changes, the bell is rung.
+    /// Do the workers of this table deliver at present? When the answer changes, the couriers are notified.
     fn delivers(&self, clock: &dyn Clock) -> bool;
 
-    /// Something changed that should outlive the table.
+    /// Notes that something changed that should outlive the table.
     fn note_change(&self);
 
-    /// Counts observations that nobody will fold.
+    /// Counts observations that no worker will fold.
     fn count_lost(&self, count: u64);
 }
 
@@ -72,32 +73,32 @@ pub struct Worker<S, C> {
     pub config: Config,
     /// The shared table.
     pub store: S,
-    /// Time.
+    /// The clock.
     pub clock: C,
-    /// This process.
+    /// The id of this process.
     pub process: u32,
-    /// Takes lines for error.log; must not block.
+    /// Receives lines for error.log; must not block.
     pub log: Box<dyn Fn(Line) + Send + Sync>,
     /// Wakes the observer.
     pub gate: Gate,
-    /// What was asked for and not done yet.
+    /// Orders that an operator gave and that are not carried out yet.
     orders: (channel::Sender<Order>, channel::Receiver<Order>),
-    /// Observations that found no room since the last line about them.
+    /// Observations that found the channel full, since the last log line about them.
     lost: AtomicU64,
     /// Observations that were taken from the channel and are not folded yet.
     in_hand: AtomicU64,
-    /// What the observations refer to. Only one thread folds at a time.
+    /// The names to which observations refer. Only one thread folds at a time.
     recall: Mutex<Recall>,
-    /// Where this configuration is in the table.
+    /// The indices of this configuration in the table; empty until the worker joins the table.
     places: OnceCell<Places>,
-    /// Nothing more will be observed.
+    /// The event loop sends no more observations: the observer should end.
     observed: AtomicBool,
-    /// Nothing more shall be delivered than what may go at once.
+    /// The couriers should end, after the messages that may be sent at once.
     delivered: AtomicBool,
 }
 
 impl<S: Store, C: Clock> Worker<S, C> {
-    /// A worker that has not joined the table yet: its threads will, since joining takes the lock.
+    /// A worker that has not joined the table yet: its threads do that, because joining takes the lock.
     pub fn new(config: Config, store: S, clock: C, process: u32, log: Box<dyn Fn(Line) + Send + Sync>) -> Self {
         let (gate, places) = (Gate::default(), OnceCell::new());
         let (observed, delivered) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -106,15 +107,16 @@ impl<S: Store, C: Clock> Worker<S, C> {
         Self { config, store, clock, process, log, gate, orders, lost, in_hand, recall, places, observed, delivered }
     }
 
-    /// Joins the table. Is there room in it for everything that is watched?
+    /// Joins the table. Returns `true` if the table has a slot for every watched upstream.
     pub fn join(&self) -> bool {
         self.places().upstreams.iter().all(Option::is_some)
     }
 
-    /// The same where no thread can wait for the lock: the table then shows what should be watched.
+    /// Joins the table in a worker that can start no thread, if the lock can be had within `patience`. The table then
+    /// shows which upstreams should be watched.
     pub fn join_within(&self, patience: Millis) {
         if let Some(adopted) = self.store.with_patience(patience, |table| self.adopt(table)) {
-            // Its threads, should there be any one day, find the same places.
+            // If the worker has threads one day, they find the same indices.
             let _ = self.places.set(self.adopted(adopted));
         }
     }

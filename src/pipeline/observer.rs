@@ -1,4 +1,4 @@
-//! The observer's loop: takes what requests saw from the channel and folds it into the table, a batch under one lock.
+//! The observer's loop: takes observations from the channel and folds them into the table, a batch under one lock.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -15,29 +15,30 @@ use crate::pipeline::{Store, Worker, reports};
 use crate::state::table::{Places, Table};
 use crate::units::Millis;
 
-/// Observations folded under one lock: some 50 µs of it.
+/// Observations that are folded under one lock, which is then held for some 50 µs.
 const BATCH: usize = 128;
 
 /// The observer's sleep between batches under traffic.
 const POLL: Millis = Millis(10);
 
-/// Lines about lost observations come at most this often.
+/// The least time between two log lines about lost observations.
 const LOST_EVERY: Millis = Millis::from_secs(1);
 
-/// So many polls without an observation, and the observer parks.
+/// After this many polls without an observation the observer waits for the doorbell.
 const QUIET_POLLS: u32 = 10;
 
-/// What came of a batch.
+/// What a batch changed.
 struct Folded {
     reports: Vec<Report>,
-    /// Orders that cannot be carried out.
+    /// Orders that could not be carried out.
     refused: Vec<Order>,
-    /// When the detectors have something to do next.
+    /// When the detectors have something to do next; `None`: only after a request or an order.
     deadline: Option<Millis>,
 }
 
 impl<S: Store, C: Clock> Worker<S, C> {
-    /// The observer's loop. Returns after [`Worker::stop_observing`], with the channel empty and every loss told.
+    /// The observer's loop. Returns after [`Worker::stop_observing`], once the channel is empty and every loss is
+    /// logged.
     pub fn observe(&self, observations: &channel::Receiver<Observation>) {
         let mut quiet = 0;
         let mut said = Millis::ZERO;
@@ -68,7 +69,8 @@ impl<S: Store, C: Clock> Worker<S, C> {
         }
     }
 
-    /// Has the observer do something, soon. Never waits, so the event loop may call it. `false`: too many orders wait.
+    /// Gives the observer an order, which it carries out soon. Never waits, so the event loop may call it. Returns
+    /// `false` if too many orders wait already.
     pub fn order(&self, order: Order) -> bool {
         let taken = self.orders.0.try_send(order).is_ok();
         self.gate.knock();
@@ -81,14 +83,16 @@ impl<S: Store, C: Clock> Worker<S, C> {
         self.store.count_lost(1);
     }
 
-    /// Folds what is in the channel, at most a batch. Returns how many, and when the detectors have something to do next.
+    /// Folds the observations in the channel, at most one batch. Returns how many, and when the detectors have
+    /// something to do next. Waits for the lock.
     pub fn fold(&self, observations: &channel::Receiver<Observation>) -> (usize, Option<Millis>) {
         self.lose(self.in_hand.swap(0, Ordering::Relaxed), "the observer panicked");
         let places = self.places();
         self.fold_with(observations, places, |fold| Some(self.store.with(fold))).unwrap_or_default()
     }
 
-    /// The end, on nginx's own thread: folds what is left in the channel, or says that it is lost when that takes longer than `patience`.
+    /// The worker's exit, on nginx's own thread: folds what is left in the channel, or logs that it is lost if the lock
+    /// cannot be had within `patience`.
     pub fn finish(&self, observations: &channel::Receiver<Observation>, patience: Millis) {
         let until = self.clock.now() + patience;
         let fold = || {
@@ -105,7 +109,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
         self.say_lost();
     }
 
-    /// What is left will not be folded: another process has the lock and keeps it.
+    /// Logs that what is left will not be folded, because another process keeps the lock.
     pub fn give_up(&self, observations: &channel::Receiver<Observation>) {
         let left = observations.try_iter().count() as u64 + self.in_hand.swap(0, Ordering::Relaxed);
         self.lose(left, "the lock of the zone could not be had");
@@ -126,7 +130,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
             recall.complete(seen);
         }
         drop(recall);
-        // Each upstream's in one piece, and in their order.
+        // Each upstream's observations together, in their own order.
         batch.sort_by_key(|seen| seen.upstream);
         let caller = self.caller();
         let folded = lock(&mut |table| {
@@ -149,20 +153,20 @@ impl<S: Store, C: Clock> Worker<S, C> {
         Some((batch.len(), folded.deadline))
     }
 
-    /// Asks the observer to fold what there is, and to end.
+    /// Asks the observer to fold what is in the channel, and to end.
     pub fn stop_observing(&self) {
         self.observed.store(true, Ordering::Release);
         self.gate.wake();
     }
 
-    /// One line for all that was lost since the last one.
+    /// Logs one line for all observations that were lost since the last one. Returns `true` if there were any.
     fn say_lost(&self) -> bool {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         self.say_unobserved(lost, "the observer could not keep up");
         lost > 0
     }
 
-    /// Counts observations that were taken from the channel and that nobody will fold.
+    /// Counts and logs observations that were taken from the channel and that no worker will fold.
     fn lose(&self, count: u64, why: &str) {
         self.store.count_lost(count);
         self.say_unobserved(count, why);

@@ -4,7 +4,7 @@ use crate::state::notices::{MAX_SILENCES, Silence};
 use crate::state::table::{Subject, Table};
 use crate::units::Millis;
 
-/// Orders that may wait.
+/// Orders that may wait at a time.
 pub(super) const ORDERS: usize = 16;
 
 /// What an operator asks for at run time.
@@ -12,14 +12,14 @@ pub(super) const ORDERS: usize = 16;
 pub enum Order {
     /// Hold messages back for a while.
     Silence(Box<Silence>),
-    /// Hold them back no longer: the silence of this number is over.
+    /// End the silence with this number before its time.
     EndSilence(u64),
     /// Send a test message to every receiver.
     Test,
 }
 
 impl Order {
-    /// It was asked for when it could not be done any more.
+    /// The text for error.log when the order could not be carried out.
     pub(super) fn is_refused(&self) -> String {
         match self {
             Self::Silence(silence) => {
@@ -31,7 +31,7 @@ impl Order {
     }
 }
 
-/// What that changed; nothing: it cannot be done.
+/// Carries an order out. Returns what that changed; nothing: the order cannot be carried out.
 pub(super) fn carry_out(order: &Order, table: &mut Table<'_>, now: Millis) -> Vec<Subject> {
     match order {
         Order::Silence(silence) => table.begin_silence(**silence, now),
