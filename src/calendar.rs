@@ -31,7 +31,8 @@ pub fn rfc3339(unix: u64) -> String {
     humantime::format_rfc3339_seconds(date).to_string()
 }
 
-/// Milliseconds since the epoch of a date as [`rfc3339`] writes it; `None`: it is no such date, or before the epoch.
+/// Milliseconds since the epoch of an RFC 3339 date in UTC; `None`: the text is no such date, or the date is before the
+/// epoch.
 pub fn unix(date: &str) -> Option<u64> {
     let date = humantime::parse_rfc3339(date).ok()?;
     u64::try_from(date.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
