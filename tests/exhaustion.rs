@@ -1,5 +1,5 @@
-//! Thousands of posts that fail in every way leave nothing behind: no descriptor, no thread, no growing memory. A program of its own,
-//! since it counts what the process has.
+//! Thousands of posts that fail in every way leave nothing behind: no descriptor, no thread, no growing memory. This is
+//! a program of its own, because it counts what the whole process holds.
 
 mod memory;
 
@@ -13,13 +13,13 @@ use ngx_http_poolwatch_module::deliver::Post;
 use ngx_http_poolwatch_module::deliver::http::Client;
 use ngx_http_poolwatch_module::units::Millis;
 
-/// Posts per kind of failure.
+/// Posts to each endpoint.
 const POSTS: usize = 500;
 
 /// Pages of memory that an allocator may keep: 8 MiB.
 const PAGES: usize = 2048;
 
-/// Does this with each connection, one after the other.
+/// A server that gives this answer to each connection, one after the other.
 fn server(answer: fn(&mut TcpStream)) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -38,7 +38,7 @@ fn read_request(stream: &mut TcpStream) {
     }
 }
 
-/// Until the client has gone.
+/// Waits until the client has closed the connection.
 fn wait(stream: &mut TcpStream) {
     _ = stream.read_to_end(&mut Vec::new());
 }
@@ -95,11 +95,11 @@ fn failed_posts_leave_nothing_behind() {
             }
         }
     };
-    // The first ones pay for what is kept: agents, roots, arenas.
+    // The first posts allocate what is kept: agents, roots, arenas.
     post_all(20);
     let (before, pages) = (held(), resident());
     post_all(POSTS);
-    // The servers' ends of connections take a moment to go.
+    // The servers' ends of the connections take a moment to close.
     let is_calm = || held().descriptors <= before.descriptors && held().threads <= before.threads;
     for _ in 0..1000 {
         if is_calm() {

@@ -1,5 +1,5 @@
-//! Ten thousand incidents, told and over, leave nothing behind in a worker's memory. A program of its own, since it counts what the
-//! process has.
+//! Ten thousand incidents, sent and over, leave nothing behind in a worker's memory. This is a program of its own,
+//! because it counts what the whole process holds.
 
 #[path = "pipeline/host.rs"]
 #[expect(dead_code, reason = "the pipeline's tests use the rest of it")]
@@ -17,7 +17,7 @@ use ngx_http_poolwatch_module::units::Millis;
 /// Pages of memory that an allocator may keep: 1 MiB.
 const PAGES: usize = 256;
 
-/// Blue dies, green serves, blue comes back. Returns the messages.
+/// Blue dies, green serves, blue comes back. Returns the number of messages.
 fn incident(host: &mut Host) -> usize {
     for _ in 0..5 {
         host.request(0, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200);
@@ -27,7 +27,7 @@ fn incident(host: &mut Host) -> usize {
         host.request(1, &[(BLUE, Verdict::Ok)], 200);
         host.run(200);
     }
-    // Long enough for the next one to be no flapping.
+    // Long enough that the next incident is not flapping.
     host.time.0.fetch_add(400_000, Ordering::Relaxed);
     let told = host.titles().len();
     host.slack.bodies.lock().expect("no panic").clear();

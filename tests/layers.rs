@@ -9,7 +9,7 @@ fn declared(lib: &str) -> Vec<String> {
     lib.lines().filter_map(name).collect()
 }
 
-/// Uses of a module that is not declared above the one that uses it.
+/// The modules that `source`, in `module`, uses although they are declared below `module`.
 fn violations(order: &[String], module: &str, source: &str) -> Vec<String> {
     let place = order.iter().position(|name| name == module).expect("a declared module");
     let source = source.split("#[cfg(test)]").next().unwrap_or_default();

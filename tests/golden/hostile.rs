@@ -13,10 +13,10 @@ use proptest::prelude::*;
 
 use crate::rules;
 
-/// In every query, and nowhere else.
+/// Stands in every query, and nowhere else.
 const CANARY: &str = "CANARY";
 
-/// What has hurt others, between random bytes.
+/// Texts that have done harm elsewhere, put between random bytes.
 const NASTY: [&str; 17] = [
     "<!channel>",
     "<!here|x>",
@@ -95,7 +95,7 @@ fn kind() -> impl Strategy<Value = (Kind, Severity, RateOf)> {
     )
 }
 
-/// Numbers of any size.
+/// Random numbers of any size.
 fn numbers() -> impl Strategy<Value = ([u32; 9], [u64; 5])> {
     (any::<[u32; 9]>(), any::<[u64; 5]>())
 }
@@ -192,7 +192,7 @@ proptest! {
 
     #[test]
     fn any_report_is_one_clean_bounded_line_of_error_log(report in report()) {
-        // nginx cuts its lines at 2048 bytes.
+        // nginx cuts its log lines at 2048 bytes.
         for line in [wording::log_line(&report), wording::headline(&report), wording::subject(&report)] {
             prop_assert!(line.len() < 1500, "{} bytes", line.len());
             prop_assert!(!line.chars().any(char::is_control));

@@ -1,7 +1,7 @@
-//! What people read: each kind of report against a golden file, and hostile reports against Slack's rules.
+//! What people read: each kind of alert against a golden file, and hostile alerts against Slack's rules.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test golden` writes the files anew; read the difference before committing it. A Slack message
-//! can be looked at in Slack's Block Kit Builder.
+//! `UPDATE_GOLDEN=1 cargo test --test golden` writes the files; read the difference before you commit it. Slack's Block
+//! Kit Builder shows what a message looks like.
 
 mod hostile;
 mod rules;
@@ -50,7 +50,7 @@ fn failed() -> Sample {
     Sample { status: 502, upstream_status: b"502, 502".to_vec(), method: b"POST".to_vec(), ..masked() }
 }
 
-/// A failover a moment ago, with which the other cases differ.
+/// A failover a moment ago; the other cases are written as differences from it.
 fn failover() -> Report {
     Report {
         kind: Kind::Failover,
@@ -95,7 +95,7 @@ fn silence(kind: Kind) -> Report {
     }
 }
 
-/// Every kind, and the states that read differently.
+/// Every kind, and the states whose texts differ.
 #[expect(clippy::too_many_lines, reason = "a list, one entry per file")]
 fn cases() -> Vec<(&'static str, Report)> {
     let recovery = Report {
@@ -285,7 +285,7 @@ fn golden(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests", "golden", name].iter().collect()
 }
 
-/// The file's text, after it was written anew if that is asked for.
+/// The text of the golden file; with `UPDATE_GOLDEN` the file is written first.
 fn expected(name: &str, actual: &str) -> String {
     if env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(golden(name), actual).expect("a writable golden file");

@@ -1,8 +1,8 @@
-//! Slack's rules for a message, written down a second time and apart from the code that keeps them.
+//! Slack's rules for a message, written a second time and independently of the code that keeps them.
 
 use serde_json::Value;
 
-/// What is wrong with a body, first come first served.
+/// The first rule that a body breaks.
 pub(crate) fn check(body: &str) -> Result<(), String> {
     ensure(body.len() <= 12_000, || format!("{} bytes", body.len()))?;
     ensure(!body.chars().any(char::is_control), || "a control character on the wire".to_owned())?;
@@ -48,7 +48,7 @@ fn object(object: &Value, limit: usize) -> Result<(), String> {
     if is_plain { no_sequence(text) } else { known_sequences(text) }
 }
 
-/// Within the limit by every way of counting, not empty, and safe to look at.
+/// Is the text within the limit by every way of counting, not empty, and safe to show?
 fn text(text: &Value, limit: usize) -> Result<(), String> {
     let text = text.as_str().ok_or("no text")?;
     ensure(!text.is_empty() && text.len() <= limit, || format!("{} bytes of {limit}", text.len()))?;
@@ -63,7 +63,7 @@ fn text(text: &Value, limit: usize) -> Result<(), String> {
     entities(text)
 }
 
-/// A bare ampersand, or one that a cut left half.
+/// Is each ampersand part of a whole entity? A bare one, or one that a cut left incomplete, is not.
 fn entities(text: &str) -> Result<(), String> {
     let whole = |rest: &str| ["amp;", "lt;", "gt;"].iter().any(|entity| rest.starts_with(entity));
     ensure(text.split('&').skip(1).all(whole), || format!("a broken entity in {text}"))
@@ -73,7 +73,8 @@ fn no_sequence(text: &str) -> Result<(), String> {
     ensure(!text.contains(['<', '>']), || format!("a control sequence in {text}"))
 }
 
-/// Dates and one web link, as written by us; all else that Slack would interpret stands in code.
+/// Only dates and one web link, as Poolwatch writes them, stand outside code; all else that Slack would interpret must
+/// not.
 fn known_sequences(text: &str) -> Result<(), String> {
     let outside_code = outside_code(text);
     let mut rest = outside_code.as_str();
@@ -88,7 +89,7 @@ fn known_sequences(text: &str) -> Result<(), String> {
     ensure(!rest.contains('>'), || format!("a stray > in {text}"))
 }
 
-/// The text without its code spans and blocks, in which there must be no sequence at all.
+/// The text without its code spans and blocks, in which no sequence may stand.
 fn outside_code(text: &str) -> String {
     let parts: Vec<&str> = text.split('`').collect();
     assert!(parts.len() % 2 == 1, "an open code span in {text}");

@@ -8,7 +8,7 @@ use ngx_http_poolwatch_module::incident::Truth;
 use crate::world::{Book, Post, SUBJECTS, World};
 
 impl World {
-    /// `before`: messages when everything should have been told.
+    /// Checks what one receiver got. `before` is the number of messages when every one should have been sent.
     pub(crate) fn check(&mut self, receiver: usize, before: usize) {
         let book = self.books[receiver].clone();
         if book.posts.len() != before {
@@ -38,14 +38,15 @@ fn ensure(holds: bool, violation: impl FnOnce() -> String) -> Result<(), String>
     if holds { Ok(()) } else { Err(violation()) }
 }
 
-/// Whom nothing was sent of an open incident is owed nothing when nothing is open.
+/// Is there nothing to send? So it is when no incident is open, and no message of an open one was sent that the
+/// receiver did not accept.
 fn is_at_peace(accepted: &[Post], truth: &Truth, sent: &[u64]) -> bool {
     let heard = accepted.iter().map(|post| post.truth.generation).max().unwrap_or(0);
     let was_sent = sent.iter().any(|&generation| generation > heard);
     truth.over && !was_sent && accepted.last().is_none_or(|post| post.truth.over)
 }
 
-/// Unless the receiver refused to hear it in any form.
+/// The last accepted message is the present revision, unless the receiver rejected that in every form.
 fn last_is_the_truth(accepted: &[Post], truth: &Truth, refused: u64, sent: &[u64]) -> Result<(), String> {
     let last = truth.generation;
     let told = accepted.last().map_or(0, |post| post.truth.generation);
@@ -62,14 +63,15 @@ fn nothing_is_left_out(accepted: &[Post], truth: &Truth, refused: u64, sent: &[u
             (newest.saturating_sub(post.covered)..=newest).contains(&generation)
         })
     };
-    // What was refused last, or came and went unheard, may still wait to be counted by a later message.
+    // A revision that was rejected last, or an incident that began and ended unsent, may wait to be counted by a later
+    // message.
     let waits = refused == last || is_at_peace(accepted, truth, sent);
     let end = if waits { accepted.iter().map(|post| post.truth.generation).max().unwrap_or(0) } else { last };
     let gap = (1..=end).find(|&generation| !told(generation));
     ensure(gap.is_none(), || format!("3: generation {gap:?} was neither told nor covered"))
 }
 
-/// But for senders that were overtaken, after which the truth is told once more.
+/// An older revision only follows a newer one if the sender was overtaken; then the present one must be sent once more.
 fn no_older_after_newer(accepted: &[Post]) -> Result<(), String> {
     let mut newest = 0;
     for (place, post) in accepted.iter().enumerate() {
@@ -83,7 +85,8 @@ fn no_older_after_newer(accepted: &[Post]) -> Result<(), String> {
     Ok(())
 }
 
-/// By answers that nobody heard, kills and exits, and senders that were overtaken, with a repair for each of these.
+/// A duplicate needs a reason: an answer that did not arrive, a kill, an exit, a sender that was overtaken, or the
+/// repair for such a sender.
 fn duplicates_are_bounded(accepted: &[Post], book: &Book, subject: usize) -> Result<(), String> {
     let mut told: HashMap<u64, (usize, usize)> = HashMap::new();
     for post in accepted {
@@ -100,7 +103,8 @@ fn duplicates_are_bounded(accepted: &[Post], book: &Book, subject: usize) -> Res
     ensure(repairs <= excused, || format!("8: {repairs} repairs, {excused} are excused"))
 }
 
-/// Unless a beginning was sent and not heard, or the truth is told once more.
+/// The end of an incident only follows its beginning, unless a beginning was sent and not accepted, or a repair was
+/// sent.
 fn no_end_without_a_beginning(accepted: &[Post], book: &Book, subject: usize) -> Result<(), String> {
     let mut over = true;
     let mut newest = 0;

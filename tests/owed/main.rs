@@ -1,7 +1,8 @@
-//! Invariants of the outbox over random schedules: three workers, two receivers, changes of truth, silences that end by themselves and
-//! are announced, kills, stops longer than a lease, reloads, a machine that sleeps, and every kind of answer.
+//! Invariants of the outbox over random schedules: three workers, two receivers, new revisions, silences that end by
+//! themselves and are announced, kills, stops longer than a lease, reloads, a machine that sleeps, and every kind of
+//! answer.
 //!
-//! The schedules are run with deliberately wrong variants as well, and each must be caught by the invariant that it breaks.
+//! The schedules also run with deliberately wrong variants; each must violate the invariant that it breaks.
 
 mod invariants;
 mod world;
@@ -47,7 +48,7 @@ fn every_wrong_variant_is_caught() {
     }
 }
 
-/// 12: does the second receiver get another message, or at another time, when the first one hangs?
+/// 12: does the second receiver get another message, or at another time, if the first one hangs?
 fn first_delays_second(seed: u64, wrong: Wrong) -> bool {
     let [well, ill] = [false, true].map(|first_hangs| {
         let mut world = World::new(seed, wrong);
@@ -65,7 +66,7 @@ fn invariant_12_a_receiver_that_hangs_delays_no_other() {
     }
 }
 
-/// 9: the first news after a quiet time is not delayed by any cooldown, silence or back-off of the past.
+/// 9: the first message after a quiet time is not delayed by an earlier cooldown, silence or back-off.
 #[test]
 fn invariant_9_news_in_a_quiet_channel_goes_at_once() {
     for seed in 0..schedules() {

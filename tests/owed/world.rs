@@ -1,7 +1,8 @@
-//! The model: workers that claim, send and settle in random schedules, and receivers that answer as they like.
+//! The model: workers that claim, send and settle in random schedules, and receivers with random answers.
 //!
-//! A message is claimed, sent, heard and settled in four steps, and anything may happen in between: the worker is killed, stopped for
-//! longer than its lease, told to exit, or the machine sleeps. The debts and the receivers' conditions are the module's own.
+//! A message is claimed, sent, received and settled in four steps. In between anything may happen: the worker is
+//! killed, stopped for longer than its lease, or asked to exit, or the machine sleeps. The delivery states and the
+//! receivers' states are the module's own.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -18,17 +19,18 @@ use crate::wrong::Wrong;
 const WORKERS: usize = 3;
 const RECEIVERS: usize = 2;
 
-/// What is told: an incident, which a silence holds back, and that a silence began or ended, which nothing does.
+/// What messages are about: an incident, which a silence holds back, and the announcement of that silence, which
+/// nothing holds back.
 pub(crate) const SUBJECTS: usize = 2;
 pub(crate) const INCIDENT: usize = 0;
 const NOTICE: usize = 1;
 
 const COOLDOWN: Millis = Millis(20_000);
 
-/// When a schedule begins; no instant is zero.
+/// When a schedule begins, in milliseconds; instants must not be zero.
 const BEGIN: u64 = 1_000_000;
 
-/// Chance, the same for the same seed.
+/// Random numbers, the same for the same seed.
 #[derive(Clone, Copy)]
 pub(crate) struct Random(u64);
 
@@ -47,9 +49,9 @@ impl Random {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Accepts,
-    /// It has the message, but the sender will not know.
+    /// The receiver accepts the message, but its answer does not reach the sender.
     AcceptsUnheard,
-    /// Nothing arrives, and no answer comes.
+    /// The message does not arrive, and no answer comes.
     Loses,
     Refuses,
     Limits(Option<u64>),
@@ -84,9 +86,9 @@ pub(crate) struct Post {
     pub(crate) covered: u64,
     pub(crate) at: u64,
     pub(crate) accepted: bool,
-    /// Somebody else had claimed the debt when it landed.
+    /// Another worker had claimed this delivery when the message arrived.
     pub(crate) overtaken: bool,
-    /// What it tells was accepted before, as far as the senders knew.
+    /// The revision had been accepted before, as far as the senders knew.
     pub(crate) repair: bool,
 }
 
@@ -95,7 +97,7 @@ pub(crate) struct Post {
 pub(crate) struct Flight {
     subject: usize,
     pub(crate) claim: Claim,
-    /// Which claim of this debt.
+    /// The number of the claim for this delivery state.
     number: u64,
     repair: bool,
     sent: bool,
@@ -107,14 +109,14 @@ pub(crate) struct Flight {
 #[derive(Clone, Copy)]
 struct Process {
     pid: u32,
-    /// Does nothing until then.
+    /// The process does nothing before this time.
     stopped: u64,
-    /// Claims nothing any more, and is gone then.
+    /// From then on the process is gone; until then it claims nothing.
     exits: Option<u64>,
     flights: [Option<Flight>; RECEIVERS],
 }
 
-/// What the model itself notes of a receiver, to hold the module's books against.
+/// What the model itself notes about a receiver, for comparison with the module's notes.
 #[derive(Clone, Default)]
 pub(crate) struct Book {
     pub(crate) posts: Vec<Post>,
@@ -124,19 +126,19 @@ pub(crate) struct Book {
     failures: u32,
     /// Claims so far.
     claims: [u64; SUBJECTS],
-    /// Who claimed last and has not given it back.
+    /// The process that claimed last and has not given the lease back.
     held: [Option<u32>; SUBJECTS],
     acked: [u64; SUBJECTS],
     pub(crate) refused: [u64; SUBJECTS],
-    /// The generation whose full form was rejected.
+    /// The number of the revision whose full form was rejected.
     disliked: [u64; SUBJECTS],
-    /// Messages of a generation that may have been heard without anybody's knowing.
+    /// By revision, how many messages may have been accepted without the sender's knowledge.
     pub(crate) unsure: HashMap<(usize, u64), usize>,
-    /// Generations of which a message was sent.
+    /// Revisions of which a message was sent.
     pub(crate) sent: HashSet<(usize, u64)>,
-    /// Exchanges of repairs among them.
+    /// How many of those messages in `unsure` were repairs.
     pub(crate) unsure_repairs: [usize; SUBJECTS],
-    /// Senders that found their claim overtaken when their exchange was over.
+    /// Senders whose claim had been overtaken when their exchange was over.
     pub(crate) overtaken: [usize; SUBJECTS],
 }
 
@@ -166,10 +168,10 @@ pub(crate) struct World {
     pub(crate) wrong: Wrong,
     pub(crate) now: u64,
     random: Random,
-    /// Each receiver's own, so that one cannot change another's luck.
+    /// One generator for each receiver, so that one receiver cannot change the answers of another.
     luck: [Random; RECEIVERS],
     pub(crate) truths: [Truth; SUBJECTS],
-    /// When the silence that there is ends by itself, or when the last one ended.
+    /// When the present silence ends by itself, or when the last one ended.
     silenced: u64,
     processes: Processes,
     next_pid: u32,
@@ -178,16 +180,16 @@ pub(crate) struct World {
     pub(crate) receivers: [ReceiverState; RECEIVERS],
     generation: u64,
     pub(crate) books: [Book; RECEIVERS],
-    /// The last claim of each debt, for the variant that gives its token to everyone.
+    /// The last claim of each delivery state, for the variant in which all workers share one token.
     last_claims: [[Option<Claim>; SUBJECTS]; RECEIVERS],
     pub(crate) violations: Vec<String>,
-    /// Receivers answer badly.
+    /// Do receivers answer badly at times?
     pub(crate) trouble: bool,
-    /// They may even be gone, so that what follows is slow.
+    /// Can receivers also be gone, so that what follows takes long?
     breaks: bool,
-    /// The first receiver takes all messages and never answers.
+    /// Does the first receiver take all messages without ever answering?
     pub(crate) first_hangs: bool,
-    /// One of so many steps changes the truth.
+    /// One step out of this many changes the incident.
     rarity: u64,
 }
 
@@ -222,7 +224,8 @@ impl World {
         self.violations.push(format!("{what} at {}", self.now - BEGIN));
     }
 
-    /// A schedule with trouble, then one without, in which everything must come right, then one in which nothing may happen.
+    /// Runs a time with trouble, then a time without, in which everything must be sent, then one in which nothing may
+    /// be sent.
     pub(crate) fn run(mut self) -> Self {
         self.trouble_for(400);
         self.trouble = false;
@@ -268,7 +271,7 @@ impl World {
         self.truths[subject] = Truth { generation: generation + 1, state, from, over: state == 0, ..Truth::default() };
     }
 
-    /// Begins a silence that ends by itself, or ends the one there is.
+    /// Begins a silence that ends by itself, or ends the present one.
     fn silence(&mut self) {
         if self.truths[NOTICE].state == 1 {
             self.end_silence();
@@ -303,7 +306,7 @@ impl World {
         self.next_pid
     }
 
-    /// New workers come; the old ones end what they have begun, for as long as they have.
+    /// Starts new workers; the old ones finish what they have begun, for as long as they still have.
     fn reload(&mut self) {
         for index in 0..self.workers.len() {
             let patience = self.random.below(3000);
@@ -324,7 +327,7 @@ impl World {
         }
         self.processes.alive.borrow_mut().retain(|&alive| alive != pid);
         if exits.is_none() {
-            // Now and then the number comes back at once.
+            // Now and then the same process id comes back at once.
             let pid = if self.random.below(8) == 0 { pid } else { self.next_pid + 1 };
             self.next_pid = self.next_pid.max(pid);
             self.processes.alive.borrow_mut().push(pid);
@@ -351,7 +354,7 @@ impl World {
             if exits.is_some_and(|exits| exits <= self.now) {
                 let Process { flights, .. } = self.workers.remove(index);
                 for (receiver, flight) in flights.iter().enumerate() {
-                    // It waits no longer; whether it still books that is chance.
+                    // The worker waits no longer; whether it still settles the exchange is chance.
                     let books = self.luck[receiver].below(2) == 0;
                     self.break_off(receiver, flight.as_ref(), books);
                 }
@@ -366,8 +369,8 @@ impl World {
         }
     }
 
-    /// A worker ends in the middle of an exchange. Known limit: a sender that was overtaken and heard, and is killed before it has
-    /// booked that, leaves its old message standing; so here it always books it.
+    /// A worker ends in the middle of an exchange. Known limit: if a sender was overtaken after its message arrived,
+    /// and is killed before it settles, its old message stays the last one. Here it therefore always settles.
     fn break_off(&mut self, receiver: usize, flight: Option<&Flight>, books: bool) {
         let Some(flight) = flight.filter(|flight| flight.sent) else { return };
         let overtaken = self.books[receiver].claims[flight.subject] != flight.number;
@@ -378,7 +381,7 @@ impl World {
         }
     }
 
-    /// One step of a courier: claim, send, be heard, or settle.
+    /// One step of a courier: claim, send, arrive, or settle.
     fn step(&mut self, worker: usize, receiver: usize) {
         let Process { pid, exits, flights, .. } = self.workers[worker];
         let next = match flights[receiver] {
@@ -481,7 +484,7 @@ impl World {
         Flight { landed: true, ..flight }
     }
 
-    /// The sender hears what became of its message.
+    /// The sender learns the outcome of its message.
     fn learn(&mut self, receiver: usize, flight: &Flight) {
         if let Answer::Limits(span) = flight.answer {
             let until = self.now + span.unwrap_or(5000);
@@ -508,7 +511,7 @@ impl World {
         }
         let book = &mut self.books[receiver];
         if matches!(outcome, Outcome::Accepted | Outcome::Rejected(_)) {
-            // It is there, whatever another exchange found.
+            // The receiver exists, whatever another exchange found.
             book.probe = 0;
         }
         match outcome {
@@ -532,7 +535,7 @@ impl World {
         }
     }
 
-    /// The flight's claim; of a variant that does not raise the token, with that of whoever claimed last.
+    /// The claim of a flight. In the variant that does not raise the token, it has the token of the last claim.
     fn token_of(&self, receiver: usize, flight: &Flight) -> Claim {
         let last = self.last_claims[receiver][flight.subject].filter(|_| self.wrong == Wrong::TokenNotRaised);
         last.map_or(flight.claim, |last| {
@@ -549,7 +552,7 @@ impl World {
         book.unsure_repairs[flight.subject] += usize::from(flight.repair);
     }
 
-    /// What variants do when they look for something to tell.
+    /// What wrong variants do when they look for something to send.
     fn wrong_ways(&mut self, receiver: usize, subject: usize, pid: u32) {
         let truth = self.truths[subject];
         let debt = self.debts[receiver][subject];
@@ -569,7 +572,7 @@ impl World {
         }
     }
 
-    /// The moment from which the first byte may leave.
+    /// Checks a message at the moment from which its first byte may be sent.
     fn check_sending(&mut self, receiver: usize, flight: &Flight) {
         let Flight { subject, claim, number, .. } = *flight;
         let book = &self.books[receiver];

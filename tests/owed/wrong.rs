@@ -1,4 +1,4 @@
-//! Deliberately wrong variants: mistakes that others have made, and that this project has made.
+//! Deliberately wrong variants: mistakes that other programs have made, and that this project has made.
 
 use ngx_http_poolwatch_module::outbox::outcome::Outcome;
 
@@ -6,44 +6,44 @@ use ngx_http_poolwatch_module::outbox::outcome::Outcome;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
     Nothing,
-    /// The last look before sending is left out: no rate token, no look at silence.
+    /// Leaves out the final check before sending: no rate limit, no check for a silence.
     NoLastLook,
-    /// Books what is true now instead of what was sent.
+    /// Settles the present revision instead of the one that was sent.
     AcksCurrent,
-    /// Does not care about messages of claims that were overtaken.
+    /// Ignores messages of claims that were overtaken.
     NoRepair,
-    /// Cares about those only that were surely accepted.
+    /// Repairs after such a message only if it was surely accepted.
     NoRepairOfUnsure,
-    /// Each worker keeps a Retry-After to itself.
+    /// Each worker keeps a `Retry-After` to itself.
     RetryAfterPerWorker,
-    /// Each worker keeps to one message a second by itself.
+    /// Each worker by itself keeps to one message a second.
     RateTokenPerWorker,
-    /// One message a second to all receivers together.
+    /// Sends one message a second to all receivers together.
     ReceiversShareTheirRate,
-    /// Four failures, and the message is given up.
+    /// Gives a message up after four failures.
     GivesUp,
-    /// Forgets what a silence kept back.
+    /// Forgets what a silence held back.
     SilenceDrops,
-    /// Looks at a silence when it claims, and not when it sends.
+    /// Checks for a silence when it claims, and not when it sends.
     SilenceOnlyWhenClaiming,
-    /// Tells only what differs from the last told state, whatever happened in between.
+    /// Sends only a state that differs from the last accepted one, whatever happened in between.
     ByStateOnly,
-    /// A cooldown forgets what it held back, as the watchers' do.
+    /// Forgets what a cooldown held back, as the log watchers do.
     CooldownDrops,
-    /// Does not say what was kept back.
+    /// Does not say how many changes were held back.
     CountsNothing,
-    /// The dead keep their leases.
+    /// The leases of dead processes stay valid.
     NoLeaseExpiry,
-    /// Who takes a claim over goes by the same token.
+    /// A worker that takes a claim over uses the same token.
     TokenNotRaised,
-    /// A reload ends a Retry-After as well.
+    /// A reload also ends a `Retry-After`.
     ReloadEndsPauses,
-    /// Takes every answer for a failure, as long as there is trouble.
+    /// Treats every answer as a failure while there is trouble.
     HearsNoAcceptance,
 }
 
 impl Wrong {
-    /// Each variant, and the invariants of which it violates one at least.
+    /// Each variant, with the invariants of which it violates at least one.
     pub(crate) const ALL: [(Self, &[&str]); 17] = [
         (Self::NoLastLook, &["6", "7", "10"]),
         (Self::AcksCurrent, &["1"]),
@@ -72,7 +72,7 @@ impl Wrong {
         }
     }
 
-    /// What the variant makes of an outcome.
+    /// The outcome as the variant understands it.
     pub(crate) fn hears(self, outcome: Outcome, trouble: bool) -> Outcome {
         match (self, outcome) {
             (Self::RetryAfterPerWorker, Outcome::RateLimited(_)) => Outcome::Retry("429, kept to itself".into()),

@@ -1,4 +1,4 @@
-//! What receivers, clocks and reloads do to the pipeline while it tells: nothing that anybody would see.
+//! What receivers, clocks and reloads do while the pipeline sends: a reader of the messages must not notice.
 
 use crossbeam_channel::unbounded;
 use ngx_http_poolwatch_module::pipeline::log_line::Line;
@@ -7,7 +7,7 @@ use ngx_http_poolwatch_module::state::table::Table;
 
 use super::*;
 
-/// At the other end, whatever the function says; it may do things in the meantime.
+/// A receiver that answers as the function says, which may also do something meanwhile.
 struct Answering<F>(F);
 
 impl<F: Fn(&Endpoint, &str) -> Reply> Post for Answering<F> {
@@ -24,7 +24,7 @@ fn without_rates() -> Rules {
     Rules { error_rate: None, ..Rules::default() }
 }
 
-/// Blue has just died, and nobody was told yet.
+/// Blue has just died, and no message was sent yet.
 fn failed_over(workers: u32) -> Host {
     let mut host = Host::new(workers, &without_rates());
     host.served_by(BLUE);
@@ -43,7 +43,7 @@ fn an_hour_without_a_receiver_is_a_few_attempts_one_line_and_then_one_message() 
     });
     host.run_with(3_600_000, &down);
     let tries = tries.into_inner();
-    // 60 s at most between two, 45 s on average, and the first ones quicker.
+    // At most 60 s between two attempts, 45 s on average, and less at the beginning.
     assert!((60..=130).contains(&tries), "{tries} attempts");
     assert_eq!(host.lines_with("will be retried"), 1);
     host.run_with(61_000, &host.slack);
@@ -110,13 +110,13 @@ fn workers_on_their_way_out_tell_nothing_more() {
     let mut host = failed_over(1);
     let old = host.workers.remove(0);
     old.0.fold(&old.2);
-    // The new workers find the receiver failing: the failover is still owed, and due a while later.
+    // The new workers find the receiver failing: the failover is still due, some time later.
     host.time.0.fetch_add(2000, Ordering::Relaxed);
     host.slack.status.store(503, Ordering::Relaxed);
     host.load(1, &without_rates());
     host.slack.status.store(200, Ordering::Relaxed);
     host.time.0.fetch_add(2000, Ordering::Relaxed);
-    // It returns only because it knows of the newer configuration.
+    // `deliver` returns only because the worker knows of the newer configuration.
     old.0.deliver(0, &host.slack);
     assert_told(&host, &[]);
     host.run(0);
@@ -126,7 +126,7 @@ fn workers_on_their_way_out_tell_nothing_more() {
 #[test]
 fn an_answer_for_a_receiver_that_is_gone_settles_nothing_of_its_successor() {
     let mut host = failed_over(1);
-    // All places are taken, so that the successor needs one of them.
+    // All entries are taken, so that the successor needs one of them.
     let named = |name: &str| Receiver { name: Name::new(name.as_bytes()), ..receiver() };
     host.receivers = ["slack", "b", "c", "d", "e", "f", "g", "h"].map(named).to_vec();
     host.load(1, &without_rates());
@@ -139,7 +139,7 @@ fn an_answer_for_a_receiver_that_is_gone_settles_nothing_of_its_successor() {
     let replaced = Answering(|_: &Endpoint, _: &str| {
         let mut host = host.lock().expect("no panic");
         host.receivers = vec![named("successor")];
-        // It is tried, and fails once.
+        // The successor is tried, and fails once.
         host.slack.status.store(503, Ordering::Relaxed);
         host.time.0.fetch_add(1000, Ordering::Relaxed);
         host.load(1, &without_rates());
@@ -154,10 +154,11 @@ fn an_answer_for_a_receiver_that_is_gone_settles_nothing_of_its_successor() {
     assert_told(&host, &[&["failover"]]);
 }
 
-/// A failover and the way back, in steps of a second; before each step something may be done to the host.
+/// A failover and the return, in steps of a second; `disturb` may do something to the host before each step. Returns
+/// the messages and their times.
 fn incident(disturb: impl Fn(u64, &mut Host)) -> Vec<(u64, String)> {
     let mut host = failed_over(2);
-    // An exiting worker would have folded what it saw.
+    // An exiting worker would have folded its observations.
     host.run(0);
     let told = Mutex::new(Vec::new());
     for step in 0..60 {
@@ -177,7 +178,7 @@ fn incident(disturb: impl Fn(u64, &mut Host)) -> Vec<(u64, String)> {
     told.into_inner().expect("no panic")
 }
 
-/// 25: a reload of the same configuration, whenever it comes, changes neither what is told nor when.
+/// 25: a reload of the same configuration, at any time, changes neither the messages nor their times.
 #[test]
 fn invariant_25_a_reload_is_invisible() {
     let undisturbed = incident(|_, _| {});
@@ -198,7 +199,7 @@ fn invariant_25_a_reload_is_invisible() {
     assert_ne!(reloaded(20, true), undisturbed);
 }
 
-/// 24: jumps of the wall clock change neither what is told nor when; a machine that sleeps only delays.
+/// 24: jumps of the wall clock change neither the messages nor their times; a machine that sleeps only delays.
 #[test]
 fn invariant_24_only_the_monotonic_clock_counts() {
     let undisturbed = incident(|_, _| {});
@@ -224,7 +225,7 @@ fn invariant_24_only_the_monotonic_clock_counts() {
     assert_eq!(titles(slept), titles(undisturbed));
 }
 
-/// A table whose lock another process has and keeps, since so many uses of it.
+/// A table whose lock another process takes after this many uses, and keeps.
 struct Kept {
     shared: Shared,
     uses: AtomicU64,

@@ -1,4 +1,4 @@
-//! A host in a box: workers that share a table, a clock that stands still until told, a list for a network.
+//! A host in a box: workers that share a table, a clock that moves only when the test moves it, a list as the network.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,7 +26,7 @@ use serde_json::Value;
 pub(crate) const BLUE: u16 = 0;
 pub(crate) const GREEN: u16 = 1;
 
-/// What the zone holds.
+/// What the zone contains.
 pub(crate) struct Contents {
     pub(crate) receivers: Twin<[ReceiverState; MAX_RECEIVERS]>,
     pub(crate) notices: Twin<Notices>,
@@ -83,7 +83,7 @@ impl Store for Shared {
 pub(crate) struct Time(pub(crate) Arc<AtomicU64>, Arc<AtomicI64>);
 
 impl Time {
-    /// The wall clock is set.
+    /// Sets the wall clock forward by `span` milliseconds, or back.
     pub(crate) fn jump(&self, span: i64) {
         self.1.fetch_add(span, Ordering::Relaxed);
     }
@@ -107,7 +107,7 @@ impl Clock for Time {
     }
 }
 
-/// A receiver that keeps what it got and answers as told.
+/// A receiver that keeps the messages that it accepts, and answers with a given status.
 #[derive(Clone)]
 pub(crate) struct Slack {
     pub(crate) bodies: Arc<Mutex<Vec<Value>>>,
@@ -156,7 +156,7 @@ impl Host {
         self.configure(workers, &[upstream(rules)]);
     }
 
-    /// A reload: new workers share the table, the old ones are gone.
+    /// A reload: new workers share the table, and the old ones are gone.
     pub(crate) fn configure(&mut self, workers: u32, upstreams: &[Watched]) {
         self.generation += 1;
         self.workers = (0..workers)
@@ -174,7 +174,7 @@ impl Host {
         self.run(0);
     }
 
-    /// A request at a worker: attempts as (peer, verdict), and the client's status.
+    /// Sends a request to a worker: attempts as (peer, verdict), and the client's status.
     pub(crate) fn request(&mut self, worker: usize, attempts: &[(u16, Verdict)], status: u16) {
         let mut seen = Observation { status, ..Observation::default() };
         for &(peer, verdict) in attempts {
@@ -192,12 +192,12 @@ impl Host {
         self.workers[worker].1.send(seen).expect("the channel is open");
     }
 
-    /// Something that an operator asks the first worker for.
+    /// Gives the first worker an order.
     pub(crate) fn order(&self, order: Order) {
         assert!(self.workers[0].0.order(order), "too many orders wait");
     }
 
-    /// Lines of error.log with these words.
+    /// How many lines of error.log contain these words.
     pub(crate) fn lines_with(&self, words: &str) -> usize {
         self.log.lock().expect("no panic").iter().filter(|line| line.text.contains(words)).count()
     }
@@ -206,12 +206,12 @@ impl Host {
         self.request(0, &[(peer, Verdict::Ok)], 200);
     }
 
-    /// Lets time pass, with all loops running.
+    /// Lets time pass while all loops run, in steps of 100 ms.
     pub(crate) fn run(&mut self, millis: u64) {
         self.run_with(millis, &self.slack);
     }
 
-    /// The same, with another at the receiver's end.
+    /// The same, with another receiver.
     pub(crate) fn run_with(&self, millis: u64, post: &impl Post) {
         let until = self.time.0.load(Ordering::Relaxed) + millis;
         loop {

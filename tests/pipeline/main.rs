@@ -1,4 +1,5 @@
-//! The whole pipeline over a table in a box: workers that share it, a clock that stands still until told, a list for a network.
+//! The whole pipeline over a table in a box: workers that share it, a clock that moves only when the test moves it, a
+//! list as the network.
 
 mod faults;
 mod host;
@@ -29,7 +30,7 @@ use ngx_http_poolwatch_module::text::{Name, Text};
 use ngx_http_poolwatch_module::units::Millis;
 use serde_json::Value;
 
-/// One message whose title has all of these words.
+/// The messages so far are these: one for each item, with all of the item's words in its title.
 #[track_caller]
 fn assert_told(host: &Host, expected: &[&[&str]]) {
     let titles = host.titles();
@@ -54,7 +55,7 @@ fn four_workers_tell_one_failover_and_one_recovery() {
         host.run(10);
     }
     host.run(1500);
-    // Masked errors make the upstream's rate fire as well: it needs no confirmation, so it is first here.
+    // Masked errors also make the upstream's error rate fire. It needs no confirmation, so its message is first here.
     assert_told(&host, &[&["error rate"], &["failover", "blue", "green"]]);
     for round in 0..300 {
         host.request(round % 4, &[(BLUE, Verdict::Ok)], 200);
@@ -109,7 +110,7 @@ fn an_outage_is_told_and_its_end() {
         host.served_by(BLUE);
         host.run(100);
     }
-    // One outage is one message, and one more is its end: its error rate is part of it.
+    // An outage is one message, and its end is one more: its error rate is part of it.
     assert_told(&host, &[&["no pool answers"], &["serving traffic again"]]);
 }
 
@@ -314,7 +315,7 @@ fn an_upstream_that_is_removed_in_peace_leaves_in_silence_and_old_workers_do_not
     host.served_by(BLUE);
     host.run(5000);
     let old = std::mem::take(&mut host.workers);
-    // As many others as there are places: one takes that of the removed upstream.
+    // As many other upstreams as there are slots: one of them takes the slot of the removed upstream.
     let others = (0..4).map(|index| format!("other-{index}"));
     let others: Vec<Watched> =
         others.map(|name| Watched { name: Name::new(name.as_bytes()), ..upstream(&rules) }).collect();
@@ -342,7 +343,7 @@ fn traffic_that_ends_in_an_outage_is_no_data_and_no_recovery() {
 
 #[test]
 fn a_canary_by_configuration_never_alarms() {
-    // Both primary: nine of ten requests go to blue.
+    // Both servers are primary: nine of ten requests go to blue.
     let mut watched = upstream(&Rules::default());
     for peer in &mut watched.peers {
         peer.role = Role::Primary;
@@ -377,7 +378,7 @@ fn a_planned_switch_that_no_traffic_follows_is_a_failover() {
     host.load(1, &Rules { active: Name::new(b"green"), ..rules });
     host.run(100);
     host.served_by(BLUE);
-    // Nobody knows yet how slow green is.
+    // The detector does not know yet how slow green is.
     host.run(9000);
     assert_told(&host, &[]);
     host.run(1000);
@@ -386,7 +387,7 @@ fn a_planned_switch_that_no_traffic_follows_is_a_failover() {
 
 // Invariants, by the numbers of the project's list. Each is tried on a wrong variant as well.
 
-/// 11: no sequence of operations changes what the zone takes.
+/// 11: no sequence of operations changes the memory that the zone needs.
 fn memory_is_constant(grows: bool) -> bool {
     let rules = Rules { error_rate: None, ..Rules::default() };
     let mut host = Host::new(2, &rules);
@@ -414,7 +415,7 @@ fn invariant_11_memory_is_constant() {
     assert!(!memory_is_constant(true));
 }
 
-/// What is told of random traffic, of which each request is seen by the worker that `place` gives it to.
+/// The titles after random traffic; `place` chooses the worker that sees each request, if any does.
 fn told_by(workers: u32, seed: u64, place: impl Fn(usize) -> Option<usize>) -> Vec<String> {
     let rules = Rules { error_rate: None, fail_timeout: Millis::from_secs(2), ..Rules::default() };
     let mut host = Host::new(workers, &rules);
@@ -441,7 +442,7 @@ fn told_by(workers: u32, seed: u64, place: impl Fn(usize) -> Option<usize>) -> V
         }
     }
     host.run(60_000);
-    // How many requests there were until then depends on who came first, what is told does not.
+    // The counts in a message depend on which worker came first; the rest of its title does not.
     host.titles().iter().map(|title| title.split(". ").next().unwrap_or_default().to_owned()).collect()
 }
 
@@ -450,14 +451,14 @@ fn invariant_15_which_worker_saw_a_request_is_no_matter() {
     let worker_of = |index: usize| index.wrapping_mul(0x9e37_79b9) >> 7 & 3;
     let alone = |seed| told_by(1, seed, |_| Some(0));
     assert!((0..40).all(|seed| told_by(4, seed, |index| Some(worker_of(index))) == alone(seed)));
-    // Each worker for itself, as a log watcher in each of them would be.
+    // Each worker by itself, as with a log watcher in each of them.
     let apart = |seed| -> Vec<String> {
         (0..4).flat_map(|worker| told_by(1, seed, |index| (worker_of(index) == worker).then_some(0))).collect()
     };
     assert!(!(0..40).all(|seed| apart(seed) == alone(seed)));
 }
 
-/// 17: an incident's number is the count of all changes so far, over reloads and under any traffic.
+/// 17: an incident's revision number counts all changes so far, over reloads and under any traffic.
 fn numbers_count_changes(seed: u64, forgets: bool) -> bool {
     let rules = Rules { error_rate: None, cooldown: Millis::ZERO, ..Rules::default() };
     let mut host = Host::new(2, &rules);
@@ -503,7 +504,7 @@ fn invariant_17_the_number_rises_by_one_with_every_change() {
     assert!(!(0..40).all(|seed| numbers_count_changes(seed, true)));
 }
 
-/// 21: what was sent to the observer was folded, or is told to be lost.
+/// 21: every observation that was sent to the observer was folded, or is reported as lost.
 fn nothing_vanishes(notes_losses: bool) -> bool {
     const SENT: u64 = 5000;
     let rate = ErrorRateRules { window: 10_000, ..ErrorRateRules::default() };
@@ -526,7 +527,7 @@ fn nothing_vanishes(notes_losses: bool) -> bool {
     let number = |text: &str| text.split_whitespace().find_map(|word| word.parse::<u64>().ok()).unwrap_or(0);
     let log = host.log.lock().expect("no panic");
     let lost: u64 = log.iter().filter(|line| line.text.contains("not observed")).map(|line| number(&line.text)).sum();
-    // All that was folded failed, and the alert says how many that were.
+    // All folded requests had failed, and the alert says how many they were.
     let message = host.slack.bodies.lock().expect("no panic")[0].to_string();
     let folded = number(message.split_once("*Upstream errors*\\n").expect("the alert's facts").1);
     folded + lost == SENT && lost > 0

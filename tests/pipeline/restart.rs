@@ -1,4 +1,4 @@
-//! What outlives nginx as text: a restart, an upgrade with two process trees, and texts that nobody wrote.
+//! What outlives nginx as text: a restart, an upgrade with two process trees, and texts that no module wrote.
 
 use proptest::prelude::*;
 
@@ -29,7 +29,7 @@ impl Host {
         self.shared.with(|table| Saved::of(table, 1, self.times()))
     }
 
-    /// Another zone with nothing in it, and what the text says.
+    /// Another zone, empty except for what the text restores.
     fn restored(&self, text: &str) -> Shared {
         let shared = Shared::empty();
         if let Some(saved) = Saved::from_text(text) {
@@ -38,7 +38,7 @@ impl Host {
         shared
     }
 
-    /// nginx ends and starts again, after so many milliseconds.
+    /// nginx ends, and starts again `millis` milliseconds later.
     fn restart(&mut self, rules: &Rules, millis: u64) {
         let text = self.saved().to_text();
         self.workers.clear();
@@ -47,7 +47,7 @@ impl Host {
         self.load(2, rules);
     }
 
-    /// A process tree of its own beside this one, which tells the same receiver.
+    /// A process tree of its own beside this one, with the same receiver.
     fn upgraded(&self, rules: &Rules) -> Self {
         let text = self.saved().to_text();
         let (time, slack, log) = (self.time.clone(), self.slack.clone(), Arc::default());
@@ -57,7 +57,7 @@ impl Host {
         other
     }
 
-    /// The other tree's keeper wrote its state, and now it is this tree's turn.
+    /// This tree takes the state file over, which the other tree has written.
     fn take_over(&self, other: &Self) {
         let saved = Saved::from_text(&other.saved().to_text()).expect("its own text");
         self.shared.with(|table| saved.merge(table, self.times()));
@@ -188,7 +188,7 @@ fn what_the_new_tree_saw_while_the_old_one_was_the_one_to_send_is_owed_when_it_t
     let mut host = Host::new(1, &QUIET);
     host.served_by(BLUE);
     host.run(1000);
-    // Its couriers do not run before it takes over.
+    // The couriers of the new tree do not run before it takes over.
     let mut new = host.upgraded(&QUIET);
     new.served_by(GREEN);
     for (worker, _, channel) in &new.workers {
@@ -220,7 +220,7 @@ fn after_a_roll_back_the_old_tree_believes_the_younger_truth() {
     assert_told(&host, &[&["failover"]]);
 }
 
-/// Random traffic, reloads and receivers' answers: whatever the table holds then comes back as it was.
+/// Random traffic, reloads and answers: the table comes back from its text as it was.
 fn comes_back(seed: u64, forgets: bool) -> bool {
     let mut host = Host::new(2, &Rules { cooldown: Millis(20_000), ..Rules::default() });
     let mut random = seed;
@@ -285,7 +285,7 @@ fn the_longest_upstream_fits_into_its_place() {
         host.shared.with(|table| table.fold(&[watched.clone()], &places, &[seen], now));
     }
     let text = host.saved().to_text();
-    // The tellings that are remembered, which no message was sent for here.
+    // The changes remembered for the cooldown take this much more; no message was sent here.
     let told = MAX_RECEIVERS * 2 * 8 * r#"["flapping","flapping",1790000000000],"#.len();
     assert!(text.len() > 10_000 && text.len() + told < UPSTREAM, "{} and {told}", text.len());
 }

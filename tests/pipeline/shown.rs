@@ -1,6 +1,6 @@
-//! What is shown of it all: documents and metrics of a table that a pipeline filled.
+//! What is shown: documents and metrics of a table that a pipeline filled.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test pipeline` writes the files anew; read the difference before committing it.
+//! `UPDATE_GOLDEN=1 cargo test --test pipeline` writes the files; read the difference before you commit it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ impl Host {
         serde_json::from_str(&body(Part::State, &self.snapshot(), true)).expect("JSON")
     }
 
-    /// What each receiver heard of each change, newest first: `failover slack=accepted`.
+    /// What each receiver accepted of each change, newest first: `failover slack=accepted`.
     fn heard(&self) -> Vec<String> {
         let line = |change: &Value| {
             let heard = |to: &Value| format!(" {}={}", text(&to["receiver"]), text(&to["result"]));
@@ -79,7 +79,7 @@ fn incident() -> Host {
     host
 }
 
-/// The file's text, after it was written anew if that is asked for.
+/// The text of the golden file; with `UPDATE_GOLDEN` the file is written first.
 pub(crate) fn expected(name: &str, actual: &str) -> String {
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "golden", name].iter().collect();
     if env::var_os("UPDATE_GOLDEN").is_some() {
@@ -201,7 +201,7 @@ fn the_number_of_series_is_bounded_as_the_readme_says() {
     assert!(readme.split_whitespace().collect::<Vec<_>>().join(" ").contains(&said), "README.md does not say: {said}");
 }
 
-/// A line of the text format: a name, labels in quotes, a number.
+/// Is this a line of the text format: a name, labels in quotes, a number?
 fn is_sample(line: &str) -> bool {
     let (series, value) = line.rsplit_once(' ').unwrap_or_default();
     let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
@@ -225,7 +225,7 @@ fn is_sample(line: &str) -> bool {
 }
 
 impl Host {
-    /// An answer that names its pool and its release.
+    /// Sends an answer that names its pool and its release.
     fn answer(&mut self, peer: u16, pool: &[u8], release: &[u8]) {
         let names = Names { pool: Name::new(pool), release: Text::new(release) };
         let mut seen = Observation { status: 200, names: Some(names.into()), ..Observation::default() };
@@ -234,22 +234,22 @@ impl Host {
     }
 }
 
-/// The series of the metrics with their values.
+/// The metrics: each series with its value.
 fn series(snapshot: &Snapshot) -> BTreeMap<String, f64> {
     let metrics = prometheus::body(snapshot);
     let samples = metrics.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
     samples.map(|(series, value)| (series.to_owned(), value.parse().expect("a number"))).collect()
 }
 
-/// Label values of a series that a pool, a release or a state gave it: `pool="green"`.
+/// The labels of a series whose values are the names of pools, releases or states: `pool="green"`.
 fn names(series: &str) -> Vec<&str> {
     let labels = series.split_once('{').map_or("", |(_, labels)| labels.trim_end_matches('}'));
     let is_name = |label: &&str| ["pool=", "release=", "from=", "to="].iter().any(|key| label.starts_with(key));
     labels.split(',').filter(is_name).collect()
 }
 
-/// A series that comes is of a name that nobody had heard of, or has counted nothing yet. Where all pools are known (`is_known`) only
-/// a new release brings series, and none goes.
+/// A new series has a name that was unknown before, or its value is 0. If all pools are known (`is_known`), only a new
+/// release brings new series, and no series disappears.
 fn check_births(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>, is_known: bool) {
     let known: BTreeSet<&str> = before.keys().flat_map(|series| names(series)).collect();
     for (series, &value) in after.iter().filter(|(series, _)| !before.contains_key(*series)) {
@@ -262,7 +262,7 @@ fn check_births(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>, i
     assert_eq!(gone, None, "is gone");
 }
 
-/// Documents are JSON, and each series of the metrics is there once.
+/// Documents are JSON, and each series of the metrics occurs once.
 fn check(snapshot: &Snapshot) {
     serde_json::from_str::<Value>(&body(Part::State, snapshot, false)).expect("JSON");
     let metrics = prometheus::body(snapshot);
@@ -274,7 +274,7 @@ fn check(snapshot: &Snapshot) {
     }
 }
 
-/// Servers with these names of pool and release, in turn.
+/// Checks the documents while two servers in turn answer with these names of pool and release.
 fn check_names(names: &[(Vec<u8>, Vec<u8>)]) {
     let mut host = Host::new(1, &Rules::default());
     for (round, (pool, release)) in names.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! Traffic as it is: canaries, upstreams without a backup, servers resolved at run time, kept connections that went stale,
-//! switches under load. Each of these could make a detector lie.
+//! Traffic as it occurs: canaries, upstreams without a backup, servers resolved at run time, stale kept connections,
+//! switches under load. Each of these could deceive a detector.
 
 use ngx_http_poolwatch_module::config::rules::RateOf;
 
@@ -26,7 +26,7 @@ fn blue_as(pool: &[u8], host: &Host) -> Observation {
     seen
 }
 
-/// Blue and green together, backed by red.
+/// Blue and green serve together; red is their backup.
 fn canary_with_a_backup(rules: &Rules) -> Watched {
     let [blue, green, red] = ADDRESSES;
     of_peers(rules, &[(blue, Role::Primary), (green, Role::Primary), (red, Role::Backup)])
@@ -96,7 +96,7 @@ fn two_backups_that_share_the_traffic_are_mixed_and_the_primary_comes_back() {
 fn an_upstream_of_one_pool_tells_its_outage_alone() {
     let mut host = Host::new(2, &only_failover());
     host.configure(2, &[of_peers(&only_failover(), &[(ADDRESSES[0], Role::Primary), (ADDRESSES[1], Role::Primary)])]);
-    // No header tells the two servers apart: they are one pool.
+    // No header distinguishes the two servers, so they are one pool.
     for round in 0..500 {
         let mut seen = Observation { status: 200, ..Observation::default() };
         let failed =
@@ -156,7 +156,7 @@ fn what_an_old_worker_still_serves_after_a_switch_is_no_failover() {
     let (old, sender, channel) = host.workers.remove(0);
     host.load(1, &Rules { active: Name::new(b"green"), ..only_failover() });
     host.run(50);
-    // nginx's old workers accept for another moment.
+    // nginx's old workers accept requests for another moment.
     sender.send(blue_as(b"blue", &host)).expect("the channel is open");
     old.fold(&channel);
     host.run(15_000);
@@ -221,7 +221,7 @@ fn a_period_without_traffic_is_no_data_and_no_recovery() {
         host.request(round % 2, &[(BLUE, Verdict::ServerError), (GREEN, Verdict::Ok)], 200);
         host.run(50);
     }
-    // Other things have their time meanwhile, so the rate is looked at.
+    // Time passes for other reasons meanwhile, so the detectors tick.
     for _ in 0..40 {
         host.served_by(BLUE);
         host.run(10_000);
@@ -232,7 +232,7 @@ fn a_period_without_traffic_is_no_data_and_no_recovery() {
 
 #[test]
 fn a_period_tells_its_own_rates_and_severity() {
-    // Of the last 200 requests far more failed than of the thousand within the period.
+    // Among the last 200 requests a far larger share failed than among the thousand of the period.
     for (seen_by_clients, severity, rate) in
         [(15, "*Warning.*", "15 of 1000 (1.5%)"), (30, "*Critical.*", "30 of 1000 (3%)")]
     {
@@ -274,7 +274,7 @@ fn d24_errors_of_the_old_pool_do_not_keep_an_alert_after_the_failover() {
         host.request(round % 2, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200);
         host.run(50);
     }
-    // Green answers alone. The window lets the errors go, and holds its judgement for another window.
+    // Green answers alone. The errors leave the window, and the rate must then stay low for another window.
     for _ in 0..400 {
         host.served_by(GREEN);
         host.run(50);
@@ -303,7 +303,7 @@ fn servers_that_are_resolved_at_run_time_fail_over_by_their_headers() {
     assert_told(&host, &[&["failover", "blue → green"]]);
     (0..20).for_each(|_| strange(&mut host, b"", &[Verdict::Refused, Verdict::Refused]));
     assert_told(&host, &[&["failover"], &["outage"]]);
-    // Without its header nobody knows who answers, but somebody does.
+    // Without a header nobody knows which pool answers, but one does.
     (0..20).for_each(|_| strange(&mut host, b"", &[Verdict::Ok]));
     assert_told(&host, &[&["failover"], &["outage"], &["serving traffic again"]]);
 }

@@ -1,9 +1,9 @@
-//! Nothing is untold and nothing is told twice: flapping, planned switches, outages and their error rates, silences, what an incident's
-//! messages count, and what its name is.
+//! No change is left out and none is sent twice: flapping, planned switches, outages and their error rates, silences,
+//! the counts in an incident's messages, and its name.
 
 use super::*;
 
-/// One day has no place for ever longer cooldowns: nothing is held back.
+/// A cooldown of a day: every repetition is held back.
 fn at_once() -> Rules {
     Rules { error_rate: None, cooldown: Millis::ZERO, ..Rules::default() }
 }
@@ -13,7 +13,7 @@ fn green() -> Name {
 }
 
 impl Host {
-    /// Requests that blue answers, for so many seconds.
+    /// Requests that blue answers, for this many seconds.
     fn blue_for(&mut self, seconds: u64) {
         for _ in 0..5 * seconds {
             self.served_by(BLUE);
@@ -21,7 +21,7 @@ impl Host {
         }
     }
 
-    /// The same, answered by green after blue refused.
+    /// The same, but blue refuses and green answers.
     fn green_for(&mut self, seconds: u64) {
         for _ in 0..5 * seconds {
             self.request(0, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200);
@@ -36,7 +36,7 @@ impl Host {
         }
     }
 
-    /// Six changes.
+    /// Makes six changes of the serving pool.
     fn flap(&mut self) {
         for _ in 0..3 {
             self.blue_for(20);
@@ -71,7 +71,7 @@ fn an_outage_while_flapping_is_told_at_once_and_so_is_its_end() {
     assert_eq!(titles.len(), before + 2, "{titles:#?}");
     assert!(titles[before + 1].contains("serving traffic again"), "{titles:#?}");
     assert!(titles[before + 1].contains("The serving pool changes again and again."), "{titles:#?}");
-    // Again, within the cooldown of the first.
+    // The same again, within the cooldown of the first.
     host.nobody_for(3);
     host.blue_for(3);
     assert_eq!(host.titles().len(), before + 2, "a repetition waits, and is over before it may go");
@@ -129,7 +129,7 @@ fn each_change_while_flapping_is_in_the_history() {
 fn each_of_many_planned_switches_is_told_at_once_and_none_is_flapping() {
     let rules = Rules { error_rate: None, ..Rules::default() };
     let mut host = Host::new(1, &rules);
-    // The drill of an evaluator: a failover and a recovery first.
+    // What someone does who evaluates Poolwatch: first a failover and a recovery.
     host.blue_for(5);
     host.green_for(3);
     host.blue_for(20);
@@ -368,7 +368,7 @@ fn what_came_and_went_while_a_receiver_was_gone_is_told_when_it_is_back() {
         let mut host = Host::new(1, &Rules { error_rate: None, ..Rules::default() });
         host.blue_for(5);
         host.slack.status.store(status, Ordering::Relaxed);
-        // The second one begins and ends while nobody tries.
+        // The second incident begins and ends before the next attempt.
         for _ in 0..2 {
             host.nobody_for(3);
             host.blue_for(3);

@@ -1,4 +1,4 @@
-//! How often it errs: invariants 18 to 20, for windows of requests and of time.
+//! How often requests fail: invariants 18 to 20, for windows of requests and of time.
 
 use ngx_http_poolwatch_module::config::rules::ErrorRateRules;
 use ngx_http_poolwatch_module::detect::error_rate::{ErrorRate, Level};
@@ -7,7 +7,7 @@ use ngx_http_poolwatch_module::window::{Entry, Period, Ring, WORDS, Window};
 
 use super::*;
 
-/// Judges the counts after each request: the real machine, or a wrong one.
+/// Judges the counts after each request: the real detector, or a wrong one.
 trait Judge: Default {
     fn judge(&mut self, rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> Option<Level>;
 }
@@ -19,7 +19,7 @@ impl Judge for ErrorRate {
     }
 }
 
-/// Tells what it sees each time it looks, as after each of a watcher's restarts.
+/// Reports what it sees at each look, as a log watcher does after each restart.
 #[derive(Default)]
 struct Forgetful;
 
@@ -29,7 +29,7 @@ impl Judge for Forgetful {
     }
 }
 
-/// Divides by the requests that there were, be they few, and lets go at the threshold itself.
+/// Divides by the requests that there were, however few, and resolves at the threshold itself.
 #[derive(Default)]
 struct Eager {
     is_firing: bool,
@@ -44,7 +44,7 @@ impl Judge for Eager {
     }
 }
 
-/// The levels that a judge goes through over a list of requests.
+/// The levels that a judge goes through over a list of requests, `pause` milliseconds apart.
 fn levels<J: Judge>(rules: &ErrorRateRules, errors: impl IntoIterator<Item = bool>, pause: u64) -> Vec<Level> {
     let mut ring: Box<Ring> = vec![0; WORDS].into_boxed_slice().try_into().expect("the ring's length");
     let (mut judge, mut window, mut period) = (J::default(), Window::new(rules.window), Period::new(rules.period));
@@ -60,7 +60,7 @@ fn levels<J: Judge>(rules: &ErrorRateRules, errors: impl IntoIterator<Item = boo
     levels
 }
 
-/// A number of requests, or a time of some.
+/// Rules with a window of requests, or with a window of time.
 fn any_window() -> impl Strategy<Value = ErrorRateRules> {
     let by_count = (1..400_u32).prop_map(|window| ErrorRateRules { window, ..ErrorRateRules::default() });
     let by_time = (10..120_u64).prop_map(|seconds| ErrorRateRules {
@@ -71,7 +71,7 @@ fn any_window() -> impl Strategy<Value = ErrorRateRules> {
     prop_oneof![by_count, by_time]
 }
 
-// -- 18: what is told alternates.
+// -- 18: levels alternate.
 
 fn alternate<J: Judge>(rules: &ErrorRateRules, runs: &[(usize, u32)], pause: u64) -> Result<(), TestCaseError> {
     let errors = runs.iter().flat_map(|&(count, share)| (0..count).map(move |index| (index as u32 * 37) % 100 < share));
@@ -90,7 +90,8 @@ fn invariant_18_firing_and_ok_alternate() {
 
 // -- 19: hysteresis.
 
-/// One error in so many requests, which is between 1 % and 2 % of every window: nothing fires, and nothing that fires resolves.
+/// One error in every `apart` requests is between 1 % and 2 % of every window: nothing fires, and what fires does not
+/// resolve.
 fn hysteresis<J: Judge>(rules: &ErrorRateRules, apart: u32) -> Result<(), TestCaseError> {
     let constant = move || (1..4000).map(move |index| index % apart == 0);
     prop_assert_eq!(levels::<J>(rules, constant(), 100), []);
@@ -101,7 +102,7 @@ fn hysteresis<J: Judge>(rules: &ErrorRateRules, apart: u32) -> Result<(), TestCa
 
 #[test]
 fn invariant_19_a_rate_between_resolve_and_threshold_changes_nothing() {
-    // Windows in which 1 % and 2 % are whole errors, and a period of 600 requests.
+    // Windows of which 1 % and 2 % are whole numbers of errors, and a period that has 600 requests.
     let by_count = (1..=10_u32, 50..=100_u32)
         .prop_map(|(hundreds, apart)| (ErrorRateRules { window: hundreds * 100, ..ErrorRateRules::default() }, apart));
     let period = ErrorRateRules { window: 0, period: Millis::from_secs(60), ..ErrorRateRules::default() };
@@ -131,7 +132,7 @@ fn invariant_20_few_requests_never_fire() {
     assert!(!holds(few(), 200, |(rules, errors)| few_never_fire::<Eager>(&rules, &errors)));
 }
 
-/// D21, D22: the window is judged with every request and at every size, against the full size while it fills.
+/// D21, D22: the window is judged after every request and at every size, and against its full size while it fills.
 #[test]
 fn d21_d22_any_window_fires_with_the_first_error_beyond_its_share() {
     for window in [5, 7, 10, 199, 200, 201, 100_000] {
@@ -144,7 +145,7 @@ fn d21_d22_any_window_fires_with_the_first_error_beyond_its_share() {
     }
 }
 
-/// An hour at a true rate equal to the threshold, fifty requests a second: how many messages?
+/// Messages in an hour at a true rate equal to the threshold, with fifty requests a second.
 fn messages_of_an_hour<J: Judge>(seed: u64) -> usize {
     let mut state = seed;
     let errors = (0..180_000).map(|_| {

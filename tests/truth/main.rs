@@ -17,7 +17,7 @@ const BLUE: PoolId = 0;
 const GREEN: PoolId = 1;
 const BOOT: u64 = 1_000_000;
 
-/// One finished request, with the times that the machine gets and does not get.
+/// One finished request, with the times that the detector sees and those that it does not see.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Request {
     /// The pool that answered; `None`: all attempts failed.
@@ -32,10 +32,10 @@ impl Request {
     }
 }
 
-/// A machine that sees requests and says who serves: the real one, or a wrong one.
+/// A detector that sees requests and says which pool serves: the real one, or a wrong one.
 trait Machine {
     fn new() -> Self;
-    /// Takes a request, without a look at the clock.
+    /// Folds a request, without a tick.
     fn note(&mut self, request: &Request, now: u64) -> Vec<Serving>;
     fn tick(&mut self, now: u64) -> Vec<Serving>;
 
@@ -45,11 +45,11 @@ trait Machine {
         states
     }
 
-    /// Requests that started earlier are of the past.
+    /// Requests that started before this are too old to count.
     fn fence(&self) -> u64;
 }
 
-/// What makes a machine wrong, by what it is made to believe.
+/// What makes a detector wrong: the evidence and the rules that it gets.
 trait Belief {
     fn evidence(request: &Request, now: u64) -> Evidence;
     fn rules() -> Rules {
@@ -57,7 +57,7 @@ trait Belief {
     }
 }
 
-/// The truth.
+/// Gets the true evidence.
 struct Truth;
 
 impl Belief for Truth {
@@ -80,7 +80,7 @@ impl Belief for ByEnd {
     }
 }
 
-/// Takes every answer of another pool for hard evidence, as a watcher that compares lines does.
+/// Gets every answer of another pool as certain, as a log watcher does that compares lines.
 struct Naive;
 
 impl Belief for Naive {
@@ -89,7 +89,7 @@ impl Belief for Naive {
     }
 }
 
-/// Confirms nothing.
+/// Waits for no confirmation.
 struct Hasty;
 
 impl Belief for Hasty {
@@ -102,7 +102,7 @@ impl Belief for Hasty {
     }
 }
 
-/// Takes an answer that is slow to come for none.
+/// Counts a slow answer as none.
 struct Impatient;
 
 impl Belief for Impatient {
@@ -112,7 +112,8 @@ impl Belief for Impatient {
     }
 }
 
-/// Believes a pool after a thousand answers in a row, however long these take: a watcher that judges full windows only.
+/// Switches to a pool after a thousand of its answers in a row, however long these take: a log watcher that judges only
+/// full windows.
 struct ByVolume {
     serving: Serving,
     last: Option<PoolId>,
@@ -144,7 +145,7 @@ impl Machine for ByVolume {
     }
 }
 
-/// The real machine, told what the belief believes.
+/// The real detector with the evidence and the rules of the belief.
 struct Believing<B> {
     machine: Failover,
     rules: Rules,
@@ -176,7 +177,7 @@ impl<B: Belief> Machine for Believing<B> {
 
 type Real = Believing<Truth>;
 
-/// The states that a machine goes through, with requests given in the order of their ends and a tick each 100 ms.
+/// The states that a detector goes through, with requests in the order of their ends and a tick every 100 ms.
 fn states<M: Machine>(requests: &[Request]) -> Vec<Serving> {
     let mut machine = M::new();
     run(&mut machine, requests)
@@ -197,7 +198,7 @@ fn run<M: Machine>(machine: &mut M, requests: &[Request]) -> Vec<Serving> {
     states
 }
 
-/// A stretch of traffic: who answers, in thousandths of the requests; the rest fails.
+/// A time of traffic: which pool answers, in thousandths of the requests; the rest fails.
 #[derive(Clone, Copy, Debug)]
 struct Phase {
     seconds: u64,
@@ -205,7 +206,7 @@ struct Phase {
     green: u32,
 }
 
-/// Requests of these phases at this pace, in the order of their ends.
+/// Requests of these phases, on average `pause` milliseconds apart, in the order of their ends.
 fn traffic(phases: &[Phase], pause: u64, longest: u64, seed: u64) -> Vec<Request> {
     let mut state = seed | 1;
     let mut random = |below: u64| {
@@ -249,7 +250,7 @@ fn schedule() -> impl Strategy<Value = Vec<Request>> {
         .prop_map(|(phases, pause, longest, seed)| traffic(&phases, pause, longest, seed))
 }
 
-/// Tries an invariant on random values.
+/// Tries an invariant on random values. Returns `true` if it held for all of them.
 fn holds<S: Strategy>(strategy: S, cases: u32, check: impl Fn(S::Value) -> Result<(), TestCaseError>) -> bool {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };

@@ -1,10 +1,10 @@
-//! Who serves: invariants 13 to 16 and 24, and the cases that shaped the rules.
+//! Which pool serves: invariants 13 to 16 and 24, and the cases that shaped the rules.
 
 use super::*;
 
 // -- 13: a stale finisher never changes the state.
 
-/// With everything that started before the fence left out, the states are the same.
+/// Leaving out all requests that started before the fence gives the same states.
 fn ignores_stale_finishers<M: Machine>(requests: &[Request]) -> Result<(), TestCaseError> {
     let (mut all, mut fresh) = (M::new(), M::new());
     let mut kept = Vec::new();
@@ -24,7 +24,7 @@ fn ignores_stale_finishers<M: Machine>(requests: &[Request]) -> Result<(), TestC
 
 #[test]
 fn invariant_13_a_stale_finisher_never_changes_the_state() {
-    // Blue is busy with slow requests when it dies; green serves, ever less is asked, and blue's last answers trickle in.
+    // Blue is busy with slow requests when it dies. Green serves ever fewer requests, while blue's last answers arrive.
     let draining = || {
         (2..8_u64, 5..30_u64, 12_000..25_000_u64, any::<u64>()).prop_map(|(seconds, pause, slow, seed)| {
             let busy = traffic(&[Phase { seconds, blue: 1000, green: 0 }], pause, 10_000, seed);
@@ -71,7 +71,7 @@ fn invariant_14_one_pool_alone_is_one_state() {
     }
 }
 
-/// Masked errors of a primary that keeps at least four fifths of the answers are no change.
+/// Masked errors of a primary that keeps at least four fifths of the answers change nothing.
 fn masked_errors_change_nothing<M: Machine>(requests: &[Request]) -> Result<(), TestCaseError> {
     prop_assert_eq!(states::<M>(requests), [Serving::Pool(BLUE)]);
     Ok(())
@@ -79,8 +79,9 @@ fn masked_errors_change_nothing<M: Machine>(requests: &[Request]) -> Result<(), 
 
 #[test]
 fn invariant_14_a_primary_with_masked_errors_keeps_the_state() {
-    // From one request in a hundred to one in ten, at every pace that makes contradiction likely within a second. Closer to a fifth
-    // chance alone makes it more than that for ten seconds now and then, and then it is told as what it is.
+    // From one request in a hundred to one in ten, at every pace at which a contrary answer within a second is likely.
+    // Nearer to a fifth, chance alone makes it more than a fifth for ten seconds now and then, and then that is a
+    // change.
     let masked = || {
         (10..60_u64, 10..100_u32, 5..40_u64, any::<u64>()).prop_map(|(seconds, green, pause, seed)| {
             traffic(&[Phase { seconds, blue: 1000 - green, green }], pause, 20, seed)
@@ -88,7 +89,7 @@ fn invariant_14_a_primary_with_masked_errors_keeps_the_state() {
     };
     let served = |requests: Vec<Request>| {
         let first = Request { pool: Some(BLUE), start: BOOT - 10, took: 1 };
-        // What comes last is contradicted by nobody, and so it must be the truth.
+        // No answer contradicts the last one, so it must be of the pool that serves.
         let end = requests.iter().map(Request::end).max().unwrap_or(BOOT);
         let last = Request { pool: Some(BLUE), start: end, took: 1 };
         std::iter::once(first).chain(requests).chain([last]).collect::<Vec<_>>()
@@ -106,7 +107,7 @@ fn agreement_changes_nothing<M: Machine>(requests: &[Request], seed: u64) -> Res
         last.extend(machine.see(request, request.end()));
     }
     let begin = requests.iter().map(Request::end).max().unwrap_or(BOOT) + 30_000;
-    // What was pending is settled first.
+    // First let pending changes happen.
     while let Some(&state) = machine.tick(begin).last() {
         last.push(state);
     }
@@ -131,11 +132,11 @@ fn invariant_14_requests_that_agree_change_nothing() {
 
 // -- 15: order and placement.
 
-/// Requests that end within one bucket, shuffled: the same states.
+/// The same states, whatever the order of the requests that end within one bucket.
 fn order_within_a_bucket_is_no_matter<M: Machine>(requests: &[Request], seed: u64) -> Result<(), TestCaseError> {
     const BUCKET: u64 = 10;
     let mut shuffled = requests.to_vec();
-    // A fixed hash of each request decides its place within its bucket.
+    // A fixed hash of each request decides its position within its bucket.
     let place = |request: &Request| {
         (request.start ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31) ^ request.took.wrapping_mul(seed | 1)
     };
@@ -145,7 +146,7 @@ fn order_within_a_bucket_is_no_matter<M: Machine>(requests: &[Request], seed: u6
         let mut states = Vec::new();
         let mut bucket = 0;
         for request in requests {
-            // As an observer does: a batch first, then the clock.
+            // As the observer does: first a batch, then a tick.
             if request.end() / BUCKET != bucket {
                 states.extend(machine.tick(bucket * BUCKET));
                 bucket = request.end() / BUCKET;
@@ -169,7 +170,8 @@ fn invariant_15_the_order_within_a_bucket_is_no_matter() {
     }));
 }
 
-/// A few requests end within one bucket after a known past, and nothing comes after them: whichever worker's observer came first.
+/// A few requests end within one bucket after a known past, and nothing follows: the same states, whichever worker's
+/// observer is first.
 fn order_of_the_last_few_is_no_matter<M: Machine>(
     known: bool,
     last: &[(Option<PoolId>, u64)],
@@ -205,7 +207,7 @@ fn invariant_15_the_order_of_the_last_few_is_no_matter() {
 
 // -- 16: thinning.
 
-/// Every k-th request alone ends in the same state, if the last phase is clear and long.
+/// Every `every`-th request alone leads to the same last state, if the last phase is clear and long.
 fn a_part_is_enough<M: Machine>(
     mut phases: Vec<Phase>,
     pool: PoolId,
@@ -261,7 +263,7 @@ fn one_request_and_then_silence_is_told_for_what_it_is() {
     assert_eq!(states::<Real>(&[one(Some(GREEN), 0)]), [Serving::Pool(GREEN)]);
     assert_eq!(states::<Real>(&[blue, one(Some(GREEN), 60_000)]), [Serving::Pool(BLUE), Serving::Pool(GREEN)]);
     assert_eq!(states::<Real>(&[blue, one(None, 60_000)]), [Serving::Pool(BLUE)], "one failure is no outage");
-    // After a failover the primary's one answer is no return.
+    // After a failover, one answer of the primary is no return.
     let after = [blue, one(Some(GREEN), 60_000), one(Some(BLUE), 120_000)];
     assert_eq!(states::<Real>(&after), [Serving::Pool(BLUE), Serving::Pool(GREEN)]);
     assert_ne!(states::<Believing<Naive>>(&after), states::<Real>(&after));
@@ -281,7 +283,7 @@ fn a_draining_primary_is_left_in_seconds_and_for_good() {
     }
 }
 
-/// A primary with 5 s to its first byte, a hundredth of which fails at once onto a fast backup.
+/// A primary that needs 5 s to its first byte; one request in a hundred fails at once and goes to a fast backup.
 #[test]
 fn a_slow_healthy_primary_is_not_left_for_a_fast_backup() {
     for seed in 0..20 {
@@ -291,7 +293,7 @@ fn a_slow_healthy_primary_is_not_left_for_a_fast_backup() {
             .collect();
         let mut requests = slow;
         requests.sort_by_key(Request::end);
-        // The first answers are green's: nobody knows yet how slow blue is.
+        // The first answers are green's: the detector does not know yet how slow blue is.
         assert!(
             requests
                 .iter()
