@@ -1,5 +1,5 @@
-//! What nginx was built as becomes `cfg`, and the bit-fields that nginx-sys gets wrong are bound again, checked against C.
-//! Without the feature `nginx` there is nothing to do, and no nginx is needed.
+//! Passes on how nginx was built as `cfg`, and binds bit-fields again that nginx-sys gets wrong, checked against C.
+//! Without the feature `nginx` the script does nothing and needs no nginx.
 
 use std::env;
 use std::error::Error;
@@ -26,15 +26,17 @@ fn main() -> Done {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo did not say where to write")?);
     bind_bits(&flags, &out)?;
     see_bits_in_c(&flags, &out)?;
-    // Worker processes unload modules at exit, but a thread may still be in a system call with our code beneath it.
+    // nginx unloads modules when a worker exits, but a thread may then still be in a system call that returns to this
+    // module.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
     Ok(())
 }
 
-/// Versions that the code asks for, as nginx numbers them.
+/// Versions for which the code has a `cfg`, as nginx numbers them.
 const VERSIONS: [(u64, &str); 1] = [(1_022_000, "nginx1_22")];
 
-/// `cfg(ngx_feature = "...")` for what nginx was configured with, `cfg(nginx1_22)` and the like for versions from there on.
+/// Sets `cfg(ngx_feature = "...")` for each feature of this nginx, and `cfg(nginx1_22)` and the like from those
+/// versions on.
 fn tell_what_nginx_is() -> Done {
     let known = env::var("DEP_NGINX_FEATURES_CHECK").unwrap_or_else(|_| "any()".to_owned());
     println!("cargo::rustc-check-cfg=cfg(ngx_feature, values({known}))");
@@ -53,22 +55,22 @@ fn tell_what_nginx_is() -> Done {
 
 const HEADERS: &str = "#include <ngx_config.h>\n#include <ngx_core.h>\n#include <ngx_http.h>\n";
 
-/// nginx-sys 0.5 pins a bindgen that computes wrong positions for bit-fields behind a smaller member (fixed in bindgen 0.73).
-/// So none of its bit-field accessors is used, and the structs whose bits are needed are bound again here.
+/// nginx-sys 0.5 pins a bindgen that computes wrong positions for bit-fields behind a smaller member (fixed in bindgen
+/// 0.73). So its bit-field accessors are not used, and the structs whose bits are needed are bound again here.
 fn bind_bits(flags: &[String], out: &Path) -> Done {
     let mut bindings = bindgen::Builder::default()
         .header_contents("bits.h", HEADERS)
         .clang_args(flags)
         .allowlist_type("ngx_http_upstream_server_t|ngx_variable_value_t")
         .allowlist_recursively(false)
-        // Sizes and offsets are compared with clang's when the bindings are compiled.
+        // When the bindings are compiled, their sizes and offsets are compared with clang's.
         .layout_tests(true)
         .use_core()
-        // The same text whether or not rustfmt is installed: the line below looks for a piece of it.
+        // The same text with and without rustfmt: the code below searches in it.
         .formatter(bindgen::Formatter::None)
         .generate()?
         .to_string();
-    // Getters call only what is const. As const functions they can be checked when they are compiled.
+    // These getters call only const functions. As const functions they can be checked at compile time.
     for getter in ["backup", "len", "valid", "no_cacheable", "not_found"] {
         let found = format!("pub fn {getter} (");
         if !bindings.contains(&found) {
@@ -79,13 +81,13 @@ fn bind_bits(flags: &[String], out: &Path) -> Done {
     Ok(fs::write(out.join("bits.rs"), bindings)?)
 }
 
-/// Layout tests leave bits out. So a C program shows all bytes of a struct with some bits set, and `src/nginx/bits.rs` does not
-/// compile unless Rust finds the bit there.
+/// Layout tests do not cover bits. So a C program prints all bytes of a struct with some bits set, and
+/// `src/nginx/bits.rs` compiles only if Rust finds the bits in the same places.
 fn see_bits_in_c(flags: &[String], out: &Path) -> Done {
     let (source, program) = (out.join("bits.c"), out.join("bits"));
     fs::write(&source, format!("{HEADERS}{SHOW_BYTES}"))?;
     let compiler = env::var("CC").unwrap_or_else(|_| "cc".to_owned());
-    // Optimised, so that inline functions of nginx's headers that nobody calls need no nginx to link with.
+    // Optimised, so that nginx's unused inline functions are dropped and the program links without nginx.
     let compilation = Command::new(&compiler).args(flags).arg("-O1").arg(&source).arg("-o").arg(&program).status()?;
     if !compilation.success() {
         return Err(format!("{compiler} cannot compile {}", source.display()).into());

@@ -1,7 +1,8 @@
-//! What an observation costs the observer, in batches as they come under load: by the size of the window, by the number of watched
-//! upstreams, of releases and of servers, and when attempts fail. All lines of a group should read the same.
+//! What an observation costs the observer, in batches as under load: by the size of the window, by the number of
+//! watched upstreams, of releases and of servers, and when attempts fail. The lines of one group should show the same
+//! cost.
 //!
-//! With `--batches N` so many are observed, from the channel to the table, for callgrind to count their instructions.
+//! With `--batches N`, N batches go from the channel to the table, so that callgrind can count the instructions.
 
 #![expect(missing_docs, reason = "criterion's macro makes a public function")]
 
@@ -23,10 +24,10 @@ use ngx_http_poolwatch_module::state::table::Places;
 use ngx_http_poolwatch_module::text::{Name, Text};
 use ngx_http_poolwatch_module::units::Millis;
 
-/// As many as the observer folds under one lock.
+/// Observations that the observer folds under one lock.
 const BATCH: usize = 128;
 
-/// The zone's content, and a configuration that has adopted it.
+/// The content of a zone, and a configuration that was adopted into it.
 struct Zone {
     shared: Shared,
     watched: Vec<Watched>,
@@ -63,7 +64,7 @@ impl Zone {
         Self::new(upstreams, window, &["10.0.0.1:3000", "10.0.0.2:3000"].map(str::to_owned))
     }
 
-    /// One batch, a millisecond after the one before.
+    /// Folds one batch, a millisecond after the one before.
     fn fold(&mut self, batch: &mut [Observation]) {
         self.now = self.now + Millis(1);
         for attempt in batch.iter_mut().flat_map(|seen| &mut seen.attempts) {
@@ -94,7 +95,7 @@ fn by_window(criterion: &mut Criterion) {
     }
 }
 
-/// All traffic goes to one upstream of many, or to each of them in turn.
+/// All traffic goes to one upstream out of many, or to each of them in turn.
 fn by_upstreams(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fold, by upstreams");
     group.throughput(Throughput::Elements(BATCH as u64));
@@ -118,7 +119,7 @@ fn by_releases(criterion: &mut Criterion) {
     }
 }
 
-/// All answers are those of the last of so many servers.
+/// All answers come from the last of this many servers.
 fn by_servers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fold, by servers");
     group.throughput(Throughput::Elements(BATCH as u64));
@@ -130,7 +131,7 @@ fn by_servers(criterion: &mut Criterion) {
     }
 }
 
-/// Each tenth request is refused by the primary and answered by the backup.
+/// The primary refuses every tenth request, and the backup answers it.
 fn masked(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fold, masked failovers");
     group.throughput(Throughput::Elements(BATCH as u64));
@@ -144,7 +145,7 @@ fn masked(criterion: &mut Criterion) {
     group.bench_function("10 %", |bencher| bencher.iter(|| zone.fold(&mut batch)));
 }
 
-/// What callgrind is to count.
+/// The function whose instructions callgrind counts.
 #[inline(never)]
 fn observe_batch(host: &Host) {
     let (worker, _, observations) = &host.workers[0];

@@ -1,4 +1,4 @@
-//! What a message costs the courier: hostile text made safe, and a whole body for Slack.
+//! What a message costs the courier: hostile text made safe, and a whole message body for Slack.
 
 #![expect(missing_docs, reason = "criterion's macro makes a public function")]
 

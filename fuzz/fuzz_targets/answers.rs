@@ -1,4 +1,4 @@
-//! Any answer of a receiver's: a short clean line for error.log, and no pause beyond what is granted.
+//! Any answer of a receiver gives a short clean line for error.log, and no pause beyond the longest one.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any arguments of any directive: they are taken, or there is one clean line about them.
+//! Any arguments of any directive are accepted, or give one clean line that says why not.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ use ngx_http_poolwatch_module::directives::{DIRECTIVES, Read};
 fuzz_target!(|input: (u8, Vec<Vec<u8>>)| {
     let (which, args) = input;
     let directive = &DIRECTIVES[usize::from(which) % DIRECTIVES.len()];
-    // nginx's own parser cuts no argument out of nothing, and hands over at least one.
+    // nginx's own parser never passes zero arguments.
     let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).chain([&b"on"[..]]).collect();
     let place = Place { file: "nginx.conf".into(), line: 1 };
     let line = Line { args: &args, place: &place };

@@ -1,4 +1,5 @@
-//! Any bytes in every foreign field of a report: each renderer writes what its reader takes, and nothing that it would obey.
+//! Any bytes in every foreign field of an alert: each renderer writes only what its reader accepts, and nothing that
+//! the reader would obey.
 
 #![no_main]
 
@@ -13,11 +14,11 @@ use ngx_http_poolwatch_module::config::rules::RateOf;
 use ngx_http_poolwatch_module::units::{Millis, Ratio};
 use ngx_http_poolwatch_module::wording;
 
-/// Slack's rules, as the golden tests have them.
+/// Slack's rules, shared with the golden tests.
 #[path = "../../tests/golden/rules.rs"]
 mod rules;
 
-/// In every query, and nowhere else.
+/// Stands in every query, and nowhere else.
 const CANARY: &str = "CANARY";
 
 const KINDS: [Kind; 13] = [
@@ -55,7 +56,7 @@ struct Request {
 struct Input {
     kind: u8,
     severity: u8,
-    /// Of so many things that are there or not.
+    /// Which of five optional facts are present.
     known: [bool; 5],
     upstream: Vec<u8>,
     texts: [Vec<u8>; 3],
@@ -149,7 +150,7 @@ fuzz_target!(|input: Input| {
     for line in &lines {
         assert!(line.len() < 1500 && !line.chars().any(char::is_control), "{line}");
     }
-    // The word may stand where the engine put it; not where only the queries have it.
+    // The word may occur where the engine put it, but not if only the queries have it.
     let without_queries = Report { samples: Vec::new(), ..report.clone() };
     let elsewhere = says(format!("{:?}", without_queries).as_bytes())
         || report.samples.iter().any(|sample| {

@@ -1,4 +1,4 @@
-//! Any bytes as a state file: no table, or one that can be saved again and shown on every page.
+//! Any bytes as a state file give no table, or a table that can be saved again and shown on every page.
 
 #![no_main]
 
