@@ -1,4 +1,4 @@
-# The few words a person types. `make` alone prints them.
+# The commands that a person types. `make` alone prints them.
 
 MODULE := target/release/libngx_http_poolwatch_module.so
 DEMO   := target/demo/release
