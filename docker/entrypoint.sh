@@ -4,7 +4,7 @@ set -euo pipefail
 if [ "${1:-}" = nginx ]; then
     poolwatch-configure --start
     if [ "${MAINTENANCE_MODE:-}" = true ]; then
-        # No silence is for ever. The reload finds that its time is over.
+        # Every silence must end: by the time of this reload its time is over.
         (sleep "${MAINTENANCE_DURATION:-1h}" && poolwatch-configure --reload) &
     fi
 fi
