@@ -1,6 +1,6 @@
 package Browser;
 
-# A real Chromium without a head, driven by its own chromedriver over WebDriver. It reaches nothing but loopback.
+# A real Chromium without a window, controlled by its chromedriver over WebDriver. It only reaches loopback.
 #
 #   my $browser = Browser->new($host);         # a Poolwatch host: its folder is used, its finish ends what is left
 #   my $browser = Browser->new($host, 'a.test' => '127.0.0.1');    # with names that mean loopback
@@ -20,7 +20,7 @@ use JSON::PP;
 use MIME::Base64 qw(decode_base64);
 use Poolwatch;
 
-# WebDriver's name for the reference to an element.
+# WebDriver's key for the reference to an element.
 my $ELEMENT = 'element-6066-11e4-a52e-4f735466cecf';
 
 sub is_installed { return -x '/usr/bin/chromium' && -x '/usr/bin/chromedriver' }
@@ -46,13 +46,13 @@ sub new {
     return $self;
 }
 
-# Opens an address and waits until all of it is there.
+# Opens an address, and waits until the whole page has loaded.
 sub open {
     my ($self, $url) = @_;
     $self->in_session('POST', '/url', { url => $url });
 }
 
-# The result of a script in the page.
+# Runs a script in the page and returns its result.
 sub run {
     my ($self, $script, @arguments) = @_;
     return $self->in_session('POST', '/execute/sync', { script => $script, args => \@arguments });
@@ -64,7 +64,7 @@ sub until {
     return Poolwatch::wait_until(sub { $self->run($script, @arguments) }, $what, 20);
 }
 
-# The text of an element as people see it; without one: nothing.
+# The visible text of an element; without such an element an empty text.
 sub text {
     my ($self, $selector) = @_;
     return $self->run('return document.querySelector(arguments[0])?.innerText ?? ""', $selector);
@@ -73,7 +73,7 @@ sub text {
 sub click { my ($self, $selector) = @_; $self->element($selector, 'click', {}) }
 sub type  { my ($self, $selector, $text) = @_; $self->element($selector, 'value', { text => $text }) }
 
-# A key, to whatever has the focus.
+# Presses a key; the element with the focus receives it.
 sub press {
     my ($self, $key) = @_;
     my @actions = map { { type => $_, value => $key } } qw(keyDown keyUp);
@@ -86,7 +86,7 @@ sub element {
     return $self->in_session('POST', "/element/$found->{$ELEMENT}/$action", $body);
 }
 
-# How the next page is looked at: its width and height, `light` or `dark`, with or without scripts.
+# How the next page is shown: its width and height, `light` or `dark`, with or without scripts.
 sub look {
     my ($self, %how) = @_;
     my ($width, $height) = ($how{width} // 1100, $how{height} // 800);
@@ -99,7 +99,7 @@ sub look {
     $self->devtools('Emulation.setScriptExecutionDisabled', value => $is_off);
 }
 
-# A picture of what can be seen, as PNG.
+# A picture of the visible part, as PNG.
 sub picture { my ($self) = @_; return decode_base64($self->in_session('GET', '/screenshot')) }
 
 sub complaints {
@@ -124,7 +124,7 @@ sub command {
     return $self->{json}->decode($response->{content})->{value};
 }
 
-# Ends the browser; its processes are those that were started with our profile.
+# Ends the browser: all processes that were started with this profile.
 sub quit {
     my ($self) = @_;
     my $session = delete $self->{session} or return;

@@ -1,15 +1,16 @@
 package Faults;
 
-# Incidents while a receiver is at fault, over real sockets: what every fault must not change, and what it did.
+# Incidents while a receiver is at fault, over real sockets: what no fault may change, and what each fault changed.
 #
 #   Faults::own_network();                  # as root: the program starts again in namespaces of its own, for a name server
 #   my $faults = Faults->new(rows => 30);
 #   my $row = $faults->run($_) for $faults->all;
 #   $faults->finish;
 #
-# Four receivers hear of every incident: "plain" (HTTP), "tls", "dns" (by name) and a witness that nothing ever happens to. A fault
-# befalls one of them, an upstream goes down and comes back, the fault ends. Then the receiver must have accepted the truth, every
-# change of it told or counted, and the witness must not have waited for anybody.
+# Four receivers are sent every incident: "plain" (HTTP), "tls", "dns" (by name), and a witness that never fails. A
+# fault affects one of them, an upstream goes down and comes back, the fault ends. Then the receiver must have accepted
+# the last state, with every change of it in a message or in a message's count, and the witness must not have waited for
+# another receiver.
 
 use strict;
 use warnings;
@@ -25,7 +26,7 @@ my $name = 'hooks.poolwatch.test';
 
 # -- namespaces
 
-# A network and mounts of this program's own, or the reason why not.
+# Gives this program a network and mounts of its own. Returns the reason if that is not possible.
 sub own_network {
     if (!$ENV{POOLWATCH_OWN_NETWORK}) {
         return 'not root' if $> != 0;
@@ -124,7 +125,7 @@ sub make_certificates {
     }
 }
 
-# TLS before the mock: an nginx without the module.
+# TLS in front of the mock: an nginx without the module.
 sub start_tls {
     my ($self) = @_;
     my $tls = $self->{tls} = Poolwatch->new(workers => 1);
@@ -172,7 +173,7 @@ sub start_dns {
             open my $file, '<', "$host->{prefix}/dns" or next;
             my $mode = <$file>;
             my $question = substr $query, 12;
-            # An address for A, none for AAAA; a server's failure is code 2.
+            # An address for A, none for AAAA; code 2 is the failure of a server.
             my $address = $type == 1 ? "\xc0\x0c" . pack('nnNn', 1, 1, 0, 4) . "\x7f\x00\x00\x01" : '';
             $socket->send($id . pack('nnnnn', 0x8180, 1, $type == 1, 0, 0) . $question . $address) if $mode eq 'answers';
             $socket->send($id . pack('nnnnn', 0x8182, 1, 0, 0, 0) . $question) if $mode eq 'fails';
@@ -184,7 +185,7 @@ sub dns { my ($self, $mode) = @_; $self->{host}->write_file('dns', $mode) }
 
 # -- faults
 
-# The mock behaves like this; "reload" where only that ends it.
+# The mock behaves in this mode until the fault ends.
 sub mock {
     my (%mode) = @_;
     my $control = sub { my ($self, %mode) = @_; local $self->{host}{ports}{SLACK} = $self->{host}{ports}{FRONT}; $self->{host}->slack_mode(%mode) };
@@ -192,7 +193,7 @@ sub mock {
         tries => sub { my ($self) = @_; return scalar $self->captured('plain', 'count=0') });
 }
 
-# A server that does this with each connection stands where the receiver is expected; undef: none.
+# In place of the receiver, a server that does this with each connection; undef: nothing listens.
 sub raw {
     my ($receiver, $handler) = @_;
     my $port = $receiver eq 'tls' ? 'TLS' : 'FRONT';
@@ -221,7 +222,7 @@ sub certificate {
     return (receiver => 'tls', begin => sub { $_[0]->serve($certificate) }, end => sub { $_[0]->serve('good') });
 }
 
-# The worker has no last good address: it is new.
+# New workers have no last good address.
 sub lookup {
     my ($mode) = @_;
     return (receiver => 'dns', begin => sub { $_[0]->dns($mode); $_[0]{host}->reload }, end => sub { $_[0]->dns('answers') },
@@ -234,7 +235,7 @@ my $request = sub {
     while ($text !~ /\r\n\r\n/) { $socket->sysread($text, 4096, length $text) or last }
 };
 
-# Writes until the other side has gone.
+# Writes until the other side has closed the connection.
 my $write = sub {
     my ($socket, $text) = @_;
     1 while $socket->syswrite($text);
@@ -258,8 +259,8 @@ my $reset = sub {
     return;
 };
 
-# Name and how it is done; "brief" ones are also in `make test`. Duplicates are bounded by the tries that the mock took without an
-# answer; nothing else may make one.
+# The faults by name; "brief" ones also run in `make test`. Duplicates are bounded by the tries that the mock accepted
+# without an answer; nothing else may cause one.
 sub all {
     my ($self) = @_;
     my $limited = sub { my ($seconds) = @_; return mock(mode => 'rate_limited', retry_after => $seconds, times => 1) };
@@ -304,7 +305,7 @@ sub all {
 
 # -- a fault and its incidents
 
-# Whatever came to this receiver.
+# The messages that arrived at this receiver.
 sub captured {
     my ($self, $receiver, $query) = @_;
     my $host = $self->{host};
@@ -312,7 +313,7 @@ sub captured {
     return $host->captured("path=/services/T/B/$receiver&$query");
 }
 
-# What this receiver accepted: per upstream the generations, in order, each with how many more it counts.
+# What this receiver accepted: for each upstream its revisions in order, each with how many more the message counts.
 sub told {
     my ($self, $receiver) = @_;
     my %told;
@@ -331,14 +332,14 @@ sub has_heard {
     return @names == grep { my $all = $told->{$_}; $all && $all->[-1][0] == $generation } @names;
 }
 
-# Does the sender know that this receiver has heard the end of each? What it only suspects it tells again.
+# Does the sender know that this receiver accepted the end of each incident? What it only suspects it sends again.
 sub is_settled {
     my ($log, $receiver, @names) = @_;
     my $knows = sub { return $log =~ /receiver "$receiver" (?:accepted message $_[0]\/serving\/1 change 2\b|accepts messages again while reporting recovery of upstream "$_[0]")/ };
     return @names == grep { $knows->($_) } @names;
 }
 
-# All these upstreams go down, or come back.
+# Makes all these upstreams go down, or come back.
 sub turn {
     my ($self, $down, @names) = @_;
     my $host = $self->{host};
@@ -350,8 +351,8 @@ sub turn {
     }
 }
 
-# So many upstreams go down and come back while the fault holds, at least for so many seconds. What became of it, and whether anything
-# is wrong.
+# Makes upstreams go down and come back while the fault lasts, at least for this many seconds. Returns the numbers of
+# the row, and what is wrong.
 sub run {
     my ($self, $fault, $incidents, $seconds) = @_;
     my $host = $self->{host};
@@ -366,7 +367,7 @@ sub run {
 
     $fault->{begin}->($self);
     $self->turn(1, @names);
-    # Where only one try is bad there is no second one to wait for.
+    # If only one try is bad, no second one follows.
     my $wanted = $fault->{broken} || $fault->{title} =~ /^429/ || !defined $fault->{says} ? 1 : 2;
     Poolwatch::wait_until(sub { $tries->($self) >= $wanted }, 'the receiver to be tried', 30) if $tries;
     Poolwatch::wait_until(sub { $lines->('error') }, 'the error line', 30) if defined $fault->{says};
@@ -402,7 +403,8 @@ sub what_is_wrong {
     my @wrong;
     my $errors = $lines->('error');
     my $expected = defined $fault->{says} ? 1 : 0;
-    # One. With several incidents another worker's exchange may fail after the first message that was accepted again.
+    # One line. With several incidents, another worker's exchange may fail after the first message that was accepted
+    # again.
     my $most = $expected && $incidents > 1 ? $self->{host}{workers} : $expected;
     push @wrong, "$errors error lines" if $errors < $expected || ($errors > $most && !$fault->{flaps});
     my $line = qr/\[error\][^\n]*: receiver "$fault->{receiver}" [^\n]*/;

@@ -1,6 +1,6 @@
 package Http2;
 
-# One HTTP/2 connection, frame by frame (RFC 9113): which of them are an answer's, and that none comes behind its end.
+# One HTTP/2 connection, frame by frame (RFC 9113): which frames belong to an answer, and that none follows its end.
 #
 #   my $connection = Http2->new($port);
 #   my $answer = $connection->ask(POST => '/path', { origin => 'http://a' }, $body);
@@ -18,7 +18,7 @@ use Time::HiRes qw(time);
 my %type = (data => 0, headers => 1, rst => 3, settings => 4, ping => 6, goaway => 7, window => 8, continuation => 9);
 my %name = reverse %type;
 my ($END_STREAM, $ACK, $END_HEADERS) = (1, 1, 4);
-# Where HPACK's static table has a whole `:status`.
+# The entries of HPACK's static table that have a whole `:status`.
 my %status = (0x88 => 200, 0x89 => 204, 0x8a => 206, 0x8b => 304, 0x8c => 400, 0x8d => 404, 0x8e => 500);
 
 sub new {
@@ -32,7 +32,8 @@ sub new {
     return $self;
 }
 
-# A request, and its answer: status, headers as they are packed, body. At most 64 KB of a body fit into nginx's window.
+# Sends a request and returns its answer: status, headers as they are packed, body. A request body of at most 64 KB fits
+# into nginx's window.
 sub ask {
     my ($self, $method, $path, $headers, $body) = @_;
     local $SIG{PIPE} = 'IGNORE';
@@ -55,11 +56,11 @@ sub ask {
         die "a frame of stream $stream while $id is open: $type\n" if $stream && $stream != $id && $type ne 'rst';
         die "the connection is over: " . unpack('x4 N', $payload) . "\n" if $type eq 'goaway';
         next if !$stream || $stream != $id;
-        # What was not read of a body is refused behind a complete answer, with NO_ERROR.
+        # NO_ERROR after a complete answer: nginx did not read the rest of the request's body.
         die "the stream is reset: " . unpack('N', $payload) . "\n" if $type eq 'rst';
         $answer{body} .= $payload if $type eq 'data';
         if ($type eq 'headers') {
-            # Behind what may be a new size of the table.
+            # The table may first get a new size.
             $payload =~ s/^[\x20-\x3f]//;
             my ($first, $value) = unpack 'C x a3', $payload;
             $answer{status} = $status{$first} // ($first == 0x48 ? $value : die sprintf "status 0x%x\n", $first);
@@ -96,7 +97,7 @@ sub frame {
     return pack('C n C C N', $length >> 16, $length & 0xffff, $type{$type}, $flags, $stream) . $payload;
 }
 
-# A string, its length as HPACK writes it.
+# A string, with its length as HPACK writes it.
 sub text {
     my ($text) = @_;
     my $length = length $text;

@@ -10,8 +10,9 @@ package Poolwatch;
 #   $host->get('/');  $host->messages(1);  $host->reload;
 #   $host->finish;
 #
-# Nothing sleeps for luck: wait_until asks again and again, and fails by name. finish ends every process by its pid, and
-# error.log must then hold no alert, emergency or panic that the test did not allow.
+# No test sleeps and hopes: wait_until tests a condition again and again, and fails with the condition's name. finish
+# ends every process by its pid; then error.log may hold no alert, emergency or panic except those that the test
+# allowed.
 
 use strict;
 use warnings;
@@ -42,7 +43,7 @@ sub new {
         workers => 2, allowed => [], env => {}, pids => {}, ports => {}, owner => $$,
         prefix => tempdir('host-XXXXXX', DIR => "$root/target/t"), %options,
     }, $class;
-    # Workers run as nobody.
+    # Workers run as the user nobody.
     chmod 0755, $self->{prefix};
     push @hosts, $self;
     Scalar::Util::weaken($hosts[-1]);
@@ -84,7 +85,7 @@ $upstream
 CONF
 }
 
-# The usual one: blue, backed by green, in a zone.
+# The usual upstream: blue, with green as its backup, in a zone.
 sub blue_green {
     my ($self, $more) = @_;
     $more //= '';
@@ -119,7 +120,7 @@ sub command {
     return (nginx(), '-p', "$self->{prefix}/", '-c', 'nginx.conf', '-e', 'logs/error.log', @more);
 }
 
-# nginx -t: its exit status and what it says.
+# nginx -t: its exit status and its output.
 sub test_config {
     my ($self) = @_;
     my $pid = open my $out, '-|' // die $!;
@@ -137,7 +138,7 @@ sub test_config {
 
 sub start {
     my ($self) = @_;
-    # nginx changes its binary only as a daemon, which is nobody's child; else it is ours.
+    # nginx can change its binary only as a daemon, which is not a child of this process; otherwise it is a child.
     my $daemon = $self->{daemon} ? 'on' : 'off';
     my @command = (@{ $self->{under} // [] }, $self->command('-g', "daemon $daemon; " . ($self->{globals} // '')));
     $self->{master} = $self->spawn('nginx', $self->{env}, undef, @command);
@@ -191,7 +192,7 @@ sub spawn {
     return $pid;
 }
 
-# A server of the test's own, in a process of its own.
+# A server that the test defines, in a process of its own.
 sub fork_server {
     my ($self, $name, $serve) = @_;
     my $pid = fork // die "fork: $!";
@@ -204,7 +205,7 @@ sub fork_server {
     $self->{pids}{$pid} = $name;
 }
 
-# One that does this with each connection, one after the other, and keeps those that it gets back open.
+# A server that does this with each connection, one after the other, and keeps the sockets open that are returned.
 sub raw_server {
     my ($self, $name, $port, $handle) = @_;
     my $listener = IO::Socket::INET->new(Listen => 64, LocalAddr => "127.0.0.1:$port", ReuseAddr => 1) or die "port $port: $!";
@@ -218,12 +219,12 @@ sub raw_server {
     });
 }
 
-# How often somebody came.
+# How often a client connected.
 sub note_try     { my ($self, $name) = @_; open my $file, '>>', "$self->{prefix}/logs/$name.tries" or die $!; print $file '.' }
 sub tries        { my ($self, $name) = @_; return -s "$self->{prefix}/logs/$name.tries" // 0 }
 sub forget_tries { my ($self) = @_; unlink glob "$self->{prefix}/logs/*.tries" }
 
-# Ends an application or the mock, at once.
+# Kills an application or the mock at once.
 sub stop {
     my ($self, $name) = @_;
     my $pid = delete $self->{named}{$name} or die "no $name";
@@ -238,11 +239,11 @@ sub children {
     return split ' ', <$children> // '';
 }
 
-# Helpers, and workers on their way out, serve nobody.
+# Cache helpers and exiting workers serve no new requests.
 sub workers         { my ($self) = @_; return grep { title($_) eq 'nginx: worker process' } $self->children }
 sub exiting_workers { my ($self) = @_; return grep { title($_) =~ /shutting down/ } $self->children }
 
-# Has the process an open connection with this port at its local or remote end?
+# Does the process have an open connection with this port at its local or remote end?
 sub has_connection {
     my ($pid, $port, $end) = @_;
     my $place = $end eq 'local' ? 1 : 2;
@@ -261,7 +262,7 @@ sub title {
     return $title;
 }
 
-# A reload: returns when all workers are new and the old ones are gone.
+# Reloads; returns when all workers are new and the old ones have exited.
 sub reload {
     my ($self) = @_;
     my %old = map { $_ => 1 } $self->workers;
@@ -273,7 +274,7 @@ sub reload {
     wait_until($is_over, 'the reload', 20);
 }
 
-# Ends nginx gracefully (or with another signal) and returns the seconds it took.
+# Ends nginx gracefully, or with another signal, and returns the seconds that it took.
 sub quit {
     my ($self, $signal) = @_;
     my $begin = time;
@@ -285,12 +286,12 @@ sub quit {
 sub end_master {
     my ($self, $master, $signal) = @_;
     kill $signal, $master;
-    # After an upgrade the master is not our child.
+    # After an upgrade the master is not a child of this process.
     wait_until(sub { waitpid($master, WNOHANG); !is_running($master) }, 'nginx to end', 20);
     delete $self->{pids}{$master};
 }
 
-# Starts the binary anew beside the running one, and returns the old master; the new one is in charge.
+# Starts the binary again beside the running one, and returns the old master; from then on the new one is used.
 sub upgrade {
     my ($self) = @_;
     my $old = $self->{master};
@@ -324,7 +325,7 @@ sub http {
 
 sub get { my ($self, $path, %options) = @_; return $self->http('GET', $self->{ports}{PORT}, $path, %options) }
 
-# So many requests; how many were answered how, by status.
+# Sends this many requests. Returns how many were answered with each status.
 sub get_many {
     my ($self, $count, $path, $pause) = @_;
     my %statuses;
@@ -335,7 +336,7 @@ sub get_many {
     return \%statuses;
 }
 
-# Requests until a condition holds: traffic that goes on while something happens.
+# Sends requests until a condition holds: traffic that goes on while something happens.
 sub get_until {
     my ($self, $condition, $what, $seconds, $path, $pause) = @_;
     my %statuses;
@@ -361,13 +362,13 @@ sub slack_mode {
     $response->{status} == 200 or die "control: $response->{content}";
 }
 
-# The messages that the mock took: waits for $count of them, at most $seconds.
+# The messages that the mock accepted: waits for $count of them, at most $seconds.
 sub messages {
     my ($self, $count, $seconds) = @_;
     return $self->captured(sprintf 'accepted=true&count=%d&wait_ms=%d', $count, 1000 * ($seconds // 20));
 }
 
-# Whatever the mock got.
+# All requests that the mock got, as far as they match the query.
 sub captured {
     my ($self, $query) = @_;
     my $response = $self->http('GET', $self->{ports}{SLACK}, "/messages?$query", timeout => 70);
@@ -381,7 +382,7 @@ sub forget { my ($self) = @_; $self->http('DELETE', $self->{ports}{SLACK}, '/mes
 
 sub error_log { my ($self) = @_; return $self->written('error.log') }
 
-# What was written to a file in logs/; a process that was spawned by NAME writes to NAME.out and NAME.err.
+# The content of a file in logs/. A process that was spawned as NAME writes to NAME.out and NAME.err.
 sub written {
     my ($self, $name) = @_;
     open my $file, '<', "$self->{prefix}/logs/$name" or return '';
@@ -420,11 +421,11 @@ sub free_port {
     die "no free port: $!";
 }
 
-# Ends everything, and looks at what nginx had to say.
+# Ends every process, and checks what nginx logged.
 sub finish {
     my ($self) = @_;
     $self->end_processes;
-    # Our own alerts are critical where clients suffer.
+    # Poolwatch's own alerts are critical if clients get errors.
     my @bad = grep { /\[(?:alert|emerg|crit)\]|panicked/ && !/\[crit\] \S+ (?:\*\d+ )?poolwatch: / } split /\n/, $self->error_log;
     for my $allowed (@{ $self->{allowed} }) {
         @bad = grep { $_ !~ $allowed } @bad;
@@ -444,7 +445,7 @@ sub end_processes {
     $self->{pids} = {};
 }
 
-# Whatever ends the program, BAIL_OUT as well.
+# However the program ends, also by BAIL_OUT.
 END {
     local $?;
     for my $host (grep { $_ && $_->{owner} == $$ } @hosts) {

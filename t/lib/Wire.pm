@@ -1,7 +1,7 @@
 package Wire;
 
-# HTTP as it is on the wire: requests as bytes, framed in every way, several on one connection; and each answer, taken apart by the
-# rules of RFC 9112, so that a byte too many or too few shows. A client library would hide both.
+# HTTP as the bytes that are sent: requests with every framing, several on one connection; and each answer, parsed by
+# the rules of RFC 9112, so that one byte too many or too few is noticed. A client library would hide both.
 #
 #   my $text = Wire::request(POST => '/path', { Origin => 'http://a' }, $body, 'chunked');
 #   my @answers = Wire::answers($host, ['POST', 'GET'], $text . Wire::request(GET => '/mark', { Connection => 'close' }));
@@ -16,7 +16,7 @@ use Time::HiRes qw(time);
 
 our @framings = ('length', 'chunked', 'expect', 'HTTP/1.0');
 
-# One request. Headers are a hash, or a list of pairs where a name stands twice.
+# The bytes of one request. Headers are a hash, or a list of pairs if a name occurs twice.
 sub request {
     my ($method, $path, $headers, $body, $framing) = @_;
     $framing //= 'length';
@@ -40,8 +40,8 @@ sub request {
     return "$text\r\n$content";
 }
 
-# The answers to requests by these methods. The last one must ask for the connection to be closed. What belongs to no answer comes as
-# one more, without a status.
+# The answers to requests with these methods. The last request must ask to close the connection. Bytes that belong to no
+# answer are returned as one more, without a status.
 sub answers {
     my ($host, $methods, @texts) = @_;
     my $socket = connection($host);
@@ -50,7 +50,7 @@ sub answers {
     return take_apart(rest($socket), @$methods);
 }
 
-# With a buffer for what comes in of about so many bytes.
+# A connection whose receive buffer has about this many bytes.
 sub connection {
     my ($host, $port, $buffer) = @_;
     my $socket = IO::Socket->new;
@@ -62,13 +62,13 @@ sub connection {
     return $socket;
 }
 
-# All that still comes.
+# All bytes that still come.
 sub rest {
     my ($socket) = @_;
     return until_seen($socket, sub { 0 });
 }
 
-# What comes until the text is as it should be, or the connection ends.
+# The bytes that come until they satisfy the condition, or until the connection ends.
 sub until_seen {
     my ($socket, $seen) = @_;
     my ($text, $until, $select) = ('', time + 10, IO::Select->new($socket));
@@ -107,7 +107,7 @@ sub take_apart {
     return @answers;
 }
 
-# Their statuses, for a comparison.
+# The statuses of the answers, for a comparison.
 sub statuses { return join ' ', map { $_->{status} } @_ }
 
 1;

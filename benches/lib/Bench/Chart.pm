@@ -1,6 +1,6 @@
 package Bench::Chart;
 
-# Bars as an SVG that reads on light and dark pages.
+# Bars as an SVG that can be read on light and dark pages.
 
 use strict;
 use warnings;
@@ -9,7 +9,8 @@ use List::Util qw(max);
 
 my ($left, $right, $bar, $gap) = (270, 420, 16, 8);
 
-# Panels, each a title, a unit's format and rows of [name, value, ours, low, high]; a bar is as long as its value.
+# Panels: each has a title, the format of its unit, and rows of [name, value, ours, low, high]; a bar's length is its
+# value.
 sub svg {
     my (@panels) = @_;
     my ($y, @parts) = (0);
@@ -46,7 +47,7 @@ text { font: 13px sans-serif; fill: #57606a } .title { font-weight: bold }
 STYLE
 }
 
-# A name from the table, without its marks.
+# A name from the table, without its Markdown.
 sub plain { my ($name) = @_; return $name =~ tr/`*//dr =~ s/&/&amp;/gr =~ s/</&lt;/gr }
 
 1;

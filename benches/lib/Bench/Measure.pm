@@ -1,6 +1,7 @@
 package Bench::Measure;
 
-# One figure of one way each: throughput and what goes with it, instructions, alert latency, wake-ups, start-up, memory.
+# Functions that each measure one figure of one way: throughput, instructions, alert latency, wake-ups, start-up,
+# memory.
 
 use strict;
 use warnings;
@@ -13,7 +14,7 @@ use Bench::Ways;
 use Poolwatch;
 use Time::HiRes qw(sleep time);
 
-# Values in order: the lowest, the median, the highest; or at a share of the way.
+# Of sorted values: the lowest, the median, the highest; or the value at a share of the way.
 sub ordered { return sort { $a <=> $b } @_ }
 sub at      { my ($share, @values) = @_; my @ordered = ordered(@values); return $ordered[ $#ordered * $share + 0.5 ] }
 sub median  { return at(0.5, @_) }
@@ -25,7 +26,7 @@ sub load {
     my @watching = ($host->workers, $host->{watcher} // ());
     my $before = cpu(@watching);
     my $wrk = `wrk -t1 -c64 -d${seconds}s --latency http://127.0.0.1:$host->{ports}{PORT}@{[$way->{path} // '/']}`;
-    # What a watcher has still to read costs it as well.
+    # What a watcher has not read yet will cost it too.
     sleep 0.2;
     my $cpu = cpu(@watching) - $before;
     my $memory = sum0(map { resident($_) } @watching) / 1024;
@@ -39,8 +40,8 @@ sub load {
     return { rate => $rate, p50 => $p50, p99 => $p99, cpu => $cpu * 1e6 / $requests, memory => $memory, lost => $lost };
 }
 
-# Requests/s of a proxy of two workers while so many looks per second go, in turn, to the status page, the API and the metrics; or to files of
-# their sizes.
+# Requests/s of a proxy with two workers while other requests come at this rate, in turn for the status page, the API
+# and the metrics; or for files of their sizes.
 sub beside_looks {
     my ($backends, $seconds, $rate, $files) = @_;
     my $way  = Bench::Ways::by_key('poolwatch');
@@ -60,7 +61,7 @@ sub beside_looks {
     return $proxied;
 }
 
-# A process that asks for the paths in turn, so often in a second, over a connection of its own each.
+# A process that requests the paths in turn, at this rate per second, each on a connection of its own.
 sub looker {
     my ($host, $rate, @paths) = @_;
     my $pid = fork // die "fork: $!";
@@ -85,18 +86,18 @@ sub observer_instructions {
         my $said = `valgrind --tool=callgrind --callgrind-out-file=/dev/null --toggle-collect='*observe_batch*' $program --batches $_ 2>&1`;
         $said =~ /Collected : (\d+)/ ? $1 : die "callgrind said nothing\n";
     } $few, $many;
-    # A batch has 128.
+    # A batch has 128 observations.
     return ($counts[1] - $counts[0]) / ($many - $few) / 128;
 }
 
-# Seconds of CPU that processes have used, all threads together.
+# Seconds of CPU that processes have used, with all threads.
 sub cpu {
     return sum0(map { my @stat = split ' ', slurp("/proc/$_/stat") =~ s/^.*\) //sr; ($stat[11] + $stat[12]) / 100 } @_);
 }
 
 sub slurp { my ($name) = @_; open my $file, '<', $name or return ''; local $/; return <$file> // '' }
 
-# KiB that are in memory.
+# Resident memory in KiB.
 sub resident { my ($pid) = @_; return slurp("/proc/$pid/status") =~ /^VmRSS:\s+(\d+)/m ? $1 : 0 }
 
 # Instructions of the event loop's thread per request: callgrind counts two runs of different length, and their difference is free
@@ -107,7 +108,7 @@ sub instructions {
     return ($counts[1] - $counts[0]) / ($many - $few);
 }
 
-# Of the log handler alone: of a module that still has its symbols.
+# Only those of the log handler: for a module that still has its symbols.
 sub handler_instructions {
     my ($way, $backends, $few, $many) = @_;
     local $ENV{CARGO_PROFILE_RELEASE_STRIP} = 'none';
@@ -116,7 +117,7 @@ sub handler_instructions {
     return instructions($way, $backends, $few, $many, '--toggle-collect=*poolwatch_module*log_request*');
 }
 
-# Of a whole run.
+# Those of a whole run.
 sub count {
     my ($way, $backends, $requests, @options) = @_;
     my $host = Bench::Ways::host($way, $backends, single => 1);
@@ -138,12 +139,12 @@ sub count {
     return $total =~ tr/,//dr;
 }
 
-# Milliseconds from the first response of green after blue was killed to the alert at the receiver.
+# Milliseconds from the first response of green after blue was killed until the alert arrives at the receiver.
 sub alert_latency {
     my ($way, $rate, %more) = @_;
     my ($host, $read, @clients) = failing($way, $rate, %more);
     my ($message) = $host->messages(1);
-    # The alert may be told before the client has noted the response.
+    # The alert may arrive before the client has noted the response.
     my @firsts = scalar <$read>;
     kill 'KILL', @clients;
     waitpid $_, 0 for @clients;
@@ -152,7 +153,7 @@ sub alert_latency {
     return $message->{received_unix_ms} - 1000 * $first;
 }
 
-# Milliseconds from blue being back to the alert that it serves again.
+# Milliseconds from when blue is back until the alert arrives that blue serves again.
 sub recovery_latency {
     my ($way, $rate, %more) = @_;
     my ($host, $read, @clients) = failing($way, $rate, %more);
@@ -175,14 +176,15 @@ sub failing {
     pipe my $read, my $write or die $!;
     my @clients = map { client($host, $rate / $clients, $write) } 1 .. $clients;
     close $write;
-    # Each has one answer of blue, and more than one come before blue dies.
+    # Each client has had one answer of blue, and more than one arrive before blue dies.
     <$read> // die "no answer\n" for @clients;
     sleep max(0.25, 2 / $rate);
     $host->stop('blue');
     return ($host, $read, @clients);
 }
 
-# A process that asks so often, and writes a line with its first answer of blue and one with the time of the first one of green.
+# A process that sends requests at this rate, and writes one line with its first answer of blue and one with the time of
+# the first answer of green.
 sub client {
     my ($host, $rate, $write) = @_;
     my $pid = fork // die "fork: $!";
@@ -199,7 +201,7 @@ sub client {
     }
 }
 
-# How often the module's threads of an idle worker are woken in so many seconds.
+# How often the module's threads of an idle worker wake in this many seconds.
 sub idle_wakeups {
     my ($backends, $seconds) = @_;
     my $way = Bench::Ways::by_key('poolwatch');
@@ -238,7 +240,7 @@ sub syscalls {
     return $calls / $requests;
 }
 
-# Milliseconds that `nginx -t` takes, and that nginx takes until it listens.
+# Milliseconds that `nginx -t` takes, and milliseconds until a starting nginx listens.
 sub start_up {
     my ($way, $backends) = @_;
     my $host = Bench::Ways::host($way, $backends);
@@ -251,7 +253,7 @@ sub start_up {
     return @times;
 }
 
-# KiB of zone that so many upstreams need.
+# KiB of zone that this many upstreams need.
 sub zone_size {
     my ($upstreams) = @_;
     my $host = Poolwatch->new;

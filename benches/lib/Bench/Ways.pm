@@ -29,8 +29,8 @@ my $lua = <<'LUA';
     }
 LUA
 
-# name: as the table has it. load, http, upstream: lines of nginx.conf. path: what is asked for. against: the way it is compared with.
-# hangs: the receiver never answers. poll: a watcher tails the log, looking so often.
+# name: as in the table. load, http, upstream: lines of nginx.conf. path: the path that is requested. against: the way
+# with which it is compared. hangs: the receiver never answers. poll: a watcher tails the log and reads it this often.
 my @ways = (
     { name => 'bare nginx, `access_log off`', key => 'bare' },
     { name => 'an empty log handler in C', key => 'empty', load => "load_module $root/target/bench/empty.so;" },
@@ -51,7 +51,7 @@ my @ways = (
 sub all    { return @ways }
 sub by_key { my ($key) = @_; my ($way) = grep { $_->{key} eq $key } @ways; return $way // die "no way $key\n" }
 
-# The empty handler, built against the headers that the module is built against.
+# The empty handler, built against the same headers as the module.
 sub build_empty {
     my $tree = $ENV{NGINX_SOURCE_DIR} // "$root/target/nginx";
     my $objs = $ENV{NGINX_BUILD_DIR} // "$tree/objs";
@@ -61,7 +61,7 @@ sub build_empty {
     system(@cc, "$root/benches/empty/ngx_http_empty_log_module.c") == 0 or die "cc failed\n";
 }
 
-# Blue and green as one nginx, for as long as the result lives.
+# Blue and green as one nginx, which ends with the result.
 sub backends {
     my $host = Poolwatch->new(workers => 1);
     $host->{ports}{GREEN} = Poolwatch::free_port();
@@ -107,7 +107,7 @@ sub host {
     my $access_log = ($way->{http} // '') =~ /access_log/ ? '' : 'access_log off;';
     my $upstream = join ' ', map { $_ // () } $way->{upstream}, $more{upstream};
     my $fails = $more{fails} // 'max_fails=0';
-    # The longest one of a block counts.
+    # The longest fail_timeout of a block counts.
     my ($timeout) = $fails =~ /(fail_timeout=\S+)/;
     my $backup = join ' ', 'backup', $timeout // ();
     my $zone = $more{no_zone} ? '' : 'zone app 64k;';
@@ -138,7 +138,7 @@ CONF
     return $host;
 }
 
-# Starts it, and its watcher.
+# Starts nginx, and the watcher of this way.
 sub start {
     my ($way, $host) = @_;
     $host->start;
@@ -150,7 +150,7 @@ sub start {
     return $host;
 }
 
-# Ends it, and leaves nothing behind.
+# Ends both, and removes what they leave.
 sub end {
     my ($host) = @_;
     kill 'KILL', $host->{watcher} if $host->{watcher};
