@@ -1,4 +1,4 @@
-//! The blue/green application: it says which pool and release it is, and breaks when told to.
+//! The blue/green application: each response names its pool and release, and `/chaos` breaks it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,33 +17,32 @@ use tokio::sync::watch;
 const POOL: HeaderName = HeaderName::from_static("x-app-pool");
 const RELEASE: HeaderName = HeaderName::from_static("x-release-id");
 
-/// The longest `/delay`.
+/// The longest delay of `/delay`, in milliseconds.
 const LONGEST_DELAY: u64 = 60_000;
 
 /// How the application is broken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Chaos {
-    /// It is not.
+    /// The application works.
     #[default]
     None,
-    /// It answers 500.
+    /// The application answers 500.
     Error,
-    /// It does not answer.
+    /// The application does not answer.
     Timeout,
 }
 
-/// Who this application is, and how it is.
+/// The pool and release of this application, and its state.
 struct App {
     pool: HeaderValue,
     release: HeaderValue,
     chaos: watch::Sender<Chaos>,
 }
 
-/// The application's routes.
+/// The routes of the application.
 ///
-/// # Errors
-/// The pool or the release cannot stand in a header.
+/// The pool or the release contains a byte that no header may have.
 pub fn router(pool: &str, release: &str) -> Result<Router, String> {
     let value = |name, text: &str| {
         HeaderValue::from_bytes(text.as_bytes()).map_err(|_| format!("invalid value \"{text}\" in {name}"))
@@ -67,7 +66,7 @@ pub fn router(pool: &str, release: &str) -> Result<Router, String> {
     Ok(control.merge(work).layer(middleware::from_fn_with_state(Arc::clone(&app), introduce)).with_state(app))
 }
 
-/// Every response says who sent it.
+/// Adds the pool and the release to every response.
 async fn introduce(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -76,7 +75,7 @@ async fn introduce(State(app): State<Arc<App>>, request: Request, next: Next) ->
     response
 }
 
-/// While there is chaos, nothing works but the controls.
+/// While the application is broken, only the controls work.
 async fn suffer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let mut chaos = app.chaos.subscribe();
     let now = *chaos.borrow_and_update();
@@ -148,7 +147,8 @@ struct Header {
     release: Option<String>,
 }
 
-/// Any bytes as pool and release, percent-encoded once more than the query itself: `?pool=%2500` is a NUL byte.
+/// Answers with any bytes as pool and release, percent-encoded once more than the query itself: `?pool=%2500` is a NUL
+/// byte.
 async fn header(Query(header): Query<Header>) -> Response {
     let mut response = "ok".into_response();
     for (name, text) in [(POOL, header.pool), (RELEASE, header.release)] {

@@ -1,4 +1,5 @@
-//! What Poolwatch is shown and tested with: a blue/green application to break, and a Slack to tell about it.
+//! What Poolwatch is shown and tested with: a blue/green application that can be broken, and a Slack that receives
+//! messages.
 
 pub mod app;
 pub mod drill;

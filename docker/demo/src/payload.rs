@@ -1,26 +1,26 @@
-//! What an incoming webhook accepts: Slack's documented limits, checked from the outside.
+//! What an incoming webhook accepts: Slack's documented limits, written independently of the module.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
-/// Why a payload is refused, in Slack's words.
+/// Why a payload is refused, with Slack's error codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Not a JSON object.
+    /// The payload is not a JSON object.
     InvalidPayload,
-    /// Neither text nor blocks.
+    /// The payload has neither text nor blocks.
     NoText,
     /// A block breaks a rule.
     InvalidBlocks,
     /// All blocks together are too long.
     BlocksTooLong,
-    /// More than a hundred attachments.
+    /// The payload has more than a hundred attachments.
     TooManyAttachments,
 }
 
 impl Refusal {
-    /// The body of the 400.
+    /// The body of the answer with status 400.
     pub fn word(self) -> &'static str {
         match self {
             Self::InvalidPayload => "invalid_payload",
@@ -37,10 +37,9 @@ const LONGEST_BLOCKS: usize = 12_000;
 const MOST_BLOCKS: usize = 50;
 const MOST_ATTACHMENTS: usize = 100;
 
-/// Would Slack take it?
+/// Would Slack accept this payload?
 ///
-/// # Errors
-/// The reason why not.
+/// The reason for which Slack would refuse it.
 pub fn validate(payload: &Value) -> Result<(), Refusal> {
     let payload = payload.as_object().ok_or(Refusal::InvalidPayload)?;
     let text = match payload.get("text") {
@@ -120,7 +119,7 @@ fn fits(text: &str, longest: usize) -> bool {
     (1..=longest).contains(&text.chars().count())
 }
 
-/// Characters of all texts within.
+/// The number of characters in all texts of a value.
 fn length(value: &Value) -> usize {
     match value {
         Value::Array(values) => values.iter().map(length).sum(),
@@ -149,7 +148,7 @@ mod tests {
         validate(&json!({"text": "t", "blocks": blocks}))
     }
 
-    /// Accepts the first, refuses the second.
+    /// Checks that the first block is accepted and the second refused.
     #[track_caller]
     fn assert_limit(good: &Value, bad: &Value) {
         assert_eq!(with_blocks(good), Ok(()));

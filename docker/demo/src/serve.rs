@@ -1,4 +1,4 @@
-//! Starting and ending a server: settings from the environment, one line when it listens, no waiting when it ends.
+//! Starts and ends a server: settings from the environment, one line when it listens, no waiting when it ends.
 
 use std::env;
 use std::fmt::Display;
@@ -9,10 +9,9 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The variable's value, or the default where it is not set.
+/// The variable's value, or `default` if the variable is not set.
 ///
-/// # Errors
-/// It is set to something else.
+/// The variable has a value of another type.
 pub fn setting<T: FromStr>(name: &str, default: T) -> Result<T, String> {
     match env::var(name) {
         Ok(value) => value.parse().map_err(|_| format!("invalid value \"{value}\" in {name}")),
@@ -20,9 +19,8 @@ pub fn setting<T: FromStr>(name: &str, default: T) -> Result<T, String> {
     }
 }
 
-/// Serves until SIGTERM or SIGINT. Requests that hang then do not delay the end.
+/// Serves until SIGTERM or SIGINT. Requests that hang at that time do not delay the end.
 ///
-/// # Errors
 /// The address cannot be bound.
 pub async fn run(name: impl Display, host: &str, port: u16, router: Router) -> Result<(), String> {
     let listener =

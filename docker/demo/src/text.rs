@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// The message's lines; what Slack would show, without its colours.
+/// The message as Slack would show it, line by line, without colours.
 pub fn as_text(message: &Value) -> String {
     let mut lines = Vec::new();
     for block in message["blocks"].as_array().into_iter().flatten() {
@@ -37,7 +37,7 @@ pub fn as_text(message: &Value) -> String {
     lines.join("\n")
 }
 
-/// A text object, or a plain string.
+/// The text of a text object, or of a plain string.
 fn object(text: &Value) -> String {
     let plain = text["type"] == "plain_text";
     let text = text.as_str().or_else(|| text["text"].as_str()).unwrap_or_default();
@@ -46,7 +46,7 @@ fn object(text: &Value) -> String {
     emoji(&text).trim().to_owned()
 }
 
-/// `<url|label>` and `<!date^..|fallback>` as their label.
+/// Replaces `<url|label>` and `<!date^..|fallback>` with their label.
 fn references(text: &str) -> String {
     let mut shown = String::new();
     let mut rest = text;

@@ -5,7 +5,7 @@ use poolwatch_demo::{app, slack};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// A server in the background, and a client that does not take a status for an error.
+/// A server in the background, and a client for which an answer with any status is no error.
 struct Server {
     address: String,
     agent: ureq::Agent,

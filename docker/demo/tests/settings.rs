@@ -1,5 +1,5 @@
-//! The settings of the stack are said in three places, which must agree: a variable that is documented and passed on but that nobody reads has
-//! no effect, and says nothing (D28).
+//! The settings of the stack stand in three places, which must agree: a variable that is documented and passed on but
+//! never read would silently have no effect (D28).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"))).expect(path)
 }
 
-/// `NAME=value`, not in a comment.
+/// The variables of the lines `NAME=value` that are not comments.
 fn documented() -> BTreeSet<String> {
     let names = read(".env.example");
     names
@@ -19,13 +19,13 @@ fn documented() -> BTreeSet<String> {
         .collect()
 }
 
-/// `${NAME:-default}`
+/// The variables in `${NAME:-default}`.
 fn used_by_compose() -> BTreeSet<String> {
     let name = |rest: &str| rest.split_once([':', '}']).map(|(name, _)| name.to_owned());
     read("docker-compose.yml").split("${").skip(1).filter_map(name).collect()
 }
 
-/// `NAME: ${NAME:-}` and the like, below `environment:` of nginx.
+/// The variables of the lines `NAME: ${NAME:-}` and the like, below `environment:` of nginx.
 fn passed_to_nginx() -> Vec<String> {
     let file = read("docker-compose.yml");
     let lines = file.lines().skip_while(|line| *line != "    environment:").skip(1);
@@ -44,7 +44,8 @@ fn the_example_has_every_variable_of_compose_and_no_other() {
     assert_eq!(documented, used_by_compose());
 }
 
-/// In the public stacks `PORT` is the application's. One who comes from there expects nginx at 8080, whatever it says.
+/// In the public stacks `PORT` is the application's port. A user who knows those expects nginx at 8080, whatever `PORT`
+/// says.
 #[test]
 fn the_port_of_the_application_is_not_the_port_for_clients() {
     let file = read("docker-compose.yml");

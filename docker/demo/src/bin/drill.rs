@@ -1,4 +1,4 @@
-//! The drill: `drill demo` shows what Poolwatch does, `drill stack` tries the containers.
+//! The drill: `drill demo` shows what Poolwatch does, `drill stack` tests the containers.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! A Slack that accepts or refuses as the real one does: `PORT` and `HOST` in the environment.
+//! A Slack that accepts or refuses messages as the real one does: `PORT` and `HOST` in the environment.
 
 use std::process::ExitCode;
 

@@ -11,15 +11,15 @@ use serde_json::Value;
 use super::host::{Answer, free_ports, get};
 use super::load::Load;
 
-/// How long anything may take to come about.
+/// The longest time to wait for anything.
 const PATIENCE: Duration = Duration::from_secs(45);
 
-/// A stack; all of it is taken down when it is dropped.
+/// A stack, which is taken down when this is dropped.
 pub(super) struct Stack {
     directory: PathBuf,
-    /// What runs Compose: `docker-compose`, or `docker compose`.
+    /// The command for Compose: `docker-compose`, or `docker compose`.
     compose: Vec<String>,
-    /// The variables of `.env`. Those of our own environment would win over the file.
+    /// The variables of `.env`. Variables of this process would override the file, so they are removed for Compose.
     variables: Vec<String>,
     /// Ports on 127.0.0.1.
     pub(super) port: u16,
@@ -30,7 +30,7 @@ pub(super) struct Stack {
     agent: ureq::Agent,
 }
 
-/// What a command said.
+/// The result of a command.
 pub(super) struct Said {
     pub(super) success: bool,
     /// Standard output, then standard error.
@@ -38,7 +38,7 @@ pub(super) struct Said {
 }
 
 impl Stack {
-    /// Writes `.env` as a person would: the example, with some values changed. Nothing is started.
+    /// Writes `.env` as a person would: the example with some values changed. Starts nothing.
     pub(super) fn new(directory: &Path, compose: &str, changes: &[(&str, &str)]) -> Result<Self, String> {
         let ports: Vec<u16> = free_ports().take(5).collect();
         let &[port, blue_port, green_port, status_port, slack_port] = ports.as_slice() else {
@@ -73,7 +73,7 @@ impl Stack {
         Ok(stack)
     }
 
-    /// Changes a value in `.env`. A variable that the example does not have is a mistake.
+    /// Changes a value in `.env`. A variable that the example does not have is an error.
     pub(super) fn set(&self, name: &str, value: &str) -> Result<(), String> {
         let path = self.directory.join(".env");
         let text = self.read(".env")?;
@@ -85,13 +85,13 @@ impl Stack {
         fs::write(path, text.lines().map(line).collect::<String>()).map_err(|error| error.to_string())
     }
 
-    /// Compose with these arguments; a failure is an error with what it said.
+    /// Runs Compose with these arguments; if it fails, its output is the error.
     pub(super) fn compose(&self, arguments: &[&str]) -> Result<String, String> {
         let said = self.try_compose(arguments)?;
         if said.success { Ok(said.text) } else { Err(format!("{}: {}", arguments.join(" "), said.text)) }
     }
 
-    /// Compose with these arguments.
+    /// Runs Compose with these arguments.
     pub(super) fn try_compose(&self, arguments: &[&str]) -> Result<Said, String> {
         let (program, first) = self.compose.split_first().ok_or("no Compose was named")?;
         let mut command = Command::new(program);
@@ -102,12 +102,12 @@ impl Stack {
         said(&mut command)
     }
 
-    /// Takes everything down, with what was remembered.
+    /// Takes the stack down, with its volumes.
     pub(super) fn down(&self) -> Result<(), String> {
         self.compose(&["down", "--volumes", "--remove-orphans", "--timeout", "2"]).map(drop)
     }
 
-    /// A command in nginx's container.
+    /// Runs a command in nginx's container.
     pub(super) fn in_nginx(&self, arguments: &[&str]) -> Result<Said, String> {
         self.try_compose(&[&["exec", "-T", "nginx"], arguments].concat())
     }
@@ -118,53 +118,53 @@ impl Stack {
         if id.is_empty() { Err(format!("{service} has no container")) } else { Ok(id) }
     }
 
-    /// What Compose puts before the names of all that is the stack's.
+    /// The prefix of all names that Compose gives to parts of the stack.
     pub(super) fn project(&self) -> String {
         self.directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// A file of the stack's directory.
+    /// Reads a file of the stack's directory.
     pub(super) fn read(&self, path: &str) -> Result<String, String> {
         fs::read_to_string(self.directory.join(path)).map_err(|error| format!("{path}: {error}"))
     }
 
-    /// Writes a file of the stack's directory, and the folder that it stands in.
+    /// Writes a file of the stack's directory, and creates its folder.
     pub(super) fn write(&self, path: &str, text: &str) -> Result<(), String> {
         let path = self.directory.join(path);
         let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, text));
         written.map_err(|error| format!("{}: {error}", path.display()))
     }
 
-    /// All that nginx has logged.
+    /// Everything that nginx has logged.
     pub(super) fn log(&self) -> String {
         self.compose(&["logs", "--no-color", "nginx"]).unwrap_or_default()
     }
 
-    /// A request through nginx.
+    /// Sends a request through nginx.
     pub(super) fn get(&self, path: &str) -> Result<Answer, String> {
         get(&self.agent, self.port, path)
     }
 
-    /// Traffic through nginx, each request on a connection of its own.
+    /// Starts traffic through nginx, with a new connection for each request.
     pub(super) fn load(&self) -> Load {
         Load::start_anew(self.port, 20, 4)
     }
 
-    /// The status of an answer to a POST.
+    /// Sends a POST and returns the status of the answer.
     pub(super) fn post(&self, port: u16, path: &str, body: &str) -> Result<u16, String> {
         let request =
             self.agent.post(format!("http://127.0.0.1:{port}{path}")).header("content-type", "application/json");
         request.send(body).map(|response| response.status().as_u16()).map_err(|error| error.to_string())
     }
 
-    /// How the status port answers to a name that a browser takes for it.
+    /// The status with which the status port answers a request for this host name.
     pub(super) fn status_as(&self, host: &str) -> Result<u16, String> {
         let url = format!("http://127.0.0.1:{}/api/v1/state", self.status_port);
         let request = self.agent.get(url).header("host", format!("{host}:{}", self.status_port));
         request.call().map(|response| response.status().as_u16()).map_err(|error| error.to_string())
     }
 
-    /// Breaks an application (`error`, `timeout`), or mends it.
+    /// Breaks an application (`error`, `timeout`), or repairs it.
     pub(super) fn chaos(&self, port: u16, mode: Option<&str>) -> Result<(), String> {
         let path = mode.map_or("/chaos/stop".to_owned(), |mode| format!("/chaos/start?mode={mode}"));
         match self.post(port, &path, "")? {
@@ -173,7 +173,7 @@ impl Stack {
         }
     }
 
-    /// What the mock Slack took about this incident key (`app/serving/`, `app/error-rate/`), in order.
+    /// The messages about this incident key (`app/serving/`, `app/error-rate/`) that the mock Slack accepted, in order.
     pub(super) fn messages(&self, key: &str) -> Result<Vec<Value>, String> {
         let url = format!("http://127.0.0.1:{}/messages?accepted=true", self.slack_port);
         let mut response = self.agent.get(&url).call().map_err(|error| error.to_string())?;
@@ -181,7 +181,7 @@ impl Stack {
         Ok(all.into_iter().filter(|message| message["raw"].to_string().contains(key)).collect())
     }
 
-    /// The page at one of our ports.
+    /// The page at one of the stack's ports.
     pub(super) fn page(&self, port: u16, path: &str) -> Result<String, String> {
         let mut response =
             self.agent.get(format!("http://127.0.0.1:{port}{path}")).call().map_err(|error| error.to_string())?;
@@ -197,7 +197,7 @@ impl Drop for Stack {
     }
 }
 
-/// Asks again and again, until there is something.
+/// Repeats a check until it returns a value.
 pub(super) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>, String>) -> Result<T, String> {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -210,13 +210,13 @@ pub(super) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>
     }
 }
 
-/// `docker` with these arguments; a failure is an error with what it said.
+/// Runs `docker` with these arguments; if it fails, its output is the error.
 pub(super) fn docker(arguments: &[&str]) -> Result<String, String> {
     let said = try_docker(arguments)?;
     if said.success { Ok(said.text.trim().to_owned()) } else { Err(format!("{}: {}", arguments.join(" "), said.text)) }
 }
 
-/// `docker` with these arguments.
+/// Runs `docker` with these arguments.
 pub(super) fn try_docker(arguments: &[&str]) -> Result<Said, String> {
     said(Command::new("docker").args(arguments))
 }
@@ -227,7 +227,7 @@ fn said(command: &mut Command) -> Result<Said, String> {
     Ok(Said { success: output.status.success(), text })
 }
 
-/// The name in a line `NAME=value`.
+/// The name in a line `NAME=value`; `None`: the line is a comment or has no `=`.
 fn variable(line: &str) -> Option<&str> {
     line.split_once('=').map(|(name, _)| name).filter(|name| !name.starts_with('#'))
 }

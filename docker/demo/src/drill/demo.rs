@@ -1,4 +1,4 @@
-//! What a visitor sees: blue breaks, green serves, nobody notices but the operator, who is told.
+//! What a visitor sees: blue breaks, green serves, clients notice nothing, and the operator gets an alert.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::text::as_text;
 
 const SETTINGS: Settings = Settings {
     workers: 4,
-    // The classic two alerts: who serves, and what clients see.
+    // The two classic alerts: which pool serves, and how many errors clients get.
     http: "poolwatch_error_rate 2% window=200 of=client;
     poolwatch_runbook https://example.com/runbook;",
     upstream: "zone app 64k;",
@@ -23,15 +23,14 @@ const RATE: u32 = 50;
 struct Drill {
     host: Host,
     begin: Instant,
-    /// Messages about who serves that were waited for.
+    /// Messages about the serving pool for which the drill has waited.
     told: usize,
     to_mock: bool,
 }
 
 /// Runs the drill, prints its timeline, and fails if anything is not as it should be.
 ///
-/// # Errors
-/// What was not as it should be.
+/// The first thing that was not as it should be.
 pub fn run() -> Result<(), String> {
     let webhook = std::env::var("SLACK_WEBHOOK_URL").ok().filter(|url| !url.is_empty());
     let host = Host::start(&SETTINGS, webhook.as_deref())?;
@@ -81,7 +80,7 @@ impl Drill {
 
     fn outage(&mut self) -> Result<(), String> {
         let load = Load::start(self.host.port, RATE, 4);
-        // The idle one first, so that there is no failover on the way.
+        // The idle pool first, so that there is no failover in between.
         self.host.chaos(self.host.green_port, Some("error"))?;
         self.host.chaos(self.host.blue_port, Some("error"))?;
         self.say("blue and green are broken now");
@@ -96,7 +95,7 @@ impl Drill {
         Ok(())
     }
 
-    /// Waits for the next message about who serves. The mock knows whether it says these words.
+    /// Waits for the next message about the serving pool. With the mock, checks that it has these words.
     fn told(&mut self, words: &str) -> Result<Value, String> {
         const ID: &str = "app/serving/";
         let (to_mock, seen) = (self.to_mock, self.told);

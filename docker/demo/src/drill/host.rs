@@ -1,4 +1,4 @@
-//! The processes of a drill. Each is a child of ours and ends with the host.
+//! The processes of a drill. Each is a child of this process and ends with the host.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-/// How long anything may take to come about.
+/// The longest time to wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What nginx is configured with.
+/// The settings of nginx.
 pub(super) struct Settings {
     /// Worker processes.
     pub(super) workers: u32,
@@ -25,12 +25,12 @@ pub(super) struct Settings {
     pub(super) fail_timeout: &'static str,
 }
 
-/// A process that ends when it is dropped.
+/// A child process that is killed when this is dropped.
 struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended already, and a child that cannot be killed cannot be helped.
+        // The child may have ended already, and if it cannot be killed, nothing more can be done.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -51,20 +51,20 @@ pub(super) struct Host {
     agent: ureq::Agent,
 }
 
-/// One answer through nginx.
+/// One answer that came through nginx.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) pool: String,
     pub(super) release: String,
-    /// When it had come, milliseconds since the epoch.
+    /// When the answer had arrived, milliseconds since the epoch.
     pub(super) at: u64,
-    /// How long it took.
+    /// How long the answer took.
     pub(super) took: Duration,
 }
 
 impl Host {
-    /// Starts everything, and returns when nginx answers. With `webhook`, alerts go there, else to a mock.
+    /// Starts everything, and returns when nginx answers. With `webhook`, alerts are sent there, else to a mock.
     pub(super) fn start(settings: &Settings, webhook: Option<&str>) -> Result<Self, String> {
         let root = std::env::current_dir().map_err(|error| error.to_string())?;
         let module = root.join("target/ngx_http_poolwatch_module.so");
@@ -111,19 +111,19 @@ impl Host {
         Ok(host)
     }
 
-    /// A request through nginx.
+    /// Sends a request through nginx.
     pub(super) fn get(&self, path: &str) -> Result<Answer, String> {
         get(&self.agent, self.port, path)
     }
 
-    /// Breaks an application (`error`, `timeout`), or mends it.
+    /// Breaks an application (`error`, `timeout`), or repairs it.
     pub(super) fn chaos(&self, port: u16, mode: Option<&str>) -> Result<(), String> {
         let path = mode.map_or("stop".to_owned(), |mode| format!("start?mode={mode}"));
         let url = format!("http://127.0.0.1:{port}/chaos/{path}");
         self.agent.post(&url).send_empty().map(drop).map_err(|error| error.to_string())
     }
 
-    /// What the mock took, in order; empty with a real Slack.
+    /// The messages that the mock accepted, in order; empty with a real Slack.
     pub(super) fn messages(&self) -> Result<Vec<Value>, String> {
         let Some(port) = self.slack_port else { return Ok(Vec::new()) };
         let url = format!("http://127.0.0.1:{port}/messages?accepted=true");
@@ -131,7 +131,7 @@ impl Host {
         response.body_mut().read_json().map_err(|error| error.to_string())
     }
 
-    /// The lines of error.log that tell of an accepted message.
+    /// The lines of error.log about an accepted message.
     pub(super) fn accepted(&self) -> Vec<String> {
         self.log().lines().filter(|line| line.contains("accepted message ")).map(str::to_owned).collect()
     }
@@ -140,12 +140,12 @@ impl Host {
         fs::read_to_string(self.directory.join("logs/error.log")).unwrap_or_default()
     }
 
-    /// What nginx said that is not about a single request.
+    /// The lines of error.log that are not about a single request.
     fn remarks(&self) -> String {
         self.log().lines().filter(|line| !line.contains(", client: ")).collect::<Vec<_>>().join("\n")
     }
 
-    /// Asks again and again, until there is something.
+    /// Repeats a check until it returns a value.
     pub(super) fn wait_for<T>(
         &mut self,
         what: &str,
@@ -169,7 +169,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // nginx's master ends its workers when it is asked to, not when it is killed.
+        // nginx's master ends its workers when it receives SIGQUIT, not when it is killed.
         let asked = Command::new("kill").args(["-QUIT", &self.nginx.0.id().to_string()]).status();
         if asked.is_ok_and(|status| status.success()) {
             let _ = self.nginx.0.wait();
@@ -178,7 +178,7 @@ impl Drop for Host {
     }
 }
 
-/// A request to nginx; any status is an answer.
+/// Sends a request to nginx; an answer with any status is no error.
 pub(super) fn get(agent: &ureq::Agent, port: u16, path: &str) -> Result<Answer, String> {
     let url = format!("http://127.0.0.1:{port}{path}");
     let begin = Instant::now();
@@ -195,7 +195,7 @@ pub(super) fn unix_millis() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64)
 }
 
-/// Starts one of our servers on a free port of loopback.
+/// Starts one of the demo's servers on a free port of loopback.
 fn server(name: &str, environment: &[(&str, &str)]) -> Result<(Process, u16), String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut child = Command::new(own.with_file_name(name))
@@ -217,7 +217,7 @@ fn free_port() -> Result<u16, String> {
     free_ports().next().ok_or_else(|| "no free port".to_owned())
 }
 
-/// Below the ports that the kernel gives to clients: one of those could be taken before its server binds it.
+/// Below the ports that the kernel gives to clients: one of those could be taken before the server binds it.
 pub(super) fn free_ports() -> impl Iterator<Item = u16> {
     let first = std::process::id() as u16 % 20_000;
     let ports = (first..20_000).chain(0..first).map(|port| 10_000 + port);

@@ -1,4 +1,4 @@
-//! Steady traffic from a few threads, with each answer noted.
+//! Steady traffic from a few threads; every answer is kept.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::host::{Answer, get};
 
-/// Requests per second until it is dropped.
+/// Sends requests at a constant rate until it is dropped.
 pub(super) struct Load {
     stop: Arc<AtomicBool>,
     answers: Arc<Mutex<Vec<Result<Answer, String>>>>,
@@ -15,12 +15,13 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// `rate` requests per second in all, from that many threads.
+    /// Starts `rate` requests per second in all, from this many threads.
     pub(super) fn start(port: u16, rate: u32, threads: u32) -> Self {
         Self::spawn(port, rate, threads, 1)
     }
 
-    /// The same, with a connection for each request: nginx closes idle ones when it is reloaded, whoever is about to use them.
+    /// The same, with a new connection for each request: on a reload nginx closes idle connections, even if a client is
+    /// about to use one.
     pub(super) fn start_anew(port: u16, rate: u32, threads: u32) -> Self {
         Self::spawn(port, rate, threads, 0)
     }
@@ -57,13 +58,13 @@ impl Load {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends it; all answers.
+    /// Ends the traffic and returns all answers.
     pub(super) fn finish(mut self) -> Vec<Result<Answer, String>> {
         self.end();
         self.answers()
     }
 
-    /// When the first answer of this pool came.
+    /// When the first answer of this pool arrived, milliseconds since the epoch; `None`: there was none.
     pub(super) fn first_of(&self, pool: &str) -> Option<u64> {
         self.answers().into_iter().flatten().filter(|answer| answer.pool == pool).map(|answer| answer.at).min()
     }
@@ -71,7 +72,7 @@ impl Load {
     fn end(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            // A thread that panicked has said so.
+            // A thread that panicked has printed its message.
             let _ = thread.join();
         }
     }

@@ -1,5 +1,5 @@
-//! A host of its own on loopback: nginx with the module, blue, green, and a mock Slack, all ended when it is dropped.
-//! Or the whole stack in containers, taken down likewise.
+//! A host of its own on loopback: nginx with the module, blue, green, and a mock Slack, all ended when the host is
+//! dropped. Or the whole stack in containers, which is taken down in the same way.
 
 mod compose;
 pub mod demo;

@@ -1,7 +1,8 @@
-//! The acceptance drill of the stack, on the real containers: `drill stack DIRECTORY`, where the directory holds a copy of this repository.
-//! `tools/stack` prepares that, and takes down what a killed drill leaves.
+//! The acceptance drill of the stack, on the real containers: `drill stack DIRECTORY`, where the directory holds a copy
+//! of this repository. `tools/stack` prepares that copy, and takes down what a killed drill leaves.
 //!
-//! A check that fails is told and counted, and the drill goes on. Checks named D18 and so on are defects of the log watchers before us.
+//! A check that fails is printed and counted, and the drill goes on. A check named D18 or the like is about a defect of
+//! the log watchers that Poolwatch replaces.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +14,7 @@ use serde_json::Value;
 use super::compose::{Stack, docker, try_docker, wait_for};
 use super::host::Answer;
 
-/// Other values than the defaults, so that it shows whether they arrive.
+/// Values that are not the defaults, so that the drill can see whether they arrive.
 const CHANGES: [(&str, &str); 7] = [
     ("ERROR_RATE_THRESHOLD", "2.5%"),
     ("WINDOW_SIZE", "240"),
@@ -24,10 +25,10 @@ const CHANGES: [(&str, &str); 7] = [
     ("STATUS_HOST", "ops.example"),
 ];
 
-/// A certificate as far as nginx looks at it before it is needed.
+/// Enough of a certificate for nginx, which does not read it before it is needed.
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
 
-/// None of them may be taken for a default.
+/// nginx must refuse each of these values instead of using a default.
 const BAD_VALUES: [(&str, &str); 14] = [
     ("SLACK_WEBHOOK_URL", "hooks.slack.com/services/T0/B0/canary"),
     ("ACTIVE_POOL", "purple"),
@@ -45,7 +46,7 @@ const BAD_VALUES: [(&str, &str); 14] = [
     ("STATUS_HOST", "*.example"),
 ];
 
-/// No client waits longer than that.
+/// No client may wait longer than this.
 const LONGEST: Duration = Duration::from_secs(10);
 
 const SERVING: &str = "app/serving/";
@@ -53,7 +54,7 @@ const ERROR_RATE: &str = "app/error-rate/";
 
 struct Drill {
     stack: Stack,
-    /// The first three numbers of its addresses.
+    /// The first three numbers of the network's addresses.
     network: String,
     begin: Instant,
     passed: u32,
@@ -62,8 +63,7 @@ struct Drill {
 
 /// Runs the drill and prints its checks; the last line is the count.
 ///
-/// # Errors
-/// A check failed, or the stack could not be had.
+/// A check failed, or the stack could not be started.
 pub fn run(directory: &Path) -> Result<(), String> {
     let setting = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
     let (base, network) = (setting("BASE_IMAGE", "debian:trixie-slim"), setting("STACK_NETWORK", "172.16.84"));
@@ -94,7 +94,7 @@ impl Drill {
         self.begin_anew(&[])?;
         self.errors()?;
         self.timeouts()?;
-        // Six changes in ten minutes are flapping, and then single ones are not told.
+        // Six changes in ten minutes are flapping, and then single changes are not sent.
         self.begin_anew(&[])?;
         self.kill()?;
         self.cut_off()?;
@@ -120,7 +120,7 @@ impl Drill {
         self.wait_for_blue()?;
         let running = self.stack.compose(&["ps", "--services", "--filter", "status=running"])?;
         self.check(running.contains("mock-slack"), "without a webhook URL the mock Slack runs");
-        // Who a worker is says its status; the files' owner is root for all of nginx.
+        // The worker's user is in its status file; the files of all nginx processes belong to root.
         let users = "grep -h ^Uid $(grep -l '[n]ginx: worker' /proc/[0-9]*/cmdline | sed s/cmdline/status/)";
         let users = self.stack.in_nginx(&["sh", "-c", users])?.text;
         let workers = users.lines().count() > 0 && users.lines().all(|line| !line.contains("\t0"));
@@ -133,7 +133,7 @@ impl Drill {
         Ok(())
     }
 
-    /// With these changes of `.env`. Nothing is remembered from before.
+    /// Starts the stack again without anything remembered, with these changes of `.env`.
     fn begin_anew(&mut self, changes: &[(&str, &str)]) -> Result<(), String> {
         self.stack.down()?;
         for (name, value) in changes {
@@ -147,7 +147,7 @@ impl Drill {
         wait_for("an answer of blue", || Ok((self.stack.get("/")?.pool == "blue").then_some(())))
     }
 
-    /// What Compose passes on must be what is read.
+    /// nginx must read what Compose passes on.
     fn settings(&mut self) -> Result<(), String> {
         let conf = self.stack.in_nginx(&["nginx", "-T"])?.text;
         let arrived = [
@@ -166,7 +166,7 @@ impl Drill {
         Ok(())
     }
 
-    /// Those who are not the operator.
+    /// Requests from others than the operator.
     fn strangers(&mut self) -> Result<(), String> {
         let refused = self.stack.post(self.stack.port, "/chaos/start?mode=error", "")?;
         let served = self.stack.get("/")?;
@@ -202,7 +202,7 @@ impl Drill {
         Ok(())
     }
 
-    /// Both applications are well, but for one URL: the others do not suffer from it, whichever pool is active.
+    /// Both applications work except for one URL: requests for other URLs are not affected, whichever pool is active.
     fn one_url(&mut self) -> Result<(), String> {
         for active in ["green", "blue"] {
             let switch = self.stack.in_nginx(&["poolwatch-switch", active])?;
@@ -243,13 +243,13 @@ impl Drill {
 
     fn outage(&mut self) -> Result<(), String> {
         let load = self.stack.load();
-        // The idle one first, so that there is no failover on the way.
+        // The idle pool first, so that there is no failover in between.
         self.stack.chaos(self.stack.green_port, Some("error"))?;
         self.stack.chaos(self.stack.blue_port, Some("error"))?;
         self.told(SERVING, 3, "no pool answers");
         self.stack.chaos(self.stack.blue_port, None)?;
         self.told(SERVING, 4, "serving traffic again");
-        // Not before: nginx may try green first.
+        // Green is repaired only now: nginx might otherwise try it first.
         self.stack.chaos(self.stack.green_port, None)?;
         let rates = self.stack.messages(ERROR_RATE)?.len();
         self.check(rates == 0, "an outage and its errors are one message");
@@ -257,7 +257,7 @@ impl Drill {
         Ok(())
     }
 
-    /// Within the cooldown of the first failover.
+    /// A failover by timeouts, within the cooldown of the first failover.
     fn timeouts(&mut self) -> Result<(), String> {
         self.stack.chaos(self.stack.blue_port, Some("timeout"))?;
         let next = self.stack.get("/")?;
@@ -308,7 +308,8 @@ impl Drill {
         Ok(())
     }
 
-    /// What one tries who has just started it. Each switch is told, none is flapping, and the outage after them is told as well.
+    /// What someone tries who has just started the stack. Each switch is sent, none counts as flapping, and the outage
+    /// after them is sent too.
     fn first_minutes(&mut self) -> Result<(), String> {
         let begin = Instant::now();
         let load = self.stack.load();
@@ -326,7 +327,7 @@ impl Drill {
             took < Duration::from_secs(300),
             &format!("all of that took {took:?}, within which changes could flap"),
         );
-        // The idle one first, so that there is no failover on the way.
+        // The idle pool first, so that there is no failover in between.
         self.stack.chaos(self.stack.green_port, Some("error"))?;
         self.stack.chaos(self.stack.blue_port, Some("error"))?;
         self.told(SERVING, 7, "no pool answers");
@@ -351,7 +352,7 @@ impl Drill {
         Ok(())
     }
 
-    /// Neither pool is there, and nothing answers for it: the log watchers saw no pool, and said nothing.
+    /// Neither pool has an address that answers: the log watchers saw no pool then, and sent nothing.
     fn cut_off(&mut self) -> Result<(), String> {
         let network = format!("{}_default", self.stack.project());
         let containers = [("app_blue", "11"), ("app_green", "12")];
@@ -368,7 +369,7 @@ impl Drill {
         for (service, number) in containers {
             let address = format!("{}.{number}", self.network);
             docker(&["network", "connect", "--ip", &address, &network, &self.stack.container(service)?])?;
-            // Green is not back before that: nginx asks the reserve first, as soon as it is there.
+            // Green must come back later: nginx asks the backup first, as soon as it answers.
             if service == "app_blue" {
                 self.told(SERVING, 4, "serving traffic again");
             }
@@ -377,7 +378,8 @@ impl Drill {
         Ok(())
     }
 
-    /// In the failover that `maintenance` leaves. What watches is nginx itself: it cannot be dead while nginx answers, and Docker starts it again.
+    /// A killed nginx, during the failover that `maintenance` leaves. nginx itself watches, so it cannot be dead while
+    /// nginx answers, and Docker starts it again.
     fn silent_death(&mut self) -> Result<(), String> {
         let id = self.stack.container("nginx")?;
         let inspect = |what: &str| docker(&["inspect", "-f", what, &id]);
@@ -394,13 +396,13 @@ impl Drill {
         let load = self.stack.load();
         wait_for("green to serve", || Ok(load.first_of("green")))?;
         self.stack.chaos(self.stack.blue_port, None)?;
-        // The next message: the failover was told before the restart, and is not told again.
+        // The next message: the failover was sent before the restart, and is not sent again.
         self.told(SERVING, 2, "serving traffic again");
         self.check(all_ok(&load.finish()), "and no request failed since");
         Ok(())
     }
 
-    /// The flag of the log watchers had no end: who forgot it heard nothing any more.
+    /// The flag of the log watchers had no end: an operator who forgot it received no more alerts.
     fn maintenance_at_start(&mut self) -> Result<(), String> {
         let load = self.stack.load();
         self.stack.chaos(self.stack.blue_port, Some("error"))?;
@@ -436,7 +438,7 @@ impl Drill {
         Ok(())
     }
 
-    /// Each keeps nginx from starting, with one line that says which.
+    /// Each bad value keeps nginx from starting, with one line that names the variable.
     fn bad_values(&mut self) -> Result<(), String> {
         let url = "SLACK_WEBHOOK_URL=https://hooks.slack.com/services/T0/B0/canary";
         for (name, value) in BAD_VALUES {
@@ -451,7 +453,7 @@ impl Drill {
         Ok(())
     }
 
-    /// Ten seconds of requests that green must answer.
+    /// Sends requests for ten seconds, which green must answer.
     fn green_serves(&mut self, mode: &str) {
         let load = self.stack.load();
         thread::sleep(Duration::from_secs(10));
@@ -467,11 +469,11 @@ impl Drill {
         self.check(good, &text);
     }
 
-    /// Waits for this many messages about an incident key, of which the last must say these words.
+    /// Waits for this many messages about an incident key; the last one must have these words.
     fn told(&mut self, key: &str, count: usize, words: &str) -> Option<Value> {
         let what = format!("message {count} about {key}: {words}");
         let message = wait_for(&what, || Ok(self.stack.messages(key)?.into_iter().nth(count - 1)));
-        // What is said when it does not come has these words too.
+        // The error text for a missing message contains these words too.
         let text = message.as_ref().map_or_else(Clone::clone, |message| message["body"]["text"].to_string());
         self.check(message.is_ok() && text.contains(words), &format!("Slack has message {count} about {key}: {text}"));
         message.ok()

@@ -1,49 +1,50 @@
-//! How the mock treats webhook requests, as `/control` is told.
+//! How the mock treats webhook requests, as set with `/control`.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// A way to treat a request. Modes without settings have braces, or serde would take any setting for them.
+/// How to treat a request. Modes without settings have braces, because serde would otherwise accept any setting for
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(tag = "mode", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Mode {
-    /// As Slack does. `enforce_rate`: more than one message a second to one path is answered 429.
+    /// Like Slack. `enforce_rate`: a message within a second after the last one to the same path is answered 429.
     Ok {
         #[serde(default)]
         enforce_rate: bool,
     },
-    /// As Slack does, after a while.
+    /// Like Slack, after a delay.
     Slow { delay_ms: u64 },
     /// Never answers.
     Hang {},
-    /// Takes the message, and never answers: the sender cannot know.
+    /// Accepts the message and never answers, so the sender cannot know.
     PostedNoAnswer {},
-    /// This answer, whatever comes.
+    /// Answers every request with this status.
     Refuse {
         status: u16,
         #[serde(default)]
         body: String,
     },
-    /// This answer to every second request, beginning with the first.
+    /// Answers every second request with this status, beginning with the first.
     Flapping { status: u16 },
-    /// 429, with this `Retry-After` if any.
+    /// Answers 429, with this `Retry-After` if there is one.
     RateLimited {
         #[serde(default)]
         retry_after: Option<String>,
     },
-    /// 200 with a page, as a proxy or a wrong URL does.
+    /// Answers 200 with a page, like a proxy or a wrong URL.
     Html {},
-    /// 302.
+    /// Answers 302.
     Redirect { location: String },
-    /// A byte of body a second.
+    /// Sends one byte of the body per second.
     Drip {},
-    /// A body without an end.
+    /// Sends a body without an end.
     Endless {},
-    /// Refuses payloads with blocks, takes plain ones.
+    /// Refuses payloads with blocks, accepts plain ones.
     RefuseBlocks {},
-    /// The answer to a message that came too soon. Not for `/control`.
+    /// The answer to a message that came too soon; `/control` cannot set it.
     #[serde(skip)]
     TooSoon,
 }
@@ -54,11 +55,11 @@ impl Default for Mode {
     }
 }
 
-/// A mode, perhaps for a number of requests only.
+/// A mode, perhaps only for a number of requests.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Behaviour {
     mode: Mode,
-    /// So many more; then as Slack does.
+    /// For how many more requests the mode holds; then the mock is like Slack again. `None`: without an end.
     times: Option<u32>,
     /// Requests so far.
     count: u64,
@@ -66,7 +67,7 @@ pub(super) struct Behaviour {
 }
 
 impl Behaviour {
-    /// How the next request to this path is treated.
+    /// How to treat the next request to this path.
     pub(super) fn next(&mut self, path: &str) -> Mode {
         match &mut self.times {
             Some(0) => (self.mode, self.times) = (Mode::default(), None),
@@ -88,7 +89,7 @@ impl Behaviour {
         self.mode.clone()
     }
 
-    /// Are requests held without an answer?
+    /// Does this mode hold requests without an answer?
     pub(super) fn holds(&self) -> bool {
         matches!(self.mode, Mode::Hang {} | Mode::PostedNoAnswer {})
     }

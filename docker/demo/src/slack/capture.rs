@@ -1,4 +1,4 @@
-//! What the webhook got, in order.
+//! The requests that the webhook got, in order.
 
 use std::collections::VecDeque;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,33 +7,33 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Requests kept; the oldest go first.
+/// Requests that are kept; the oldest are dropped.
 const KEPT: usize = 10_000;
 
 /// One webhook request.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Captured {
-    /// Counts from 1 and never starts again.
+    /// The number of the request, from 1, without a gap.
     pub(super) seq: u64,
     /// When the body had been read, milliseconds since the epoch.
     pub(super) received_unix_ms: f64,
     pub(super) path: String,
     content_type: String,
     user_agent: String,
-    /// The message is in the channel now.
+    /// Is the message now in the channel?
     pub(super) accepted: bool,
     pub(super) status: u16,
     pub(super) answer: String,
-    /// Null if it was no JSON.
+    /// Null if the body is not JSON.
     pub(super) body: Value,
-    /// As received; bytes that are no UTF-8 replaced.
+    /// The body as received; invalid UTF-8 is replaced.
     raw: String,
 }
 
-/// Which of them; all that are given must match.
+/// Which requests are wanted; every condition that is set must hold.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Filter {
-    /// Later than this number. A text, since flattened query fields are.
+    /// Only requests with a greater number. A text, because flattened query fields are texts.
     after: Option<String>,
     accepted: Option<String>,
     path: Option<String>,
@@ -92,7 +92,7 @@ impl Capture {
     }
 }
 
-/// Now, in milliseconds since the epoch.
+/// The present time, in milliseconds since the epoch.
 pub(super) fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64() * 1000.0)
 }

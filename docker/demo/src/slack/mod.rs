@@ -1,4 +1,5 @@
-//! The mock: a webhook under `/services/`, its behaviour under `/control`, and what it got under `/messages`.
+//! The mock: a webhook under `/services/`, its behaviour under `/control`, and the requests that it got under
+//! `/messages`.
 
 mod behaviour;
 mod capture;
@@ -24,20 +25,20 @@ use crate::payload::validate;
 use behaviour::{Behaviour, Mode};
 use capture::{Captured, Filter};
 
-/// The largest body; Slack answers 413 above.
+/// Bytes of the largest body; larger ones are answered 413, as Slack does.
 const LARGEST_BODY: usize = 1 << 20;
 
-/// The longest that `/messages` waits.
+/// The longest time that `/messages` waits, in milliseconds.
 const LONGEST_WAIT: u64 = 60_000;
 
 #[derive(Default)]
 struct Inner {
-    /// By path; the empty one is for all others.
+    /// By path; the empty path is for all others.
     behaviours: HashMap<String, Behaviour>,
     captured: capture::Capture,
 }
 
-/// The mock's state, and a bell that rings when it changes.
+/// The mock's state, with a notification when it changes.
 struct Mock {
     state: Mutex<Inner>,
     changes: watch::Sender<u64>,
@@ -53,7 +54,7 @@ impl Mock {
     }
 }
 
-/// The mock's routes.
+/// The routes of the mock.
 pub fn router() -> Router {
     let mock = Arc::new(Mock { state: Mutex::default(), changes: watch::Sender::new(0) });
     Router::new()
@@ -99,7 +100,7 @@ async fn webhook(State(mock): State<Arc<Mock>>, uri: Uri, headers: HeaderMap, bo
     }
 }
 
-/// The status and body that this payload deserves under this behaviour.
+/// The status and body with which this behaviour answers this payload.
 fn judge(behaviour: &Mode, headers: &HeaderMap, body: &[u8]) -> (StatusCode, String) {
     let rate_limited = || {
         let body = json!({"retry_after": 1, "ok": false, "error": "rate_limited"});
@@ -135,7 +136,7 @@ fn judge(behaviour: &Mode, headers: &HeaderMap, body: &[u8]) -> (StatusCode, Str
     }
 }
 
-/// Holds the request until the control changes. A client that leaves ends it as well.
+/// Holds the request until the behaviour changes, or until the client closes the connection.
 async fn hold(mock: &Mock, mut changes: watch::Receiver<u64>) {
     while mock.state().behaviours.values().any(Behaviour::holds) {
         if changes.changed().await.is_err() {
@@ -200,7 +201,7 @@ async fn messages(State(mock): State<Arc<Mock>>, Query(wanted): Query<Wanted>) -
             }
         }
     };
-    // Elapsed or not, what there is is shown.
+    // After the time limit the requests so far are returned.
     let _ = tokio::time::timeout(Duration::from_millis(wanted.wait_ms.min(LONGEST_WAIT)), enough).await;
     Json(mock.state().captured.matching(&wanted.filter))
 }

@@ -1,4 +1,4 @@
-//! The messages for a person: a page that refreshes itself, and plain text.
+//! The messages for people: a page that refreshes itself, and plain text.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ const HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta http-
     article.refused{border-color:#e01e5a;opacity:.7}pre{white-space:pre-wrap;font:inherit;margin:.3rem 0}\
     small{opacity:.7}</style><h1>Mock Slack</h1>";
 
-/// Newest first.
+/// The page, newest message first.
 pub(super) fn html(messages: &[Captured]) -> String {
     let mut page = HEAD.to_owned();
     if messages.is_empty() {
@@ -32,7 +32,7 @@ pub(super) fn html(messages: &[Captured]) -> String {
     page
 }
 
-/// Oldest first.
+/// The plain text, oldest message first.
 pub(super) fn text(messages: &[Captured]) -> String {
     let one = |message: &Captured| {
         let verdict = if message.accepted { "accepted" } else { "refused" };
