@@ -92,7 +92,7 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// The share of so many millionths; more than 1 000 000 become 1 000 000, the whole.
+    /// The share with this many millionths; more than 1 000 000 become 1 000 000, the whole.
     pub const fn from_millionths(millionths: u32) -> Self {
         Self { millionths: if millionths > 1_000_000 { 1_000_000 } else { millionths } }
     }

@@ -2,7 +2,7 @@ package Faults;
 
 # Incidents while a receiver is at fault, over real sockets: what no fault may change, and what each fault changed.
 #
-#   Faults::own_network();                  # as root: the program starts again in namespaces of its own, for a name server
+#   Faults::own_network();      # as root: the program starts again in namespaces of its own, for a name server
 #   my $faults = Faults->new(rows => 30);
 #   my $row = $faults->run($_) for $faults->all;
 #   $faults->finish;

@@ -1,7 +1,7 @@
 package Poolwatch;
 
-# A real nginx with a master and workers, the demo applications and the mock Slack, for tests of whole processes: reloads,
-# kills, many workers. Request-level tests use Test::Nginx::Socket.
+# A real nginx with a master and workers, the demo applications and the mock Slack, for tests of whole processes:
+# reloads, kills, many workers. Tests of single requests use Test::Nginx::Socket.
 #
 #   my $host = Poolwatch->new(workers => 4);
 #   $host->app('blue');  $host->app('green');  $host->slack;

@@ -1,7 +1,7 @@
 //! Invariants of the detectors over random traffic. Numbers are those of the project's list of invariants.
 //!
-//! Each invariant is a function of a machine, and is tried on a deliberately wrong one as well: a check that the wrong machine
-//! passes checks nothing. `make test-long` runs many more schedules (`PROPTEST_CASES`).
+//! Each invariant is a function of a detector, and is tried on a deliberately wrong one as well: a check that the wrong
+//! detector passes checks nothing. `make test-long` runs many more schedules (`PROPTEST_CASES`).
 
 mod error_rate;
 mod serving;

@@ -19,7 +19,8 @@ sub ordered { return sort { $a <=> $b } @_ }
 sub at      { my ($share, @values) = @_; my @ordered = ordered(@values); return $ordered[ $#ordered * $share + 0.5 ] }
 sub median  { return at(0.5, @_) }
 
-# A run of wrk: requests/s, latency at 50 and 99 % in ms, CPU seconds per million requests, resident MiB, lines about lost requests.
+# A run of wrk: requests/s, latency at 50 and 99 % in ms, CPU seconds per million requests, resident MiB, log lines
+# about lost requests.
 sub load {
     my ($way, $backends, $seconds, %more) = @_;
     my $host = Bench::Ways::start($way, Bench::Ways::host($way, $backends, %more));
@@ -76,7 +77,8 @@ sub looker {
     }
 }
 
-# Instructions of the observer's thread per observation, in batches as under load: of the pure parts, from the channel to the table.
+# Instructions of the observer's thread per observation, in batches as under load: only the pure parts, from the channel
+# to the table.
 sub observer_instructions {
     my ($few, $many) = @_;
     local $ENV{CARGO_PROFILE_BENCH_STRIP} = 'none';
@@ -100,8 +102,8 @@ sub slurp { my ($name) = @_; open my $file, '<', $name or return ''; local $/; r
 # Resident memory in KiB.
 sub resident { my ($pid) = @_; return slurp("/proc/$pid/status") =~ /^VmRSS:\s+(\d+)/m ? $1 : 0 }
 
-# Instructions of the event loop's thread per request: callgrind counts two runs of different length, and their difference is free
-# of start-up.
+# Instructions of the event loop's thread per request: callgrind counts two runs of different length, and their
+# difference does not contain the start-up.
 sub instructions {
     my ($way, $backends, $few, $many, @options) = @_;
     my @counts = map { count($way, $backends, $_, @options) } $few, $many;

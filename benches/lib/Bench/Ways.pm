@@ -1,7 +1,7 @@
 package Bench::Ways;
 
-# The ways to watch an upstream that are measured side by side, each as what it adds to the same nginx.conf, and the servers they
-# watch: an nginx of its own whose blue fails 1.5 % of the requests below /incident.
+# The ways to watch an upstream that are measured side by side, each as lines added to the same nginx.conf, and the
+# servers that they watch: an nginx of its own whose blue fails 1.5 % of the requests below /incident.
 
 use strict;
 use warnings;
@@ -86,8 +86,9 @@ CONF
     return $host->start;
 }
 
-# nginx that watches in this way, not yet started; its servers are the demo's applications if there are no backends. more: workers,
-# single (one process, for callgrind), fails (parameters of the primary server), no_zone, upstream and server (lines).
+# An nginx that watches in this way, not yet started; without backends its servers are the demo's applications. more:
+# workers, single (one process, for callgrind), fails (parameters of the primary server), no_zone, upstream and server
+# (lines).
 sub host {
     my ($way, $backends, %more) = @_;
     my $host = Poolwatch->new(workers => $more{workers} // 1);
