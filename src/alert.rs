@@ -238,7 +238,7 @@ pub struct Report {
     pub now_unix: u64,
     /// How long the incident lasted; `None`: it is not over, or the message is its first.
     pub lasted: Option<Millis>,
-    /// The severity that an incident had which is over now; `None`: nothing is over.
+    /// The severity of the incident that is over now; `None`: none is over.
     pub ended: Option<Severity>,
     /// The state is that of the message before, but now clients get errors.
     pub worsened: bool,

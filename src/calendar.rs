@@ -7,8 +7,8 @@ use crate::units::Millis;
 /// The last second of the year 9999, the last year of four digits; seconds since the epoch.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// A span as people write it, in at most two units, rounded down: `850 ms`, `41 s`, `2 min 5 s`, `3 h 4 min`, `2 d 1
-/// h`.
+/// A span as people write it, in at most two units: `850 ms`, `41 s`, `2 min 5 s`, `3 h 4 min`, `2 d 1 h`. Rounded
+/// down.
 pub fn duration(span: Millis) -> String {
     let secs = span.as_secs();
     let two = |large: u64, unit: &str, small: u64, rest: &str| match small {

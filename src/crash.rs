@@ -20,7 +20,7 @@ pub fn arm(death: Death) {
     let _ = DEATH.set(death);
 }
 
-/// A point with this name: does what was set by [`arm`]; before that, nothing.
+/// A point with this name: does what [`arm`] set; before that, nothing.
 #[cfg(feature = "crashpoints")]
 pub fn at(name: &str) {
     if let Some(death) = DEATH.get() {

@@ -8,11 +8,11 @@ use std::io;
 /// Stands in place of what was cut off.
 const ELLIPSIS: &str = "…";
 
-/// Bytes of an unbroken run of token characters (`A-Z a-z 0-9 _ -`) from which on the run is taken for a token, not a
+/// An unbroken run of token characters (`A-Z a-z 0-9 _ -`) with this many bytes or more is taken for a token, not for a
 /// word.
 const SECRET: usize = 32;
 
-/// Bytes of a shorter run that holds both letters and digits. Two such runs, joined by dots, are a token too.
+/// So are two runs of this many bytes or more, joined by dots, that each hold letters and digits.
 const HALF_SECRET: usize = SECRET / 2;
 
 /// Every JSON object in base64url begins with these bytes, and so do the parts of a JSON Web Token.

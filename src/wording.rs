@@ -188,8 +188,7 @@ pub fn silence_ends(report: &Report) -> String {
     }
 }
 
-/// What happened during a silence that is over, for the first few upstreams: `60 of 200 requests to "app" failed, none
-/// for 18 s`.
+/// What happened during a silence that is over, for the first few upstreams: `60 of 200 requests to "app" failed`.
 pub fn during(report: &Report) -> Vec<String> {
     let all = report.silence.as_ref().map_or(&[][..], |silence| &silence.during);
     let more = all.len().saturating_sub(DURING);
@@ -234,7 +233,7 @@ fn silenced(report: &Report) -> String {
     if report.upstream.is_empty() { several(report).to_owned() } else { format!("\"{}\"", name(&report.upstream)) }
 }
 
-/// Which upstreams a silence covers that names none.
+/// The upstreams that a silence covers if it names none.
 fn several(report: &Report) -> &'static str {
     let is_configured = report.silence.as_ref().is_some_and(|silence| silence.ends_unix.is_none());
     if is_configured { "the upstreams with poolwatch_silence" } else { "all upstreams" }

@@ -1,8 +1,9 @@
 //! How often requests of an upstream fail: fires against the full window, resolves with hysteresis and a hold.
 //!
 //! Errors are compared with a share of the *full* window even while the window fills, so one error among the first ten
-//! requests is no alert, and a total outage is one after the fifth failed request. With hysteresis alone, a true rate
-//! equal to the threshold would change the level 328 times an hour; the hold of one whole window makes that one change.
+//! requests is no alert, and a total outage is one after the fifth failed request. At a true rate equal to the
+//! threshold, hysteresis alone would change the level 328 times an hour; with the hold of one whole window the level
+//! changes once.
 
 use serde::{Deserialize, Serialize};
 

@@ -125,9 +125,9 @@ impl Debt {
 
     /// Is a message due, now or later?
     ///
-    /// The end of an incident is not sent if nothing of the incident was (a silence or a cooldown held it all back).
-    /// While the serving pool changes again and again, a state is not sent that equals the state that the receiver last
-    /// accepted.
+    /// The end of an incident is not sent if no message of the incident was, because a silence or a cooldown held them
+    /// all back. While the serving pool changes again and again, a state is not sent that equals the one that the
+    /// receiver last accepted.
     pub fn is_due(&self, truth: &Truth) -> bool {
         let unheard = self.acked != truth.generation && self.refused != truth.generation;
         let ends_nothing = truth.over && !truth.planned && !self.acked_open && !self.is_owed_end;
@@ -136,8 +136,7 @@ impl Debt {
         truth.generation > 0 && (self.repair > 0 || (unheard && !ends_nothing && !is_as_heard))
     }
 
-    /// Is a message of an open incident ready, does only the receiver hold it back, and is the incident's end not owed
-    /// yet?
+    /// Does only the receiver hold back a message of an open incident whose end is not owed yet?
     pub fn waits_for_receiver(&self, terms: &Terms<'_>, now: Millis) -> bool {
         let is_open = !terms.truth.over && !self.is_owed_end;
         is_open && terms.receiver.opens() > now && self.ready_at(terms).is_some_and(|ready| ready <= now)
@@ -184,7 +183,8 @@ impl Debt {
 
     /// The final check before the first byte: same claim, same revision, not silenced, lease not over, receiver not
     /// paused. On success takes the receiver's rate-limit slot and renews the lease; the slot is taken here and not by
-    /// the claim, because any time may have passed in between. Otherwise gives the lease back.
+    /// the claim, because any time may have passed in between. Otherwise gives the lease back, if this claim still has
+    /// it.
     pub fn may_send(&mut self, claim: &Claim, terms: &Terms<'_>, receiver: &mut ReceiverState, now: Millis) -> bool {
         if self.lease.token != claim.token {
             return false;
@@ -269,16 +269,16 @@ impl Debt {
         }
     }
 
-    /// Is there no cooldown for this message? So it is for a change by the operator, for a repair, and for an incident
-    /// that the receiver knows and in which clients get errors now.
+    /// May this message ignore the cooldown? A change by the operator may, and a repair, and an incident that the
+    /// receiver knows and in which clients get errors now.
     fn is_urgent(&self, truth: &Truth) -> bool {
         let (from, to) = self.change(truth);
         let is_worse = from == to && truth.critical && self.acked_open && !self.acked_critical;
         self.repair > 0 || truth.planned || is_worse
     }
 
-    /// The change as the receiver sees it: from the state that it last accepted, if it was not sent some states in
-    /// between. While the serving pool changes again and again, all pools are one state.
+    /// The change as the receiver sees it: from the state that it last accepted, if states in between were not sent.
+    /// While the serving pool changes again and again, all pools are one state.
     fn change(&self, truth: &Truth) -> (u8, u8) {
         let from = if self.acked + 1 == truth.generation { truth.from } else { self.acked_state };
         (whichever_pool(from), whichever_pool(truth.state))

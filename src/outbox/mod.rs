@@ -3,7 +3,7 @@
 //!
 //! This is level-triggered and no queue, so nothing can overflow and nothing is forgotten. Cooldown, silence, back-off
 //! and rate limits only delay a message; they never touch `acked`. When they end, the revisions are compared again, so
-//! the last message that a receiver accepted always equals the present state.
+//! in the end the last message that a receiver accepted equals the present state.
 
 pub mod outcome;
 pub mod backoff;

@@ -16,6 +16,6 @@ pub enum Outcome {
     CutShort,
     /// The receiver does not accept the payload: the same bytes are never sent again; the plain fallback may be.
     Rejected(String),
-    /// The webhook is gone or forbidden: keep the delivery state, and try again only seldom.
+    /// The webhook is gone or forbidden: keep the delivery state, and try again every 15 minutes.
     Broken(String),
 }

@@ -49,7 +49,7 @@ impl Saved {
         self.restore_notices(table, &receivers, times);
     }
 
-    /// Merges the document of another zone, which wrote the state file before, into the table of this zone. What
+    /// Merges the document that another zone saved into the table of this zone, which writes the state file now. What
     /// receivers accepted comes from the document; the state comes from whichever of the two saw requests last.
     pub fn merge(&self, table: &mut Table<'_>, times: Times) {
         *table.due = Millis::ZERO;

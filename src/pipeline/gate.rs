@@ -1,5 +1,5 @@
-//! How the event loop wakes the observer: while the observer is awake this only reads a flag; when it sleeps, it is one
-//! system call.
+//! How the event loop wakes the observer: while the observer is awake, to ring only reads a flag; when it sleeps, to
+//! ring is one system call.
 //!
 //! A thread that blocks in the channel's `recv` would cost the event loop a futex call per request. So the observer
 //! polls while there is traffic. After a time without traffic it sleeps until the event loop rings, or until something
@@ -21,8 +21,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Wakes the thread if it waits in [`Gate::park`]. It sees what the caller did before. No system call if it is
-    /// awake.
+    /// Wakes the thread if it waits in [`Gate::park`]; the thread then sees what the caller did before. No system call
+    /// if the thread is awake.
     pub fn knock(&self) {
         fence(Ordering::SeqCst);
         if self.armed.load(Ordering::Relaxed) && self.armed.swap(false, Ordering::Relaxed) {

@@ -13,7 +13,8 @@ pub enum Level {
     Alert,
     /// Clients get errors, or such an incident is over.
     Critical,
-    /// Traffic moved or requests fail, or such an incident is over; a message was not delivered.
+    /// Traffic moved or requests fail, or such an incident is over; a message was not delivered; an order was not
+    /// carried out.
     Error,
     /// Requests were not observed.
     Warn,

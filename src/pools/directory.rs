@@ -227,9 +227,10 @@ impl Directory {
         self.peers().filter(move |peer| peer.pool == id).map(|peer| peer.address.as_bytes())
     }
 
-    /// Gives the pool that a header named its name. The guessed pool of the peer's role takes the name, unless another
-    /// pool has it already. If the configuration does not name the peer, its role is unknown: the name goes to the
-    /// guessed pool of the primary servers, which nginx asks first.
+    /// Gives a pool the name in a header, and returns the pool; `None`: the name is new, and there are [`MAX_POOLS`]
+    /// pools. The guessed pool of the peer's role takes the name, unless another pool has it already. If the
+    /// configuration does not name the peer, its role is unknown: then the guessed pool of the primary servers takes
+    /// the name, because nginx asks these first.
     fn named_by_header(&mut self, name: &Name, by_peer: Option<Peer>) -> Option<PoolId> {
         if let Some(id) = self.pools().position(|pool| pool.name == *name && !pool.unnamed) {
             return Some(id as PoolId);

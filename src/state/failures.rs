@@ -71,7 +71,7 @@ impl Failures {
         self.sum(|second| second.begin + WIDTH > since, next)
     }
 
-    /// The same, from the first failed request on whose second began with this number or a later one.
+    /// The same, from the first failed request of the first second that begins with this number or a later one.
     pub(crate) fn since_number(&self, number: u64, next: u64) -> (Sums, u64, Millis) {
         self.sum(|second| second.number >= number, next)
     }

@@ -1,4 +1,4 @@
-//! The last changes of one upstream: what happened, when, and how each receiver was sent it.
+//! The last changes of one upstream: what happened, when, and which receivers accepted the message about it.
 
 use crate::alert::{Kind, Severity};
 use crate::detect::failover::{Change, Serving};
@@ -160,7 +160,7 @@ impl History {
         }
     }
 
-    /// Notes that a new receiver has this index now, to which past changes are not sent.
+    /// Notes for every past change that the receiver which has this index now was not configured then.
     pub(crate) fn welcome(&mut self, receiver: usize) {
         self.entries_mut().for_each(|record| record.note(receiver, Heard::Absent));
     }

@@ -94,7 +94,7 @@ impl Slot {
     }
 
     /// Notes that a newer configuration no longer names this upstream. An open incident ends as no longer watched; from
-    /// then on nothing in the slot changes.
+    /// then on the detectors stand still.
     pub(crate) fn leave(&mut self, generation: u64, now: Millis, changed: &mut Vec<Key>) {
         let open = self.detection.edit(|detection| {
             let mut first = None;
@@ -223,8 +223,8 @@ impl Slot {
                     });
                 }
                 detection.count(ring, &sighting, &mut news);
-                // Workers of an older configuration finish requests with old servers: these say nothing about which
-                // pool serves now.
+                // Workers of an older configuration only finish requests that began before, which say nothing about the
+                // pool that serves now.
                 if is_current && setup.rules.failover.is_some() {
                     detection.follow(setup, watched, &sighting, ring, &mut news);
                 }

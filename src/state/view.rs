@@ -13,7 +13,8 @@ use crate::text::{Name, Text};
 use crate::units::{Millis, Ratio};
 use crate::window::Counts;
 
-/// The log phase makes an example before its request is counted; the two times differ by less than this.
+/// The log phase makes an example before its request is counted; up to this difference the two times count as the same
+/// moment.
 const SAME_SECOND: Millis = Millis::from_secs(1);
 
 /// One upstream, as far as it is committed.

@@ -38,8 +38,8 @@ fn ensure(holds: bool, violation: impl FnOnce() -> String) -> Result<(), String>
     if holds { Ok(()) } else { Err(violation()) }
 }
 
-/// Is there nothing to send? So it is when no incident is open, and no message of an open one was sent that the
-/// receiver did not accept.
+/// Is there nothing to send? True if no incident is open, the last accepted message was of none that is open, and no
+/// newer message was sent.
 fn is_at_peace(accepted: &[Post], truth: &Truth, sent: &[u64]) -> bool {
     let heard = accepted.iter().map(|post| post.truth.generation).max().unwrap_or(0);
     let was_sent = sent.iter().any(|&generation| generation > heard);
