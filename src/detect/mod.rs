@@ -3,4 +3,3 @@
 pub mod error_rate;
 pub mod failover;
 pub mod flapping;
-pub mod shares;

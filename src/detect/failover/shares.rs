@@ -23,16 +23,16 @@ struct Bucket {
 
 /// Answers of one pool and of all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Share {
+pub(super) struct Share {
     /// Answers of the pool.
-    pub of: u64,
+    pub(super) of: u64,
     /// Answers of all pools.
-    pub all: u64,
+    pub(super) all: u64,
 }
 
 impl Share {
     /// At least four fifths of the answers, and at least `least` of them.
-    pub fn prevails(self, least: u64) -> bool {
+    pub(super) fn prevails(self, least: u64) -> bool {
         self.of >= least && self.of * 5 >= self.all * 4
     }
 }
@@ -40,26 +40,26 @@ impl Share {
 /// The buckets: fixed-size plain data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct Shares {
+pub(super) struct Shares {
     width: Millis,
     buckets: [Bucket; BUCKETS],
 }
 
 impl Shares {
     /// Nothing counted yet; `span` is what [`Shares::over`] will mostly be asked for.
-    pub fn new(span: Millis) -> Self {
+    pub(super) fn new(span: Millis) -> Self {
         Self { width: Millis((span.0 / PER_SPAN).max(1)), buckets: [Bucket::default(); BUCKETS] }
     }
 
     /// Takes a changed span: counts of another width are dropped.
-    pub fn set_span(&mut self, span: Millis) {
+    pub(super) fn set_span(&mut self, span: Millis) {
         if self.width != Self::new(span).width {
             *self = Self::new(span);
         }
     }
 
     /// Counts an answer of `pool` that started at `start`. One that is older than the buckets reach is dropped.
-    pub fn count(&mut self, pool: PoolId, start: Millis) {
+    pub(super) fn count(&mut self, pool: PoolId, start: Millis) {
         let epoch = start.0 / self.width.0;
         let bucket = &mut self.buckets[(epoch % BUCKETS as u64) as usize];
         if bucket.epoch < epoch {
@@ -73,7 +73,7 @@ impl Shares {
 
     /// The pool's share of the answers that started in `from..=to`. A bucket that began before `from` is left out as a whole:
     /// its answers may be older than what is asked for.
-    pub fn over(&self, pool: PoolId, from: Millis, to: Millis) -> Share {
+    pub(super) fn over(&self, pool: PoolId, from: Millis, to: Millis) -> Share {
         let epochs = from.0.div_ceil(self.width.0)..=to.0 / self.width.0;
         let mut share = Share::default();
         for bucket in self.buckets.iter().filter(|bucket| epochs.contains(&bucket.epoch)) {

@@ -1,0 +1,483 @@
+//! Scenes of one upstream: who answers when, and which changes come of it.
+
+use super::*;
+
+const BLUE: PoolId = 0;
+const GREEN: PoolId = 1;
+
+/// One upstream whose expected pool is blue, with a clock that the test moves.
+struct Upstream {
+    machine: Failover,
+    rules: Rules,
+    now: Millis,
+    changes: Vec<(Serving, Serving)>,
+}
+
+impl Upstream {
+    fn new() -> Self {
+        let rules = Rules { fail_timeout: Millis::from_secs(2), ..Rules::default() };
+        let mut machine = Failover::default();
+        machine.set_rules(&rules);
+        Self { machine, rules, now: Millis(100_000), changes: Vec::new() }
+    }
+
+    fn serving(pool: PoolId) -> Self {
+        let mut upstream = Self::new();
+        upstream.answer(pool, 1);
+        upstream.wait(60_000);
+        upstream.changes.clear();
+        upstream
+    }
+
+    fn note(&mut self, change: Option<Change>) {
+        self.changes.extend(change.map(|change| (change.from, change.to)));
+    }
+
+    fn see(&mut self, evidence: Evidence) {
+        let change = self.machine.fold(&evidence, Expected::Pool(BLUE));
+        self.note(change);
+        let change = self.machine.tick(&self.rules, Expected::Pool(BLUE), self.now);
+        self.note(change);
+    }
+
+    /// An answer that took `took` milliseconds, ending now.
+    fn answer(&mut self, pool: PoolId, took: u64) {
+        let start = self.now - Millis(took);
+        self.see(Evidence { answered: Some(pool), start, to_header: took as u32, ..Evidence::default() });
+    }
+
+    fn fail(&mut self) {
+        self.see(Evidence { start: self.now, ..Evidence::default() });
+    }
+
+    fn wait(&mut self, millis: u64) {
+        for _ in 0..millis {
+            self.now = self.now + Millis(1);
+            let change = self.machine.tick(&self.rules, Expected::Pool(BLUE), self.now);
+            self.note(change);
+        }
+    }
+}
+
+#[test]
+fn the_expected_pool_is_taken_for_serving_with_its_first_answer() {
+    let mut upstream = Upstream::new();
+    upstream.answer(BLUE, 1);
+    assert_eq!(upstream.changes, [(Serving::Unknown, Serving::Pool(BLUE))]);
+}
+
+#[test]
+fn a_backup_that_answers_once_uncontradicted_is_a_failover_after_confirm() {
+    let mut upstream = Upstream::serving(BLUE);
+    upstream.answer(GREEN, 0);
+    upstream.wait(999);
+    assert_eq!(upstream.changes, []);
+    upstream.wait(1);
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
+}
+
+#[test]
+fn a_later_answer_of_the_primary_contradicts_the_backup() {
+    let mut upstream = Upstream::serving(BLUE);
+    for _ in 0..100 {
+        upstream.answer(GREEN, 1);
+        upstream.wait(10);
+        upstream.answer(BLUE, 1);
+        upstream.wait(10);
+    }
+    upstream.wait(5000);
+    assert_eq!(upstream.changes, []);
+}
+
+#[test]
+fn an_earlier_answer_of_the_primary_that_ends_later_contradicts_nothing() {
+    let mut upstream = Upstream::serving(BLUE);
+    upstream.wait(500);
+    upstream.answer(GREEN, 0);
+    upstream.wait(300);
+    upstream.answer(BLUE, 310);
+    upstream.wait(700);
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
+}
+
+#[test]
+fn many_answers_in_a_row_need_no_confirmation() {
+    let mut upstream = Upstream::serving(BLUE);
+    for _ in 0..40 {
+        upstream.answer(GREEN, 0);
+        upstream.wait(1);
+    }
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
+}
+
+#[test]
+fn nginx_refusing_to_ask_the_primary_is_a_failover_at_once() {
+    let mut upstream = Upstream::serving(BLUE);
+    let start = upstream.now;
+    upstream.see(Evidence { answered: Some(GREEN), start, unusable: 1 << BLUE, ..Evidence::default() });
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
+}
+
+#[test]
+fn a_stale_finisher_of_the_old_pool_proves_nothing() {
+    let mut upstream = Upstream::serving(BLUE);
+    upstream.answer(GREEN, 0);
+    upstream.wait(1000);
+    upstream.changes.clear();
+    for _ in 0..60 {
+        upstream.wait(500);
+        upstream.answer(BLUE, 40_000);
+        upstream.answer(GREEN, 1);
+    }
+    assert_eq!(upstream.changes, []);
+}
+
+#[test]
+fn a_probe_per_fail_timeout_is_no_recovery() {
+    let mut upstream = Upstream::serving(BLUE);
+    upstream.answer(GREEN, 0);
+    upstream.wait(1000);
+    upstream.changes.clear();
+    for _ in 0..30 {
+        upstream.answer(BLUE, 1);
+        for _ in 0..20 {
+            upstream.wait(100);
+            upstream.answer(GREEN, 1);
+        }
+    }
+    assert_eq!(upstream.changes, []);
+}
+
+#[test]
+fn the_primary_is_back_when_it_answers_everything_for_the_return_span() {
+    let mut upstream = Upstream::serving(BLUE);
+    upstream.answer(GREEN, 0);
+    upstream.wait(30_000);
+    upstream.changes.clear();
+    let mut waited = 0;
+    while upstream.changes.is_empty() && waited < 60_000 {
+        upstream.wait(100);
+        upstream.answer(BLUE, 1);
+        waited += 100;
+    }
+    assert_eq!(upstream.changes, [(Serving::Pool(GREEN), Serving::Pool(BLUE))]);
+    assert!((7_000..=11_000).contains(&waited), "came after {waited} ms");
+}
+
+#[test]
+fn at_low_traffic_five_answers_over_the_return_span_are_a_recovery_without_a_further_request() {
+    let mut upstream = Upstream::serving(BLUE);
+    upstream.answer(GREEN, 0);
+    upstream.wait(30_000);
+    upstream.changes.clear();
+    for _ in 0..4 {
+        upstream.answer(BLUE, 1);
+        upstream.wait(5000);
+    }
+    assert_eq!(upstream.changes, []);
+    upstream.answer(BLUE, 1);
+    assert_eq!(upstream.changes, [(Serving::Pool(GREEN), Serving::Pool(BLUE))]);
+}
+
+#[test]
+fn three_failed_requests_without_an_answer_are_an_outage() {
+    let mut upstream = Upstream::serving(BLUE);
+    upstream.fail();
+    upstream.wait(10);
+    upstream.fail();
+    upstream.wait(3000);
+    assert_eq!(upstream.changes, []);
+    upstream.fail();
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Down)]);
+}
+
+#[test]
+fn what_follows_an_answer_within_one_tick_of_the_clock_counts() {
+    let mut upstream = Upstream::serving(BLUE);
+    upstream.answer(BLUE, 0);
+    (0..3).for_each(|_| upstream.fail());
+    upstream.wait(1000);
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Down)]);
+
+    let mut upstream = Upstream::serving(BLUE);
+    upstream.answer(BLUE, 0);
+    upstream.answer(GREEN, 0);
+    upstream.wait(1000);
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
+
+    let mut upstream = Upstream::serving(BLUE);
+    (0..3).for_each(|_| upstream.fail());
+    upstream.answer(GREEN, 0);
+    upstream.answer(BLUE, 0);
+    upstream.wait(60_000);
+    assert_eq!(upstream.changes, []);
+}
+
+#[test]
+fn what_is_younger_than_the_answer_that_begins_a_state_may_come_first() {
+    let mut upstream = Upstream::new();
+    upstream.fail();
+    upstream.answer(BLUE, 1);
+    (0..2).for_each(|_| upstream.fail());
+    upstream.wait(1000);
+    let known = (Serving::Unknown, Serving::Pool(BLUE));
+    assert_eq!(upstream.changes, [known, (Serving::Pool(BLUE), Serving::Down)]);
+
+    let mut upstream = Upstream::new();
+    upstream.answer(GREEN, 0);
+    upstream.answer(BLUE, 1);
+    upstream.wait(1000);
+    assert_eq!(upstream.changes, [known, (Serving::Pool(BLUE), Serving::Pool(GREEN))]);
+}
+
+#[test]
+fn an_exhausted_upstream_is_down_at_once() {
+    let mut upstream = Upstream::serving(BLUE);
+    let start = upstream.now;
+    upstream.see(Evidence { start, exhausted: true, ..Evidence::default() });
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Down)]);
+}
+
+#[test]
+fn every_second_request_failing_is_no_outage() {
+    let mut upstream = Upstream::serving(BLUE);
+    for _ in 0..1000 {
+        upstream.fail();
+        upstream.wait(5);
+        upstream.answer(BLUE, 1);
+        upstream.wait(5);
+    }
+    assert_eq!(upstream.changes, []);
+}
+
+#[test]
+fn an_outage_ends_with_an_answer_that_no_failure_contradicts() {
+    let mut upstream = Upstream::serving(BLUE);
+    for _ in 0..3 {
+        upstream.fail();
+        upstream.wait(1000);
+    }
+    upstream.changes.clear();
+    upstream.answer(GREEN, 0);
+    upstream.wait(100);
+    upstream.fail();
+    upstream.wait(2000);
+    assert_eq!(upstream.changes, []);
+    upstream.answer(GREEN, 0);
+    upstream.wait(1000);
+    assert_eq!(upstream.changes, [(Serving::Down, Serving::Pool(GREEN))]);
+}
+
+#[test]
+fn an_outage_ends_although_some_requests_still_fail() {
+    let mut upstream = Upstream::serving(BLUE);
+    for _ in 0..3 {
+        upstream.fail();
+        upstream.wait(1000);
+    }
+    upstream.changes.clear();
+    for _ in 0..100 {
+        for _ in 0..4 {
+            upstream.answer(BLUE, 0);
+            upstream.wait(10);
+        }
+        upstream.fail();
+        upstream.wait(10);
+    }
+    assert_eq!(upstream.changes, [(Serving::Down, Serving::Pool(BLUE))]);
+}
+
+#[test]
+fn an_outage_goes_on_while_most_requests_fail() {
+    let mut upstream = Upstream::serving(BLUE);
+    for _ in 0..3 {
+        upstream.fail();
+        upstream.wait(1000);
+    }
+    upstream.changes.clear();
+    for _ in 0..100 {
+        upstream.answer(BLUE, 0);
+        for _ in 0..4 {
+            upstream.wait(10);
+            upstream.fail();
+        }
+    }
+    assert_eq!(upstream.changes, []);
+}
+
+#[test]
+fn a_primary_that_nginx_has_given_up_before_its_first_answer_is_a_failover_at_once() {
+    let mut upstream = Upstream::new();
+    let start = upstream.now;
+    upstream.see(Evidence { answered: Some(GREEN), start, unusable: 1 << BLUE, ..Evidence::default() });
+    assert_eq!(upstream.changes, [(Serving::Unknown, Serving::Pool(GREEN))]);
+}
+
+#[test]
+fn a_fast_backup_does_not_outrun_a_slow_primary() {
+    let mut upstream = Upstream::new();
+    for _ in 0..21 {
+        upstream.wait(5000);
+        upstream.answer(BLUE, 5000);
+    }
+    upstream.changes.clear();
+    // Ten requests a second; each hundredth fails at blue at once and is answered by green.
+    for index in 0..6000 {
+        if index % 100 == 0 {
+            upstream.answer(GREEN, 0);
+        }
+        upstream.wait(100);
+        if index % 100 != 50 {
+            upstream.answer(BLUE, 5000);
+        }
+    }
+    assert_eq!(upstream.changes, []);
+}
+
+/// So many requests, of which every `of`-th is answered by the other pool.
+fn every(upstream: &mut Upstream, of: u64, other: PoolId, own: PoolId, count: u64) {
+    for index in 0..count {
+        upstream.answer(if index % of == 0 { other } else { own }, 0);
+        upstream.wait(20);
+    }
+}
+
+#[test]
+fn a_primary_that_keeps_four_fifths_of_the_answers_keeps_the_state() {
+    let mut upstream = Upstream::serving(BLUE);
+    every(&mut upstream, 6, GREEN, BLUE, 3000);
+    assert_eq!(upstream.changes, []);
+}
+
+#[test]
+fn half_of_the_answers_each_is_mixed_after_the_span_and_once() {
+    let mut upstream = Upstream::serving(BLUE);
+    every(&mut upstream, 2, GREEN, BLUE, 3000);
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Mixed)]);
+}
+
+#[test]
+fn few_answers_are_looked_at_for_longer_before_they_are_mixed() {
+    for (seconds, expected) in [(30, &[][..]), (70, &[(Serving::Pool(BLUE), Serving::Mixed)][..])] {
+        let mut upstream = Upstream::serving(BLUE);
+        for index in 0..2 * seconds {
+            upstream.answer(if matches!(index % 5, 0 | 2) { GREEN } else { BLUE }, 0);
+            upstream.wait(500);
+        }
+        assert_eq!(upstream.changes, expected, "{seconds} s");
+    }
+}
+
+#[test]
+fn half_of_the_answers_each_is_mixed_under_load_too() {
+    let mut upstream = Upstream::serving(BLUE);
+    for _ in 0..12_000 {
+        for pool in [BLUE, GREEN, BLUE, GREEN] {
+            upstream.answer(pool, 0);
+        }
+        upstream.wait(1);
+    }
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Mixed)]);
+}
+
+#[test]
+fn a_backup_that_prevails_although_the_primary_answers_now_and_then_takes_over() {
+    let mut upstream = Upstream::serving(BLUE);
+    every(&mut upstream, 10, BLUE, GREEN, 3000);
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
+}
+
+#[test]
+fn mixed_ends_when_one_pool_prevails_again() {
+    for winner in [BLUE, GREEN] {
+        let mut upstream = Upstream::serving(BLUE);
+        every(&mut upstream, 2, GREEN, BLUE, 1500);
+        upstream.changes.clear();
+        every(&mut upstream, 20, 1 - winner, winner, 1500);
+        assert_eq!(upstream.changes, [(Serving::Mixed, Serving::Pool(winner))]);
+    }
+}
+
+#[test]
+fn stale_finishers_prove_nothing_in_mixed_traffic_either() {
+    let mut upstream = Upstream::serving(BLUE);
+    every(&mut upstream, 2, GREEN, BLUE, 1500);
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Mixed)]);
+    upstream.wait(1000);
+    upstream.answer(BLUE, 0);
+    for _ in 0..5 {
+        upstream.wait(10);
+        upstream.answer(GREEN, 500);
+    }
+    upstream.wait(60_000);
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Mixed)]);
+}
+
+#[test]
+fn a_failover_and_its_end_are_never_mixed_on_the_way() {
+    let mut upstream = Upstream::serving(BLUE);
+    every(&mut upstream, 1, GREEN, BLUE, 1000);
+    every(&mut upstream, 1, BLUE, GREEN, 1000);
+    let expected = [(Serving::Pool(BLUE), Serving::Pool(GREEN)), (Serving::Pool(GREEN), Serving::Pool(BLUE))];
+    assert_eq!(upstream.changes, expected);
+}
+
+#[test]
+fn pools_that_serve_together_by_configuration_are_one_and_never_a_failover() {
+    let mut machine = Failover::default();
+    let rules = Rules::default();
+    let mut changes = Vec::new();
+    let together = Expected::Several(0b11);
+    for now in 1..2000 {
+        let pool = (now % 2) as PoolId;
+        let seen = Evidence { answered: Some(pool), start: Millis(now), ..Evidence::default() };
+        changes.extend(machine.fold(&seen, together));
+        changes.extend(machine.tick(&rules, together, Millis(now)));
+    }
+    assert_eq!(changes, [Change { from: Serving::Unknown, to: Serving::Pool(BLUE), since: Millis(1) }]);
+}
+
+#[test]
+fn pools_that_serve_together_are_given_up_when_nginx_refuses_to_ask_any_of_them() {
+    for (unusable, changes) in [(0b001, 0), (0b010, 0), (0b011, 1)] {
+        let mut machine = Failover::default();
+        let together = Expected::Several(0b11);
+        machine.fold(&Evidence { answered: Some(GREEN), start: Millis(1), ..Evidence::default() }, together);
+        let seen = Evidence { answered: Some(2), start: Millis(2), unusable, ..Evidence::default() };
+        assert_eq!(machine.fold(&seen, together).into_iter().count(), changes, "{unusable:b}");
+    }
+}
+
+#[test]
+fn before_its_first_answer_a_primary_has_ten_seconds() {
+    let mut upstream = Upstream::new();
+    for _ in 0..90 {
+        upstream.answer(GREEN, 0);
+        upstream.fail();
+        upstream.wait(100);
+    }
+    assert_eq!(upstream.changes, []);
+    upstream.answer(GREEN, 0);
+    upstream.wait(1000);
+    assert_eq!(upstream.changes, [(Serving::Unknown, Serving::Pool(GREEN))]);
+}
+
+#[test]
+fn a_stranger_s_answer_speaks_against_an_outage_and_ends_one() {
+    let mut upstream = Upstream::serving(BLUE);
+    for _ in 0..10 {
+        upstream.fail();
+        let start = upstream.now + Millis(1);
+        assert_eq!(upstream.machine.fold_stranger(start, Expected::Pool(BLUE)), None);
+        upstream.wait(1000);
+    }
+    assert_eq!(upstream.changes, []);
+    for _ in 0..3 {
+        upstream.fail();
+        upstream.wait(1000);
+    }
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Down)]);
+    assert_eq!(upstream.machine.fold_stranger(upstream.now, Expected::Pool(BLUE)), None);
+    upstream.wait(1000);
+    assert_eq!(upstream.changes.last(), Some(&(Serving::Down, Serving::Pool(BLUE))));
+}
