@@ -1,7 +1,7 @@
 //! Incidents: what a message can be about, which state holds, and how severe the state is.
 
 use crate::alert::{Kind, Reasons, Severity};
-use crate::detect::failover::Serving;
+use crate::detect::serving::Serving;
 use crate::pools::set::Expected;
 use crate::units::Millis;
 use crate::window::Entry;

@@ -2,7 +2,7 @@
 
 use crate::clock::Times;
 use crate::config::upstream::Role;
-use crate::detect::failover::Serving;
+use crate::detect::serving::Serving;
 use crate::incident::{Incident, Key};
 use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::debt::Debt;

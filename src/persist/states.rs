@@ -2,7 +2,7 @@
 
 use crate::alert::Kind;
 use crate::detect::error_rate::Level;
-use crate::detect::failover::Serving;
+use crate::detect::serving::Serving;
 use crate::incident::{FLAPPING, Key, LEFT};
 use crate::pools::set::{MAX_POOLS, PoolId};
 use crate::text::Name;

@@ -3,8 +3,8 @@
 use crate::alert::Kind;
 use crate::config::rules::{RateOf, Rules};
 use crate::detect::error_rate::{self, Easing, Level};
-use crate::detect::failover::{Change, Serving};
 use crate::detect::flapping::Flapping;
+use crate::detect::serving::{Change, Serving};
 use crate::incident::{FLAPPING, Incident, Key, Sums, Truth, is_as_expected, severity};
 use crate::state::detection::{Detection, News, Setup};
 use crate::state::history::Record;

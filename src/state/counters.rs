@@ -6,7 +6,7 @@
 //! half-written.
 
 use crate::config::upstream::Watched;
-use crate::detect::failover::Serving;
+use crate::detect::serving::Serving;
 use crate::observation::{Attempt, Observation, Verdict};
 use crate::pools::directory::{Directory, MAX_PEERS};
 use crate::pools::set::{MAX_POOLS, PoolId};

@@ -1,7 +1,7 @@
 //! The last changes of one upstream: what happened, when, and which receivers accepted the message about it.
 
 use crate::alert::{Kind, Severity};
-use crate::detect::failover::{Change, Serving};
+use crate::detect::serving::{Change, Serving};
 use crate::incident::Key;
 use crate::outbox::MAX_RECEIVERS;
 use crate::shared::ring_log::Journal;

@@ -3,7 +3,7 @@
 use crate::alert::{During, Kind, Rate};
 use crate::config::upstream::Watched;
 use crate::crash;
-use crate::detect::failover::Serving;
+use crate::detect::serving::Serving;
 use crate::incident::{Key, Truth};
 use crate::observation::{Example, Observation};
 use crate::outbox::MAX_RECEIVERS;

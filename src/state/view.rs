@@ -3,7 +3,7 @@
 use crate::alert::{self, Kind, Missing, PoolFacts, Rates, Report, Sample, Severity, Threshold};
 use crate::config::rules::RateOf;
 use crate::detect::error_rate::{self, Easing};
-use crate::detect::failover::Serving;
+use crate::detect::serving::Serving;
 use crate::incident::{Incident, Key, is_as_expected, severity};
 use crate::observation::Example;
 use crate::outbox::debt::Claim;

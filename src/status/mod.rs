@@ -10,7 +10,7 @@ pub mod route;
 pub mod shown;
 
 use crate::config::rules::RateOf;
-use crate::detect::failover::Serving;
+use crate::detect::serving::Serving;
 use crate::state::snapshot::{Snapshot, Upstream};
 use crate::text::clean;
 use crate::units::Millis;

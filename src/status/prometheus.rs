@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::detect::error_rate::Level;
-use crate::detect::failover::Serving;
+use crate::detect::serving::Serving;
 use crate::incident::Key;
 use crate::outbox::receiver::Health;
 use crate::outbox::tally::REASONS;

@@ -18,7 +18,7 @@ use ngx_http_poolwatch_module::config::receiver::{Endpoint, Receiver};
 use ngx_http_poolwatch_module::config::rules::{ErrorRateRules, Rules};
 use ngx_http_poolwatch_module::config::upstream::{ConfiguredPeer, Role, Watched};
 use ngx_http_poolwatch_module::deliver::{Post, PostError, Reply};
-use ngx_http_poolwatch_module::detect::failover::Serving;
+use ngx_http_poolwatch_module::detect::serving::Serving;
 use ngx_http_poolwatch_module::observation::{Attempt, Names, Observation, Verdict};
 use ngx_http_poolwatch_module::outbox::MAX_RECEIVERS;
 use ngx_http_poolwatch_module::pipeline::Store;

@@ -7,7 +7,9 @@ mod error_rate;
 mod serving;
 
 use ngx_http_poolwatch_module::config::rules::Rules;
-use ngx_http_poolwatch_module::detect::failover::{Evidence, Failover, Serving};
+use ngx_http_poolwatch_module::detect::failover::{Evidence, Failover};
+
+use ngx_http_poolwatch_module::detect::serving::Serving;
 use ngx_http_poolwatch_module::pools::set::{Expected, PoolId};
 use ngx_http_poolwatch_module::units::Millis;
 use proptest::prelude::*;

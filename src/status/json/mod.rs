@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::calendar::rfc3339;
-use crate::detect::failover::Serving;
+use crate::detect::serving::Serving;
 use crate::pools::set::PoolId;
 use crate::state::snapshot::{Snapshot, Upstream};
 use crate::state::workers::Blind;

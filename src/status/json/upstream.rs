@@ -9,7 +9,7 @@ use super::{ServingView, WORDS, instant, pool_name, seconds, serving, time};
 use crate::config::rules::{ErrorRateRules, RateOf};
 use crate::config::upstream::Role;
 use crate::detect::error_rate::Level;
-use crate::detect::failover::Serving;
+use crate::detect::serving::Serving;
 use crate::incident::Key;
 use crate::pools::directory::{Origin, Peer};
 use crate::pools::set::{Expected, MAX_POOLS, PoolId};
