@@ -1,6 +1,6 @@
 //! Who serves, and how that changes: what the detector finds, and everything else stores and shows.
 
-use crate::pools::set::{MAX_POOLS, PoolId};
+use crate::pools::set::{Expected, MAX_POOLS, PoolId};
 use crate::units::Millis;
 
 /// Who serves.
@@ -19,6 +19,15 @@ pub enum Serving {
 }
 
 impl Serving {
+    /// The pool whose answers confirm the state; before the first answer that is the expected one. `None`: no pool's do.
+    pub(crate) fn own_pool(self, expected: Expected) -> Option<PoolId> {
+        match self {
+            Self::Pool(own) => Some(expected.stand_in(own)),
+            Self::Unknown => Some(expected.first()),
+            Self::Mixed | Self::Down => None,
+        }
+    }
+
     /// Distinct values of [`Serving::index`].
     pub const COUNT: usize = MAX_POOLS + 3;
 

@@ -37,7 +37,7 @@ use workers::{PLACES, Place};
 const MAGIC: u64 = u64::from_be_bytes(*b"poolwch\0");
 
 /// Rises with every change of what is kept in the zone. The module with crash points stands for a later version.
-const LAYOUT: u64 = 6 + cfg!(feature = "crashpoints") as u64;
+const LAYOUT: u64 = 7 + cfg!(feature = "crashpoints") as u64;
 
 /// The zone's slab pool hands out whole pages of this size, each with a descriptor of its own.
 const PAGE: usize = 4096;

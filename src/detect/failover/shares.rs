@@ -1,4 +1,4 @@
-//! Who answered how much, lately: answers per pool in buckets of time, filed by the attempt's start.
+//! Which pool answered how much, lately: answers per pool in buckets of time, filed by the attempt's start.
 //!
 //! The way back to a pool is slow on purpose, since nginx probes a failed server with a single request per `fail_timeout`. What
 //! proves a return is a pool's share of all answers over one such span, and these buckets hold it.
@@ -11,6 +11,17 @@ const BUCKETS: usize = 64;
 
 /// Buckets that one span is divided into.
 const PER_SPAN: u64 = 8;
+
+/// The shortest span over which a return must prevail.
+pub(super) const SHORTEST_SPAN: Millis = Millis::from_secs(10);
+
+/// The longest span over which shares are judged, however slow the pools are.
+pub(super) const LONGEST_SPAN: Millis = Millis::from_secs(60);
+
+const _: () = assert!(
+    SHORTEST_SPAN.0 / PER_SPAN * BUCKETS as u64 >= LONGEST_SPAN.0 + SHORTEST_SPAN.0 / PER_SPAN,
+    "the buckets reach back over the longest span"
+);
 
 /// Answers per pool that started within one bucket's time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +54,12 @@ impl Share {
 pub(super) struct Shares {
     width: Millis,
     buckets: [Bucket; BUCKETS],
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self::new(SHORTEST_SPAN)
+    }
 }
 
 impl Shares {

@@ -1,0 +1,237 @@
+//! What was seen: the evidence that no later evidence contradicts, and how fast and how often each pool answers.
+//!
+//! The ledger knows no rules and no state: the machine calls what fits its state, and `decide` says what it proves.
+
+use crate::detect::failover::shares::{Share, Shares};
+use crate::detect::failover::streak::Streak;
+use crate::pools::set::{MAX_POOLS, PoolId};
+use crate::units::Millis;
+
+/// Response times remembered per pool.
+const TIMES: usize = 21;
+
+/// Response times above this count as this; milliseconds.
+const LONGEST_TIME: u16 = 30_000;
+
+/// The latest response times of a pool, up to [`TIMES`] of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+struct Times {
+    /// Milliseconds to the header.
+    millis: [u16; TIMES],
+    /// Below [`TIMES`] the number that is known. From there on it goes round below twice that, as the place of the next.
+    count: u32,
+}
+
+impl Times {
+    fn push(&mut self, to_header: u32) {
+        self.millis[self.count as usize % TIMES] = to_header.min(u32::from(LONGEST_TIME)) as u16;
+        self.count = if self.count as usize >= 2 * TIMES - 1 { TIMES as u32 } else { self.count + 1 };
+    }
+
+    /// The median, of an even number the upper one; zero: none is known.
+    fn median(&self) -> Millis {
+        let mut millis = self.millis;
+        let known = &mut millis[..(self.count as usize).min(TIMES)];
+        known.sort_unstable();
+        known.get(known.len() / 2).map_or(Millis::ZERO, |&median| Millis(median.into()))
+    }
+}
+
+/// What was seen of one pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+struct Seen {
+    /// Its answers that the state's own pool has not contradicted.
+    challenge: Streak,
+    /// While pools share the traffic: the latest start of its answers; zero: none yet.
+    latest: Millis,
+    times: Times,
+}
+
+/// What was seen: fixed-size plain data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Ledger {
+    pools: [Seen; MAX_POOLS],
+    /// Requests in a row that no pool answered.
+    failures: Streak,
+    shares: Shares,
+    /// The latest start of an answer of the state's own pool, at least the beginning of the state.
+    home: Millis,
+    /// The latest start of any answer; zero: none yet.
+    any: Millis,
+    /// The latest start of another pool's answer; zero: none yet.
+    away: Millis,
+}
+
+impl Ledger {
+    /// Takes a changed span over which shares are judged. Counts for another span are dropped.
+    pub(super) fn set_span(&mut self, span: Millis) {
+        self.shares.set_span(span);
+    }
+
+    /// A state begins, with this own pool. Answers that were chosen after its last one are kept: another worker may have
+    /// delivered them first.
+    pub(super) fn begin(&mut self, since: Millis, own: Option<PoolId>, keeps_failures: bool) {
+        self.home = own.and_then(|own| self.challenge_of(own)).map_or(since, |own| own.last().max(since));
+        for (pool, seen) in self.pools.iter_mut().enumerate() {
+            seen.latest = Millis::ZERO;
+            if own.is_some_and(|own| usize::from(own) != pool) {
+                seen.challenge.contradict(self.home);
+            } else {
+                seen.challenge = Streak::default();
+            }
+        }
+        if !keeps_failures {
+            self.failures = Streak::default();
+        }
+    }
+
+    /// Counts an answer, whatever it proves.
+    pub(super) fn note(&mut self, pool: PoolId, start: Millis, to_header: u32) {
+        self.any = self.any.max(start);
+        self.shares.count(pool, start);
+        if let Some(seen) = self.pools.get_mut(usize::from(pool)) {
+            seen.times.push(to_header);
+        }
+    }
+
+    /// The state's own pool answered.
+    pub(super) fn confirm(&mut self, start: Millis) {
+        self.failures.contradict(start);
+        self.home = self.home.max(start);
+        for seen in &mut self.pools {
+            seen.challenge.contradict(start);
+        }
+    }
+
+    /// Another pool answered. Does that count, or has the state's own pool answered a later request?
+    pub(super) fn challenge(&mut self, pool: PoolId, start: Millis) -> bool {
+        self.failures.contradict(start);
+        self.away = self.away.max(start);
+        let counts = start >= self.home;
+        if counts {
+            self.extend(pool, start);
+        }
+        counts
+    }
+
+    /// A pool answered while several share the traffic: that contradicts all others.
+    pub(super) fn mix(&mut self, pool: PoolId, start: Millis) {
+        self.failures.contradict(start);
+        let mut is_outdone = false;
+        for (other, seen) in self.pools.iter_mut().enumerate() {
+            if other == usize::from(pool) {
+                seen.latest = seen.latest.max(start);
+            } else {
+                seen.challenge.contradict(start);
+                is_outdone |= seen.latest > start;
+            }
+        }
+        if !is_outdone {
+            self.away = self.away.max(start);
+            self.extend(pool, start);
+        }
+    }
+
+    /// A server whose pool nobody knows answered: that contradicts failures and nothing else.
+    pub(super) fn note_stranger(&mut self, start: Millis) {
+        self.any = self.any.max(start);
+        self.failures.contradict(start);
+    }
+
+    /// No pool answered this request. Does that count, or was a later one answered?
+    pub(super) fn fail(&mut self, start: Millis) -> bool {
+        let counts = start >= self.any;
+        if counts {
+            self.failures.extend(start);
+        }
+        counts
+    }
+
+    /// A pool answered in an outage. From the first answer on, answers and failures are weighed.
+    pub(super) fn weigh_answer(&mut self, pool: PoolId, start: Millis) {
+        if !self.is_challenged() {
+            self.failures = Streak::default();
+        }
+        self.away = self.away.max(start);
+        self.extend(pool, start);
+    }
+
+    /// No pool answered this request in an outage.
+    pub(super) fn weigh_failure(&mut self, start: Millis) {
+        self.failures.extend(start);
+    }
+
+    /// Were more requests answered than not, since the first that was?
+    pub(super) fn do_answers_outweigh(&self) -> bool {
+        self.pools.iter().map(|seen| seen.challenge.count()).sum::<u32>() > self.failures.count()
+    }
+
+    /// Weighs from the next answer on.
+    pub(super) fn weigh_from_here(&mut self) {
+        self.failures = Streak::default();
+        for seen in &mut self.pools {
+            seen.challenge = Streak::default();
+        }
+    }
+
+    /// The requests in a row that no pool answered.
+    pub(super) fn failures(&self) -> &Streak {
+        &self.failures
+    }
+
+    /// The pools with answers that the state's own pool has not contradicted.
+    pub(super) fn challenges(&self) -> impl Iterator<Item = (PoolId, &Streak)> {
+        let all = self.pools.iter().enumerate().map(|(pool, seen)| (pool as PoolId, &seen.challenge));
+        all.filter(|(_, challenge)| !challenge.is_empty())
+    }
+
+    /// Such answers of this pool.
+    pub(super) fn challenge_of(&self, pool: PoolId) -> Option<&Streak> {
+        self.pools.get(usize::from(pool)).map(|seen| &seen.challenge).filter(|challenge| !challenge.is_empty())
+    }
+
+    /// Does any pool challenge the state?
+    pub(super) fn is_challenged(&self) -> bool {
+        self.challenges().next().is_some()
+    }
+
+    /// The latest start of another pool's answer; zero: none yet.
+    pub(super) fn away(&self) -> Millis {
+        self.away
+    }
+
+    /// A pool's share of the answers that started in `from..=to`.
+    pub(super) fn share(&self, pool: PoolId, from: Millis, to: Millis) -> Share {
+        self.shares.over(pool, from, to)
+    }
+
+    /// Has this pool answered since nginx was started?
+    pub(super) fn is_timed(&self, pool: PoolId) -> bool {
+        self.pools.get(usize::from(pool)).is_none_or(|seen| seen.times.count > 0)
+    }
+
+    /// Has any pool?
+    pub(super) fn is_any_timed(&self) -> bool {
+        self.pools.iter().any(|seen| seen.times.count > 0)
+    }
+
+    /// Twice the pool's median time to header: a fast pool's answers must not outrun a slow pool's.
+    pub(super) fn slack(&self, pool: PoolId) -> Millis {
+        self.pools.get(usize::from(pool)).map_or(Millis::ZERO, |seen| seen.times.median().times(2))
+    }
+
+    /// That of the slowest pool.
+    pub(super) fn longest_slack(&self) -> Millis {
+        let slacks = self.pools.iter().map(|seen| seen.times.median().times(2));
+        slacks.max().unwrap_or_default()
+    }
+
+    fn extend(&mut self, pool: PoolId, start: Millis) {
+        if let Some(seen) = self.pools.get_mut(usize::from(pool)) {
+            seen.challenge.extend(start);
+        }
+    }
+}
