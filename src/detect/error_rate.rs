@@ -425,6 +425,18 @@ mod tests {
     }
 
     #[test]
+    fn a_period_says_nothing_before_its_fifth_error() {
+        let mut upstream = Upstream::new();
+        upstream.rules = ErrorRateRules { window: 0, period: Millis::from_secs(60), ..upstream.rules };
+        upstream.period.set_span(upstream.rules.period);
+        upstream.requests(60, false, Millis(100));
+        upstream.requests(4, true, Millis(100));
+        assert_eq!(upstream.changes, []);
+        upstream.requests(1, true, Millis(100));
+        assert_eq!(upstream.changes, [Level::Firing]);
+    }
+
+    #[test]
     fn a_threshold_of_nothing_fires_at_the_first_error_and_can_resolve() {
         let mut upstream = Upstream::new();
         upstream.rules.threshold = Ratio::default();

@@ -2,6 +2,7 @@
 //! switches under load. Each of these could deceive a detector.
 
 use ngx_http_poolwatch_module::config::rules::RateOf;
+use ngx_http_poolwatch_module::observation::Failure;
 
 use super::*;
 
@@ -114,6 +115,35 @@ fn an_upstream_of_one_pool_tells_its_outage_alone() {
         host.run(500);
     }
     assert_told(&host, &[&["outage"]]);
+}
+
+#[test]
+fn an_answer_that_nginx_did_not_take_is_no_outage() {
+    // `proxy_next_upstream http_404`: blue answers, and nginx asks green for something better.
+    let mut host = Host::new(2, &only_failover());
+    host.served_by(BLUE);
+    for round in 0..20 {
+        host.run(500);
+        host.request(round % 2, &[(BLUE, Verdict::Ok), (GREEN, Verdict::Refused)], 502);
+    }
+    host.run(60_000);
+    assert_told(&host, &[]);
+}
+
+#[test]
+fn an_upstream_is_exhausted_when_nginx_refuses_to_ask_any_of_its_servers() {
+    for (unusable_peers, told) in [(0b01, &[][..]), (0b10, &[]), (0b11, &[&["outage"][..]])] {
+        let mut host = Host::new(2, &only_failover());
+        host.served_by(BLUE);
+        host.run(1000);
+        let failure = Some(Box::new(Failure { unusable_peers, example: None }));
+        let mut seen = Observation { status: 502, failure, ..Observation::default() };
+        let (peer, start) = (Attempt::UNKNOWN_PEER, host.time.now());
+        seen.push(Attempt { peer, verdict: Verdict::NoLiveUpstreams, status: 502, start, to_header: 0 });
+        host.send(0, seen);
+        host.run(60_000);
+        assert_told(&host, told);
+    }
 }
 
 #[test]

@@ -235,3 +235,30 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn median(millis: &[u32]) -> Millis {
+        let mut times = Times::default();
+        millis.iter().for_each(|&millis| times.push(millis));
+        times.median()
+    }
+
+    #[test]
+    fn a_pool_takes_as_long_as_the_median_of_its_last_answers() {
+        assert_eq!(median(&[]), Millis::ZERO);
+        assert_eq!(median(&[5, 900, 1]), Millis(5));
+        assert_eq!(median(&[1, 5, 900, 7]), Millis(7));
+        let changed: Vec<u32> = [[9; 21].as_slice(), &[3; 11]].concat();
+        assert_eq!((median(&changed[..31]), median(&changed)), (Millis(9), Millis(3)));
+        assert_eq!(median(&[4; 1000]), Millis(4));
+    }
+
+    #[test]
+    fn half_a_minute_is_the_longest_response_time() {
+        assert_eq!(median(&[29_999]), Millis(29_999));
+        assert_eq!(median(&[u32::MAX]), Millis(30_000));
+    }
+}

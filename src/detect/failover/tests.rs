@@ -4,6 +4,7 @@ use super::*;
 
 const BLUE: PoolId = 0;
 const GREEN: PoolId = 1;
+const RED: PoolId = 2;
 
 /// One upstream whose expected pool is blue, with a clock that the test moves.
 struct Upstream {
@@ -50,12 +51,20 @@ impl Upstream {
         self.see(Evidence { start: self.now, ..Evidence::default() });
     }
 
+    /// An answer of a pool while nginx refuses to ask these.
+    fn answer_instead(&mut self, pool: PoolId, unusable: u8) {
+        self.see(Evidence { answered: Some(pool), start: self.now, unusable, ..Evidence::default() });
+    }
+
     fn wait(&mut self, millis: u64) {
-        for _ in 0..millis {
-            self.now = self.now + Millis(1);
-            let change = self.machine.tick(&self.rules, Expected::Pool(BLUE), self.now);
-            self.note(change);
-        }
+        (0..millis).for_each(|_| self.jump(1));
+    }
+
+    /// The same time at once, without a look in between.
+    fn jump(&mut self, millis: u64) {
+        self.now = self.now + Millis(millis);
+        let change = self.machine.tick(&self.rules, Expected::Pool(BLUE), self.now);
+        self.note(change);
     }
 }
 
@@ -113,8 +122,7 @@ fn many_answers_in_a_row_need_no_confirmation() {
 #[test]
 fn nginx_refusing_to_ask_the_primary_is_a_failover_at_once() {
     let mut upstream = Upstream::serving(BLUE);
-    let start = upstream.now;
-    upstream.see(Evidence { answered: Some(GREEN), start, unusable: 1 << BLUE, ..Evidence::default() });
+    upstream.answer_instead(GREEN, 1 << BLUE);
     assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
 }
 
@@ -308,8 +316,7 @@ fn an_outage_goes_on_while_most_requests_fail() {
 #[test]
 fn a_primary_that_nginx_has_given_up_before_its_first_answer_is_a_failover_at_once() {
     let mut upstream = Upstream::new();
-    let start = upstream.now;
-    upstream.see(Evidence { answered: Some(GREEN), start, unusable: 1 << BLUE, ..Evidence::default() });
+    upstream.answer_instead(GREEN, 1 << BLUE);
     assert_eq!(upstream.changes, [(Serving::Unknown, Serving::Pool(GREEN))]);
 }
 
@@ -479,5 +486,92 @@ fn a_stranger_s_answer_speaks_against_an_outage_and_ends_one() {
     assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Down)]);
     assert_eq!(upstream.machine.fold_stranger(upstream.now, Expected::Pool(BLUE)), None);
     upstream.wait(1000);
+    assert_eq!(upstream.changes.last(), Some(&(Serving::Down, Serving::Pool(BLUE))));
+}
+
+#[test]
+fn what_was_chosen_in_the_tick_in_which_a_state_begins_proves_nothing_against_it() {
+    let mut upstream = Upstream::new();
+    upstream.answer(BLUE, 0);
+    upstream.answer(GREEN, 0);
+    upstream.wait(60_000);
+    assert_eq!(upstream.changes, [(Serving::Unknown, Serving::Pool(BLUE))]);
+}
+
+#[test]
+fn before_any_answer_an_outage_is_confirmed_for_ten_seconds() {
+    let mut upstream = Upstream::new();
+    (0..3).for_each(|_| upstream.fail());
+    upstream.wait(9_999);
+    assert_eq!(upstream.changes, []);
+    upstream.wait(1);
+    assert_eq!(upstream.changes, [(Serving::Unknown, Serving::Down)]);
+}
+
+#[test]
+fn of_several_challengers_the_one_that_is_certain_first_takes_over() {
+    // A slow pool is certain later, although its answers began earlier.
+    for (green_took, winner) in [(2000, RED), (10, GREEN)] {
+        let mut upstream = Upstream::serving(BLUE);
+        upstream.answer(GREEN, green_took);
+        upstream.answer(RED, 0);
+        upstream.jump(10_000);
+        assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(winner))]);
+    }
+}
+
+#[test]
+fn failures_outlive_a_failover_but_neither_an_outage_nor_its_end() {
+    let mut upstream = Upstream::serving(BLUE);
+    (0..2).for_each(|_| upstream.fail());
+    upstream.answer(GREEN, 1);
+    upstream.wait(1000);
+    upstream.fail();
+    let failover = (Serving::Pool(BLUE), Serving::Pool(GREEN));
+    assert_eq!(upstream.changes, [failover, (Serving::Pool(GREEN), Serving::Down)]);
+
+    upstream.changes.clear();
+    upstream.answer(GREEN, 0);
+    (0..2).for_each(|_| upstream.fail());
+    (0..2).for_each(|_| upstream.answer(GREEN, 0));
+    upstream.wait(1000);
+    assert_eq!(upstream.changes, [(Serving::Down, Serving::Pool(GREEN))]);
+    upstream.changes.clear();
+    upstream.fail();
+    upstream.wait(5000);
+    assert_eq!(upstream.changes, []);
+}
+
+#[test]
+fn traffic_is_mixed_only_by_what_came_since_the_state_began() {
+    fn share(upstream: &mut Upstream, seconds: u64) {
+        for index in 0..2 * seconds {
+            upstream.answer(if matches!(index % 5, 0 | 2) { GREEN } else { BLUE }, 0);
+            upstream.wait(500);
+        }
+    }
+    let mut upstream = Upstream::serving(BLUE);
+    share(&mut upstream, 40);
+    upstream.answer_instead(GREEN, 1 << BLUE);
+    let failover = (Serving::Pool(BLUE), Serving::Pool(GREEN));
+    share(&mut upstream, 55);
+    assert_eq!(upstream.changes, [failover]);
+    share(&mut upstream, 10);
+    assert_eq!(upstream.changes, [failover, (Serving::Pool(GREEN), Serving::Mixed)]);
+}
+
+#[test]
+fn an_outage_and_its_end_are_confirmed_for_a_second_at_most() {
+    let mut upstream = Upstream::serving(BLUE);
+    upstream.rules.failover = Some(Millis::from_secs(20));
+    (0..3).for_each(|_| upstream.fail());
+    upstream.wait(999);
+    assert_eq!(upstream.changes, []);
+    upstream.wait(1);
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Down)]);
+    upstream.answer(BLUE, 0);
+    upstream.wait(999);
+    assert_eq!(upstream.changes.len(), 1);
+    upstream.wait(1);
     assert_eq!(upstream.changes.last(), Some(&(Serving::Down, Serving::Pool(BLUE))));
 }
