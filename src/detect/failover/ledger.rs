@@ -171,7 +171,6 @@ impl Ledger {
 
     /// Weighs from the next answer on.
     pub(super) fn weigh_from_here(&mut self) {
-        self.failures = Streak::default();
         for seen in &mut self.pools {
             seen.challenge = Streak::default();
         }
