@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn it_fits_in_a_cache_line_with_the_stamp_that_the_channel_puts_beside_it() {
+    fn an_observation_and_the_stamp_of_the_channel_fit_in_a_cache_line() {
         assert!(size_of::<Observation>() <= 64 - size_of::<usize>());
     }
 

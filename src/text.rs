@@ -435,7 +435,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_same_is_what_is_equal(one in "[ab]{0,20}", other in "[ab]{0,20}") {
+        fn is_same_agrees_with_equality(one in "[ab]{0,20}", other in "[ab]{0,20}") {
             prop_assert_eq!(is_same(one.as_bytes(), other.as_bytes()), one == other);
             prop_assert!(is_same(one.as_bytes(), one.clone().as_bytes()));
         }

@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_suffer_by_what_came_since_then() {
+    fn clients_get_errors_by_the_requests_since_that_number() {
         let mut upstream = Upstream::new();
         upstream.push(10, true);
         let suffer = |upstream: &Upstream, number| {

@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn before_any_failure_it_is_as_after_the_first() {
+    fn without_a_failure_the_delay_is_as_after_the_first() {
         assert_eq!(delay(0, 7), delay(1, 7));
     }
 

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_sent_is_ever_slept_through() {
+    fn no_ring_is_ever_missed() {
         const SENT: u32 = 20_000;
         let gate = Gate::default();
         let sent = AtomicU32::new(0);

@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_also_a_roles_is_one_pools_alone() {
+    fn a_header_takes_the_name_of_a_role_from_the_pool_that_has_it() {
         let both = blue_green();
         let mut directory = adopted(&both);
         assert_eq!(see(&mut directory, &both, &answer(0, b"backup")), "backup");
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn of_one_pool_even_a_stranger_is() {
+    fn an_unknown_address_belongs_to_the_only_pool() {
         let watched = watched(&[("app:80", Role::Primary, None)], &[]);
         let mut directory = adopted(&watched);
         assert_eq!(see(&mut directory, &watched, &answer(Attempt::UNKNOWN_PEER, b"")), "primary");

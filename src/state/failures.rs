@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn on_a_quiet_site_they_reach_hours_back_and_the_oldest_go_first() {
+    fn on_a_quiet_site_the_seconds_reach_hours_back_and_the_oldest_go_first() {
         let mut failures = Failures::default();
         for hour in 0..100_u64 {
             failures.push(FAILED, &REFUSED, hour * 10, Millis::from_secs(1 + hour * 3600));

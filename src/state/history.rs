@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn each_receiver_hears_for_itself_and_of_the_right_change() {
+    fn each_receiver_has_a_result_of_its_own_for_the_right_change() {
         let mut history = History::empty();
         let moved = (Serving::Pool(0), Serving::Pool(1));
         history.push(Record::told(Kind::Failover, Severity::Warning, (1, 1), moved, Millis(1), None));

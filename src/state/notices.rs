@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn places_of_silences_that_are_over_are_used_again_and_others_are_not() {
+    fn entries_of_silences_that_are_over_are_used_again_and_others_are_not() {
         let mut notices = Notices::default();
         for id in 1..=MAX_SILENCES as u64 {
             assert!(notices.begin(silence(id, "app", 60), NOW).is_some());

@@ -124,13 +124,13 @@ mod tests {
     }
 
     #[test]
-    fn workers_that_watch_need_no_words() {
+    fn workers_that_watch_have_no_reason() {
         let workers = Workers::new(2, &[(7, Condition::Watching), (8, Condition::Watching)], None);
         assert_eq!((workers.watching(), reasons(&workers)), (2, vec![]));
     }
 
     #[test]
-    fn one_that_cannot_and_one_that_has_not_reported_are_told_apart() {
+    fn a_worker_that_cannot_watch_and_one_that_has_not_reported_differ() {
         let workers = Workers::new(3, &[(7, NO_THREAD), (8, Condition::Watching)], None);
         assert_eq!(workers.watching(), 1);
         let expected =

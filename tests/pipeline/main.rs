@@ -30,7 +30,7 @@ use ngx_http_poolwatch_module::text::{Name, Text};
 use ngx_http_poolwatch_module::units::Millis;
 use serde_json::Value;
 
-/// The messages so far are these: one for each item, with all of the item's words in its title.
+/// Asserts that these are the messages so far: one for each item, with all of the item's words in its title.
 #[track_caller]
 fn assert_told(host: &Host, expected: &[&[&str]]) {
     let titles = host.titles();
@@ -288,7 +288,7 @@ fn an_upstream_that_is_removed_in_an_incident_is_told_as_no_longer_watched_once(
 }
 
 #[test]
-fn an_upstream_that_comes_back_begins_anew_with_its_numbers_going_on() {
+fn an_upstream_that_comes_back_starts_again_and_its_numbers_go_on() {
     let rules = Rules { error_rate: None, cooldown: Millis::ZERO, ..Rules::default() };
     let mut host = Host::new(1, &rules);
     host.served_by(BLUE);

@@ -184,7 +184,7 @@ fn after_an_upgrade_the_new_tree_repeats_nothing_and_tells_what_it_alone_saw() {
 }
 
 #[test]
-fn what_the_new_tree_saw_while_the_old_one_was_the_one_to_send_is_owed_when_it_takes_over() {
+fn changes_that_the_new_tree_saw_while_the_old_one_sent_are_due_when_it_takes_over() {
     let mut host = Host::new(1, &QUIET);
     host.served_by(BLUE);
     host.run(1000);
@@ -205,7 +205,7 @@ fn what_the_new_tree_saw_while_the_old_one_was_the_one_to_send_is_owed_when_it_t
 }
 
 #[test]
-fn after_a_roll_back_the_old_tree_believes_the_younger_truth() {
+fn after_a_roll_back_the_old_tree_takes_the_newer_state() {
     let mut host = Host::new(1, &QUIET);
     host.served_by(BLUE);
     host.run(1000);

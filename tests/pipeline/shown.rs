@@ -151,7 +151,7 @@ fn a_change_within_the_cooldown_is_covered_by_the_message_that_comes_later() {
 }
 
 #[test]
-fn who_wants_no_recoveries_and_who_came_later_is_told_apart() {
+fn a_receiver_that_wants_no_recoveries_and_one_that_came_later_differ() {
     let rules = Rules { error_rate: None, ..Rules::default() };
     let mut host = Host::new(1, &rules);
     host.receivers = vec![Receiver { send_resolved: false, ..receiver() }];

@@ -93,7 +93,7 @@ fn an_outage_that_is_repeated_while_flapping_is_told_when_its_cooldown_ends_if_i
 }
 
 #[test]
-fn while_flapping_the_truth_is_told_anew_when_the_pool_that_was_named_serves_no_more() {
+fn while_flapping_a_message_follows_when_the_named_pool_no_longer_serves() {
     let mut host = Host::new(1, &Rules { error_rate: None, ..Rules::default() });
     host.flap();
     let begun = host.titles().len();
@@ -348,7 +348,7 @@ fn the_end_of_what_was_told_before_a_silence_is_told_after_it() {
 }
 
 #[test]
-fn of_what_a_cooldown_held_back_to_its_end_nobody_hears() {
+fn an_incident_that_a_cooldown_held_back_to_its_end_is_not_sent() {
     let mut host = Host::new(1, &Rules { error_rate: None, ..Rules::default() });
     host.blue_for(5);
     for _ in 0..2 {

@@ -129,7 +129,7 @@ fn a_body_that_breaks_off_leaves_the_status_and_what_came() {
 }
 
 #[test]
-fn nobody_listens() {
+fn a_port_without_a_listener_refuses() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
     drop(listener);

@@ -111,7 +111,7 @@ fn a_blip_during_cooldown_is_told_when_it_ends_and_covers_what_was_kept_back() {
 }
 
 #[test]
-fn the_end_of_what_was_never_heard_is_not_told_and_the_next_message_covers_it() {
+fn the_end_of_an_unsent_incident_is_not_sent_and_the_next_message_covers_it() {
     let mut outbox = Outbox { silenced: Millis(500_000), ..Outbox::default() };
     assert!(!outbox.tell(&FIRING, 1_000));
     let over = Truth { generation: 2, state: 0, from: 1, over: true, ..Truth::default() };
@@ -153,7 +153,7 @@ fn an_operators_act_is_told_at_once_however_often() {
 }
 
 #[test]
-fn that_it_reaches_clients_now_is_told_at_once_and_once() {
+fn an_incident_that_reaches_clients_now_is_sent_at_once_and_once() {
     let mut outbox = Outbox::default();
     assert!(outbox.tell(&FIRING, 1_000));
     let worse = Truth { generation: 2, from: 1, critical: true, ..FIRING };
@@ -187,7 +187,7 @@ fn while_flapping_an_outage_is_told_at_once_and_a_repetition_when_its_cooldown_e
 }
 
 #[test]
-fn while_flapping_what_is_as_the_last_message_said_is_not_told_again() {
+fn while_flapping_a_state_that_the_last_message_said_is_not_sent_again() {
     let mut outbox = Outbox::default();
     let at = |generation, state, from| Truth { generation, state, from, ..Truth::default() };
     assert!(outbox.tell(&at(1, FLAPPING, 0), 1_000));
@@ -244,7 +244,7 @@ fn the_news_after_an_accepted_message_is_still_owed() {
 }
 
 #[test]
-fn an_outdated_sender_makes_the_truth_be_told_once_more() {
+fn a_late_sender_makes_the_present_state_be_sent_once_more() {
     let mut outbox = Outbox::default();
     let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
     assert!(outbox.tell(&FIRING, 40_000));
@@ -254,7 +254,7 @@ fn an_outdated_sender_makes_the_truth_be_told_once_more() {
 }
 
 #[test]
-fn an_outdated_sender_that_does_not_know_whether_it_was_heard_counts_as_heard() {
+fn a_late_sender_that_does_not_know_the_outcome_counts_as_accepted() {
     for outcome in [Outcome::Retry("reset".into()), Outcome::CutShort] {
         let mut outbox = Outbox::default();
         let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
@@ -265,7 +265,7 @@ fn an_outdated_sender_that_does_not_know_whether_it_was_heard_counts_as_heard() 
 }
 
 #[test]
-fn an_outdated_message_that_lands_during_an_exchange_is_not_made_good_by_that() {
+fn a_late_message_that_arrives_during_an_exchange_is_not_repaired_by_it() {
     let mut outbox = Outbox::default();
     let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
     let other = Truth { generation: 2, state: 2, from: 1, ..Truth::default() };
@@ -287,7 +287,7 @@ fn the_lease_is_whole_when_the_first_byte_leaves() {
 }
 
 #[test]
-fn what_was_waived_needs_no_repair() {
+fn a_skipped_revision_needs_no_repair() {
     let mut outbox = Outbox::default();
     let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
     assert!(outbox.tell(&FIRING, 40_000));
