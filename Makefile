@@ -38,11 +38,11 @@ replay: module demo-programs ## a failing primary under load: a log watcher's po
 	@tools/install-deps test
 	@tools/replay
 
-test-faults: module demo-programs ## every fault of a receiver, from real sockets: one row per fault, alerts lost and told twice
+test-faults: module demo-programs ## every fault of a receiver, over real sockets: one row per fault, alerts lost and sent twice
 	@tools/install-deps test
 	@tools/faults
 
-fuzz: ## feed arbitrary bytes to whatever reads or writes foreign text, for a minute a target
+fuzz: ## feed arbitrary bytes to all code that reads or writes foreign text, a minute per target
 	@tools/install-deps test
 	@tools/fuzz 60
 

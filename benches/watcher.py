@@ -24,7 +24,7 @@ def post(webhook, text):
 
 
 def lines(path, pause):
-    """What is in the log, and then what comes."""
+    """The lines of the log, and then every line that is added."""
     rest = ""
     with open(path, encoding="utf-8", errors="replace") as log:
         while True:

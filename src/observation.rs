@@ -173,7 +173,8 @@ impl Observation {
 }
 
 /// The names in the last response of each peer. The event loop sends names only when they have changed, so that it and
-/// the observer share no memory that both write for each request. The event loop's half is `src/nginx/known.rs`.
+/// the observer share no memory that both write for each request. For that, the event loop remembers in src/nginx what
+/// it sent for each peer.
 #[derive(Debug)]
 pub struct Recall {
     /// By upstream; then by the peer's index, with one more element for all peers that are not configured.
