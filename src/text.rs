@@ -18,7 +18,7 @@ const HALF_SECRET: usize = SECRET / 2;
 /// Every JSON object in base64url begins with these bytes, and so do the parts of a JSON Web Token.
 const JSON: &[u8] = b"eyJ";
 
-/// A run of fewer bytes is taken for a word, even if it begins like a JSON object.
+/// A run that has fewer bytes from these on is taken for a word.
 const SHORTEST_JSON: usize = 10;
 
 /// Text of at most `N` bytes (`N` ≤ 65 535), stored in place: plain data that may live in shared memory. Longer input
