@@ -1,25 +1,26 @@
-//! Who serves, and how that changes: what the detector finds, and everything else stores and shows.
+//! Which pool serves, and how that changes: the detector finds these states; all other modules store and show them.
 
 use crate::pools::set::{Expected, MAX_POOLS, PoolId};
 use crate::units::Millis;
 
-/// Who serves.
+/// Which pool serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, u8)]
 pub enum Serving {
-    /// Nothing has answered yet.
+    /// No pool has answered yet.
     #[default]
     Unknown,
-    /// This pool.
+    /// This pool serves.
     Pool(PoolId),
-    /// Several pools share the traffic.
+    /// Several pools share the traffic, and none prevails.
     Mixed,
-    /// Nobody.
+    /// No pool serves: an outage.
     Down,
 }
 
 impl Serving {
-    /// The pool whose answers confirm the state; before the first answer that is the expected one. `None`: no pool's do.
+    /// The pool whose answers confirm this state; before the first answer, the expected pool. `None`: no pool's answers
+    /// do.
     pub(crate) fn own_pool(self, expected: Expected) -> Option<PoolId> {
         match self {
             Self::Pool(own) => Some(expected.stand_in(own)),
@@ -28,10 +29,10 @@ impl Serving {
         }
     }
 
-    /// Distinct values of [`Serving::index`].
+    /// The number of different values of [`Serving::index`].
     pub const COUNT: usize = MAX_POOLS + 3;
 
-    /// A small number per state, to keep things per state in arrays.
+    /// A number below [`Serving::COUNT`] for each state, as an index of arrays.
     pub fn index(self) -> usize {
         match self {
             Self::Pool(id) => usize::from(id).min(MAX_POOLS - 1),
@@ -41,7 +42,7 @@ impl Serving {
         }
     }
 
-    /// The state of a [`Serving::index`]; beyond all of them nothing is known.
+    /// The state with this [`Serving::index`]; [`Serving::Unknown`]: no state has this index.
     pub fn from_index(index: usize) -> Self {
         match index {
             0..MAX_POOLS => Self::Pool(index as PoolId),
@@ -52,13 +53,13 @@ impl Serving {
     }
 }
 
-/// A change of state.
+/// A change of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The state that ended.
     pub from: Serving,
     /// The state that holds now.
     pub to: Serving,
-    /// When it began to hold, which is before it was certain.
+    /// When the state began to hold, which is before it was certain.
     pub since: Millis,
 }
