@@ -3,7 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ngx_http_poolwatch_module::directives::lines::{Block, Http, Line, Location, Place};
+use ngx_http_poolwatch_module::directives::block::{Block, Http, Location};
+use ngx_http_poolwatch_module::directives::place::{Line, Place};
 use ngx_http_poolwatch_module::directives::{DIRECTIVES, Read};
 
 fuzz_target!(|input: (u8, Vec<Vec<u8>>)| {

@@ -4,17 +4,21 @@
 //! Reading needs no nginx: a line's arguments go into a [`Block`] or [`Http`], and [`upstream`] makes rules of them once the
 //! whole configuration is known.
 
-pub mod lines;
+pub mod place;
+pub mod mistake;
+mod arguments;
+mod url;
 mod parse;
 pub mod receiver;
+pub mod block;
 pub mod upstream;
-mod url;
 
 use std::ffi::CStr;
 use std::fmt::Write;
 
-use crate::directives::lines::{Block, Http, Line, Location};
-use crate::directives::parse::Mistake;
+use crate::directives::block::{Block, Http, Location};
+use crate::directives::mistake::Mistake;
+use crate::directives::place::Line;
 
 /// A directive, all of it.
 #[derive(Debug)]
@@ -291,7 +295,7 @@ mod tests {
 
     use super::*;
     use crate::config::rules::Rules;
-    use crate::directives::lines::Place;
+    use crate::directives::place::Place;
     use crate::directives::upstream::effective;
 
     #[test]

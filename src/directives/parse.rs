@@ -3,8 +3,10 @@
 use std::ops::RangeInclusive;
 
 use crate::config::rules::{ErrorRateRules, RateOf};
+use crate::directives::arguments::{fill, flag, halves, leading, name, single, span};
+use crate::directives::mistake::{Mistake, shown};
 use crate::directives::url;
-use crate::text::{Name, Text, clean};
+use crate::text::Text;
 use crate::units::{Millis, Ratio};
 use crate::window::MAX_REQUESTS;
 
@@ -15,120 +17,12 @@ const CONFIRM: RangeInclusive<Millis> = Millis(10)..=Millis::from_secs(60);
 const PERIOD: RangeInclusive<Millis> = Millis::from_secs(10)..=Millis::from_secs(3600);
 const COOLDOWN: RangeInclusive<Millis> = Millis::ZERO..=Millis::from_secs(24 * 60 * 60);
 
-/// What is wrong with a line. [`Mistake::in_directive`] words it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mistake {
-    /// The argument is not what belongs there.
-    Value(String),
-    /// As above, and there are only two that do.
-    Flag(String),
-    /// The argument is above the limit that another argument sets.
-    Limit(String, String),
-    /// There is no such parameter.
-    Parameter(String),
-    /// The parameter was given before, on the same line.
-    Repeated(String),
-    /// The directive was given before, in the same block.
-    Duplicate,
-    /// nginx's check of the number of arguments should have seen this.
-    Arguments,
-    /// Complete as it is.
-    Phrase(String),
-}
-
-impl Mistake {
-    /// The argument is not what belongs there.
-    pub(super) fn value(argument: &[u8]) -> Self {
-        Self::Value(shown(argument))
-    }
-
-    /// The words, to which ` in FILE:LINE` fits: one line, whatever bytes the configuration holds.
-    pub fn in_directive(&self, name: &str) -> String {
-        let words = match self {
-            Self::Value(value) => format!("invalid value \"{value}\" in \"{name}\""),
-            Self::Flag(value) => {
-                format!("invalid value \"{value}\" in \"{name}\" directive, it must be \"on\" or \"off\"")
-            }
-            Self::Limit(value, limit) => {
-                format!("invalid value \"{value}\" in \"{name}\", it must not exceed \"{limit}\"")
-            }
-            Self::Parameter(parameter) => format!("invalid parameter \"{parameter}\""),
-            Self::Repeated(parameter) => format!("duplicate parameter \"{parameter}\""),
-            Self::Duplicate => format!("\"{name}\" directive is duplicate"),
-            Self::Arguments => format!("invalid number of arguments in \"{name}\" directive"),
-            Self::Phrase(phrase) => phrase.clone(),
-        };
-        clean(words.as_bytes(), usize::MAX)
-    }
-}
-
-/// Bytes of the configuration for a message about it.
-pub(super) fn shown(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// A `key=value` argument, in its two halves; without `=` it is all key.
-pub(super) fn halves(parameter: &[u8]) -> (&[u8], &[u8]) {
-    match parameter.iter().position(|byte| *byte == b'=') {
-        Some(place) => (&parameter[..place], &parameter[place + 1..]),
-        None => (parameter, &[]),
-    }
-}
-
-/// The only argument.
-pub(super) fn single<'a>(args: &[&'a [u8]]) -> Result<&'a [u8], Mistake> {
-    match args {
-        [argument] => Ok(argument),
-        _ => Err(Mistake::Arguments),
-    }
-}
-
-/// The first argument and the parameters behind it.
-pub(super) fn leading<'a, 'b>(args: &'b [&'a [u8]]) -> Result<(&'a [u8], &'b [&'a [u8]]), Mistake> {
-    args.split_first().map(|(first, rest)| (*first, rest)).ok_or(Mistake::Arguments)
-}
-
-/// Fills the slot of a parameter that may be given once.
-pub(super) fn fill<T>(slot: &mut Option<T>, parameter: &str, value: Option<T>) -> Result<(), Mistake> {
-    if slot.is_some() {
-        return Err(Mistake::Repeated(parameter.to_owned()));
-    }
-    *slot = Some(value.ok_or_else(|| Mistake::Value(parameter.to_owned()))?);
-    Ok(())
-}
-
-pub(super) fn flag(argument: &[u8]) -> Option<bool> {
-    match argument {
-        b"on" => Some(true),
-        b"off" => Some(false),
-        _ => None,
-    }
-}
-
-/// `on | off`, the whole line.
-pub(super) fn switch(args: &[&[u8]]) -> Result<bool, Mistake> {
-    let argument = single(args)?;
-    flag(argument).ok_or_else(|| Mistake::Flag(shown(argument)))
-}
-
-/// The name of a pool, a receiver or a zone: 1 to 64 letters, digits, and `_.:-`.
-pub(super) fn name(argument: &[u8]) -> Option<Name> {
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(byte);
-    let fits = (1..=64).contains(&argument.len()) && argument.iter().all(allowed);
-    fits.then(|| Text::new(argument))
-}
-
 /// The name of a response header, in lower case.
 pub(super) fn header(args: &[&[u8]]) -> Result<String, Mistake> {
     let argument = single(args)?;
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
     let fits = (1..=64).contains(&argument.len()) && argument.iter().all(allowed);
     if fits { Ok(shown(argument).to_ascii_lowercase()) } else { Err(Mistake::value(argument)) }
-}
-
-/// A span within limits.
-pub(super) fn span(argument: &[u8], limits: &RangeInclusive<Millis>) -> Option<Millis> {
-    Millis::parse(argument).filter(|span| limits.contains(span))
 }
 
 pub(super) fn cooldown(args: &[&[u8]]) -> Result<Millis, Mistake> {
@@ -273,15 +167,10 @@ fn size(argument: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::directives::arguments::switch;
 
     fn args(line: &str) -> Vec<&[u8]> {
         line.split(' ').map(str::as_bytes).collect()
-    }
-
-    #[test]
-    fn a_mistake_is_one_line_whatever_the_configuration_holds() {
-        let said = Mistake::value(b"2\n\x1b[31m").in_directive("poolwatch_cooldown");
-        assert_eq!(said, r#"invalid value "2\x0a\x1b[31m" in "poolwatch_cooldown""#);
     }
 
     /// What nginx would say of a line.

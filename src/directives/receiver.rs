@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::receiver::{Endpoint, Receiver, ReceiverKind};
-use crate::directives::parse::{self, Mistake};
+use crate::directives::arguments;
+use crate::directives::mistake::{Mistake, shown};
 use crate::directives::url;
 use crate::outbox::debt::LEASE;
 use crate::text::{self, Name, Text};
@@ -76,15 +77,15 @@ impl ReceiverLine {
         let (mut name, mut send_resolved, mut timeout) = (None, None, None);
         let (mut ca_file, mut proxy, mut clear_text) = (None, None, None);
         for parameter in parameters {
-            let shown = harmless(parameter);
-            match parse::halves(parameter) {
-                (b"name", value) => parse::fill(&mut name, &shown, parse::name(value))?,
-                (b"send_resolved", value) => parse::fill(&mut send_resolved, &shown, parse::flag(value))?,
-                (b"timeout", value) => parse::fill(&mut timeout, &shown, parse::span(value, &TIMEOUT))?,
-                (b"ca_file", value) => parse::fill(&mut ca_file, &shown, path(value))?,
-                (b"proxy", value) => parse::fill(&mut proxy, &shown, proxy_url(value))?,
-                (b"clear_text", value) => parse::fill(&mut clear_text, &shown, parse::flag(value))?,
-                _ => return Err(Mistake::Parameter(shown)),
+            let named = harmless(parameter);
+            match arguments::halves(parameter) {
+                (b"name", value) => arguments::fill(&mut name, &named, arguments::name(value))?,
+                (b"send_resolved", value) => arguments::fill(&mut send_resolved, &named, arguments::flag(value))?,
+                (b"timeout", value) => arguments::fill(&mut timeout, &named, arguments::span(value, &TIMEOUT))?,
+                (b"ca_file", value) => arguments::fill(&mut ca_file, &named, path(value))?,
+                (b"proxy", value) => arguments::fill(&mut proxy, &named, proxy_url(value))?,
+                (b"clear_text", value) => arguments::fill(&mut clear_text, &named, arguments::flag(value))?,
+                _ => return Err(Mistake::Parameter(named)),
             }
         }
         Ok(Self {
@@ -154,11 +155,11 @@ impl From<String> for Unopened {
 
 impl Secret {
     fn read(argument: &[u8]) -> Result<Self, Mistake> {
-        let rest = |prefix: &[u8]| argument.strip_prefix(prefix).map(parse::shown);
+        let rest = |prefix: &[u8]| argument.strip_prefix(prefix).map(shown);
         let secret = match (rest(b"env:"), rest(b"file:")) {
             (Some(variable), _) if !variable.is_empty() => Self::Env(variable),
             (_, Some(path)) if !path.is_empty() => Self::File(path),
-            (None, None) => Self::Here(parse::shown(argument)),
+            (None, None) => Self::Here(shown(argument)),
             _ => return Err(Mistake::value(argument)),
         };
         match &secret {
@@ -180,22 +181,22 @@ impl Secret {
 /// An argument without what may be a secret in it: the webhook's URL can stand where anything else belongs. Short words and
 /// numbers are none.
 fn harmless(argument: &[u8]) -> String {
-    let (key, value) = parse::halves(argument);
+    let (key, value) = arguments::halves(argument);
     let is_word = key.len() <= 16 && key.iter().all(|byte| byte.is_ascii_lowercase() || *byte == b'_');
     let is_short = value.len() <= 12 && value.iter().all(u8::is_ascii_alphanumeric);
     match (is_word, is_short) {
-        (true, true) => parse::shown(argument),
-        (true, false) => format!("{}=...", parse::shown(key)),
+        (true, true) => shown(argument),
+        (true, false) => format!("{}=...", shown(key)),
         (false, _) => "...".to_owned(),
     }
 }
 
 fn proxy_url(value: &[u8]) -> Option<String> {
-    url::read_with_user(value).map(|_| parse::shown(value))
+    url::read_with_user(value).map(|_| shown(value))
 }
 
 fn path(value: &[u8]) -> Option<PathBuf> {
-    (!value.is_empty()).then(|| PathBuf::from(parse::shown(value)))
+    (!value.is_empty()).then(|| PathBuf::from(shown(value)))
 }
 
 fn read_variable(variable: &str) -> Result<String, Unopened> {

@@ -5,8 +5,9 @@
 
 use crate::config::rules::Rules;
 use crate::config::upstream::{ConfiguredPeer, Role, Watched};
-use crate::directives::lines::{Block, Place, Remark, Said};
-use crate::directives::parse;
+use crate::directives::block::Block;
+use crate::directives::mistake::shown;
+use crate::directives::place::{Place, Remark, Said};
 use crate::pools::directory::MAX_PEERS;
 use crate::text::{Name, Text};
 use crate::units::Millis;
@@ -77,7 +78,7 @@ impl Block {
     pub fn judge(&self, http: &Self, upstream: &Upstream, warn: &mut impl FnMut(Remark)) -> Result<Watched, Remark> {
         let name: Name = Text::new(&upstream.name);
         if name.as_bytes() != upstream.name {
-            let text = format!("name of upstream \"{}\" is too long to be watched", parse::shown(&upstream.name));
+            let text = format!("name of upstream \"{}\" is too long to be watched", shown(&upstream.name));
             return Err(upstream.place.remark(text));
         }
         let members = self.members(&upstream.servers)?;
@@ -85,7 +86,7 @@ impl Block {
         let active = self.active.as_ref().or(http.active.as_ref());
         let unknown = active.filter(|active| !pools.is_empty() && !pools.contains(&active.value));
         if let Some(Said { value: active, place }) = unknown {
-            let (pool, upstream) = (parse::shown(active.as_bytes()), parse::shown(&upstream.name));
+            let (pool, upstream) = (shown(active.as_bytes()), shown(&upstream.name));
             let text = format!("unknown pool \"{pool}\" of upstream \"{upstream}\" in \"poolwatch_active\"");
             return Err(place.remark(text));
         }
@@ -94,7 +95,7 @@ impl Block {
             let mut roles = peers.iter().filter(|peer| peer.pool.and_then(|pool| pools.get(pool)) == Some(active));
             let is_reserve = roles.clone().next().is_some() && roles.all(|peer| peer.role == Role::Backup);
             if is_reserve {
-                let (pool, upstream) = (parse::shown(active.as_bytes()), parse::shown(&upstream.name));
+                let (pool, upstream) = (shown(active.as_bytes()), shown(&upstream.name));
                 let text = format!(
                     "pool \"{pool}\" in \"poolwatch_active\" has only backup servers in upstream \"{upstream}\""
                 );
@@ -127,12 +128,12 @@ impl Block {
 
 /// One peer for each address, in nginx's order. `members`: each server's pool.
 fn peers(upstream: &Upstream, members: &[Option<usize>], warn: &mut impl FnMut(String)) -> Vec<ConfiguredPeer> {
-    let name = parse::shown(&upstream.name);
+    let name = shown(&upstream.name);
     let has_pools = members.iter().any(Option::is_some);
     let mut peers: Vec<ConfiguredPeer> = Vec::new();
     for (server, &pool) in upstream.servers.iter().zip(members) {
         if pool.is_none() && has_pools {
-            let server = parse::shown(&server.name);
+            let server = shown(&server.name);
             warn(format!("server \"{server}\" of upstream \"{name}\" is in no \"poolwatch_pool\""));
         }
         // What is resolved at run time has no address yet, but a pool and a role.
@@ -142,7 +143,7 @@ fn peers(upstream: &Upstream, members: &[Option<usize>], warn: &mut impl FnMut(S
                 None => peers.push(ConfiguredPeer { address: address.clone(), role: server.role, pool }),
                 Some(twin) if twin.pool == pool => {}
                 Some(_) => {
-                    let address = parse::shown(address);
+                    let address = shown(address);
                     warn(format!("pools of upstream \"{name}\" share the address \"{address}\""));
                 }
             }
@@ -159,7 +160,7 @@ fn peers(upstream: &Upstream, members: &[Option<usize>], warn: &mut impl FnMut(S
 fn servers_named(wanted: &str, servers: &[Server]) -> Vec<usize> {
     let wanted = with_port(wanted);
     let all = |is_it: &dyn Fn(&Server) -> bool| (0..servers.len()).filter(|&index| is_it(&servers[index])).collect();
-    let by_text: Vec<usize> = all(&|server| with_port(&parse::shown(&server.name)) == wanted);
+    let by_text: Vec<usize> = all(&|server| with_port(&shown(&server.name)) == wanted);
     if by_text.is_empty() {
         all(&|server| server.addresses.iter().any(|address| *address == wanted.as_bytes()))
     } else {
@@ -180,7 +181,7 @@ fn with_port(server: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directives::lines::Line;
+    use crate::directives::place::Line;
     use crate::directives::{DIRECTIVES, Read};
 
     /// A block of these lines, each with its number as its place.

@@ -10,7 +10,7 @@ use nginx_sys::{
 };
 use ngx::core::NGX_CONF_ERROR;
 
-use crate::directives::lines::Line;
+use crate::directives::place::Line;
 use crate::directives::{Arguments, Context, DIRECTIVES, Directive, Read};
 use crate::nginx::caught;
 use crate::nginx::conf::{LocConf, MainConf, SrvConf};

@@ -18,7 +18,8 @@ use nginx_sys::{
 
 use crate::config::receiver::Receiver;
 use crate::config::upstream::Watched;
-use crate::directives::lines::{Block, Http, Location, Place, Remark};
+use crate::directives::block::{Block, Http, Location};
+use crate::directives::place::{Place, Remark};
 use crate::directives::receiver::Unopened;
 use crate::nginx::file::StateFile;
 use crate::nginx::headers::Headers;

@@ -7,7 +7,7 @@ use nginx_sys::{
     NGX_LOG_EMERG, NGX_LOG_WARN, ngx_conf_log_error, ngx_conf_t, ngx_log_error_core, ngx_str_t, ngx_uint_t,
 };
 
-use crate::directives::lines::{Place, Remark};
+use crate::directives::place::{Place, Remark};
 
 /// Takes a pointer to an [`ngx_str_t`]. nginx copies the text, cut to the length of its lines.
 const FORMAT: &CStr = c"%V";

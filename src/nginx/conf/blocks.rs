@@ -13,7 +13,8 @@ use ngx::http::{HttpModuleMainConf, NgxHttpUpstreamModule};
 
 use super::SrvConf;
 use crate::config::upstream::Role;
-use crate::directives::lines::{Block, Place};
+use crate::directives::block::Block;
+use crate::directives::place::Place;
 use crate::directives::upstream::{Server, Upstream};
 use crate::nginx::bits;
 use crate::units::Millis;

@@ -9,7 +9,7 @@ use nginx_sys::{
 };
 
 use super::place;
-use crate::directives::lines::{Place, Remark};
+use crate::directives::place::{Place, Remark};
 use crate::nginx::conf::LocConf;
 use crate::nginx::loc_conf;
 

@@ -1,50 +1,15 @@
-//! What was said, and where: the lines of the configuration before anyone judges them together.
-
-use std::fmt;
+//! What each block of the configuration says, before anyone judges the blocks together.
 
 use crate::config::rules::ErrorRateRules;
-use crate::directives::parse::{self, Mistake, ZoneLine};
+use crate::directives::arguments;
+use crate::directives::mistake::{Mistake, shown};
+use crate::directives::parse::{self, ZoneLine};
+use crate::directives::place::{Line, Said};
 use crate::directives::receiver::ReceiverLine;
 use crate::outbox::MAX_RECEIVERS;
 use crate::pools::set::MAX_POOLS;
 use crate::text::{Name, Text};
 use crate::units::Millis;
-
-/// `FILE:LINE`, kept for what can only be judged at the end, when nginx's own messages would name the last brace of `http`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// As nginx names the file.
-    pub file: String,
-    /// Counts from 1.
-    pub line: usize,
-}
-
-/// A message and the place it is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remark {
-    /// Lower case, without a full stop.
-    pub text: String,
-    /// Where to look.
-    pub place: Place,
-}
-
-/// A value and where it was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said<T> {
-    /// What.
-    pub value: T,
-    /// Where.
-    pub place: Place,
-}
-
-/// One line of the configuration.
-#[derive(Clone, Copy, Debug)]
-pub struct Line<'a> {
-    /// The arguments, without the directive's name.
-    pub args: &'a [&'a [u8]],
-    /// Where it stands.
-    pub place: &'a Place,
-}
 
 /// What the `http` block says once.
 #[derive(Default)]
@@ -94,7 +59,7 @@ impl Http {
     pub(super) fn receiver(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
         let receiver = ReceiverLine::read(line.args)?;
         if self.receivers.iter().any(|other| other.value.name == receiver.name) {
-            let name = parse::shown(receiver.name.as_bytes());
+            let name = shown(receiver.name.as_bytes());
             return Err(Mistake::Phrase(format!("duplicate receiver \"{name}\", give it another \"name=\"")));
         }
         if self.receivers.len() == MAX_RECEIVERS {
@@ -107,26 +72,26 @@ impl Http {
 
 impl Block {
     pub(super) fn watch(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
-        once(&mut self.watch, || Ok(line.said(parse::switch(line.args)?)))
+        once(&mut self.watch, || Ok(line.said(arguments::switch(line.args)?)))
     }
 
     pub(super) fn pool(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
-        let (argument, servers) = parse::leading(line.args)?;
-        let name = parse::name(argument).ok_or_else(|| Mistake::value(argument))?;
+        let (argument, servers) = arguments::leading(line.args)?;
+        let name = arguments::name(argument).ok_or_else(|| Mistake::value(argument))?;
         if self.pools.iter().any(|other| other.value.name == name) {
-            return Err(Mistake::Phrase(format!("duplicate pool \"{}\"", parse::shown(argument))));
+            return Err(Mistake::Phrase(format!("duplicate pool \"{}\"", shown(argument))));
         }
         if self.pools.len() == MAX_POOLS {
             return Err(Mistake::Phrase(format!("too many pools, at most {MAX_POOLS} are possible")));
         }
-        let servers = servers.iter().map(|server| parse::shown(server)).collect();
+        let servers = servers.iter().map(|server| shown(server)).collect();
         self.pools.push(line.said(PoolLine { name, servers }));
         Ok(())
     }
 
     pub(super) fn active(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
-        let read = |argument| parse::name(argument).ok_or_else(|| Mistake::value(argument));
-        once(&mut self.active, || Ok(line.said(read(parse::single(line.args)?)?)))
+        let read = |argument| arguments::name(argument).ok_or_else(|| Mistake::value(argument));
+        once(&mut self.active, || Ok(line.said(read(arguments::single(line.args)?)?)))
     }
 
     pub(super) fn pool_header(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
@@ -150,7 +115,7 @@ impl Block {
     }
 
     pub(super) fn silence(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
-        once(&mut self.silenced, || parse::switch(line.args))
+        once(&mut self.silenced, || arguments::switch(line.args))
     }
 
     pub(super) fn runbook(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
@@ -171,29 +136,4 @@ fn once<T>(slot: &mut Option<T>, read: impl FnOnce() -> Result<T, Mistake>) -> R
     }
     *slot = Some(read()?);
     Ok(())
-}
-
-impl Line<'_> {
-    fn said<T>(&self, value: T) -> Said<T> {
-        Said { value, place: self.place.clone() }
-    }
-}
-
-impl Place {
-    /// Something to say about this place.
-    pub fn remark(&self, text: impl Into<String>) -> Remark {
-        Remark { text: text.into(), place: self.clone() }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
-    }
-}
-
-impl fmt::Display for Remark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {}", self.text, self.place)
-    }
 }

@@ -1,0 +1,63 @@
+//! What arguments of several directives have in common: flags, names, spans, and parameters, which are `key=value`.
+
+use std::ops::RangeInclusive;
+
+use crate::directives::mistake::{Mistake, shown};
+use crate::text::{Name, Text};
+use crate::units::Millis;
+
+/// A `key=value` argument, in its two halves; without `=` it is all key.
+pub(super) fn halves(parameter: &[u8]) -> (&[u8], &[u8]) {
+    match parameter.iter().position(|byte| *byte == b'=') {
+        Some(place) => (&parameter[..place], &parameter[place + 1..]),
+        None => (parameter, &[]),
+    }
+}
+
+/// The only argument.
+pub(super) fn single<'a>(args: &[&'a [u8]]) -> Result<&'a [u8], Mistake> {
+    match args {
+        [argument] => Ok(argument),
+        _ => Err(Mistake::Arguments),
+    }
+}
+
+/// The first argument and the parameters behind it.
+pub(super) fn leading<'a, 'b>(args: &'b [&'a [u8]]) -> Result<(&'a [u8], &'b [&'a [u8]]), Mistake> {
+    args.split_first().map(|(first, rest)| (*first, rest)).ok_or(Mistake::Arguments)
+}
+
+/// Fills the slot of a parameter that may be given once.
+pub(super) fn fill<T>(slot: &mut Option<T>, parameter: &str, value: Option<T>) -> Result<(), Mistake> {
+    if slot.is_some() {
+        return Err(Mistake::Repeated(parameter.to_owned()));
+    }
+    *slot = Some(value.ok_or_else(|| Mistake::Value(parameter.to_owned()))?);
+    Ok(())
+}
+
+pub(super) fn flag(argument: &[u8]) -> Option<bool> {
+    match argument {
+        b"on" => Some(true),
+        b"off" => Some(false),
+        _ => None,
+    }
+}
+
+/// `on | off`, the whole line.
+pub(super) fn switch(args: &[&[u8]]) -> Result<bool, Mistake> {
+    let argument = single(args)?;
+    flag(argument).ok_or_else(|| Mistake::Flag(shown(argument)))
+}
+
+/// The name of a pool, a receiver or a zone: 1 to 64 letters, digits, and `_.:-`.
+pub(super) fn name(argument: &[u8]) -> Option<Name> {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(byte);
+    let fits = (1..=64).contains(&argument.len()) && argument.iter().all(allowed);
+    fits.then(|| Text::new(argument))
+}
+
+/// A span within limits.
+pub(super) fn span(argument: &[u8], limits: &RangeInclusive<Millis>) -> Option<Millis> {
+    Millis::parse(argument).filter(|span| limits.contains(span))
+}

@@ -1,0 +1,66 @@
+//! What is wrong with a line, in nginx's own phrases.
+
+use crate::text::clean;
+
+/// What is wrong with a line. [`Mistake::in_directive`] words it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    /// The argument is not what belongs there.
+    Value(String),
+    /// As above, and there are only two that do.
+    Flag(String),
+    /// The argument is above the limit that another argument sets.
+    Limit(String, String),
+    /// There is no such parameter.
+    Parameter(String),
+    /// The parameter was given before, on the same line.
+    Repeated(String),
+    /// The directive was given before, in the same block.
+    Duplicate,
+    /// nginx's check of the number of arguments should have seen this.
+    Arguments,
+    /// Complete as it is.
+    Phrase(String),
+}
+
+impl Mistake {
+    /// The argument is not what belongs there.
+    pub(super) fn value(argument: &[u8]) -> Self {
+        Self::Value(shown(argument))
+    }
+
+    /// The words, to which ` in FILE:LINE` fits: one line, whatever bytes the configuration holds.
+    pub fn in_directive(&self, name: &str) -> String {
+        let words = match self {
+            Self::Value(value) => format!("invalid value \"{value}\" in \"{name}\""),
+            Self::Flag(value) => {
+                format!("invalid value \"{value}\" in \"{name}\" directive, it must be \"on\" or \"off\"")
+            }
+            Self::Limit(value, limit) => {
+                format!("invalid value \"{value}\" in \"{name}\", it must not exceed \"{limit}\"")
+            }
+            Self::Parameter(parameter) => format!("invalid parameter \"{parameter}\""),
+            Self::Repeated(parameter) => format!("duplicate parameter \"{parameter}\""),
+            Self::Duplicate => format!("\"{name}\" directive is duplicate"),
+            Self::Arguments => format!("invalid number of arguments in \"{name}\" directive"),
+            Self::Phrase(phrase) => phrase.clone(),
+        };
+        clean(words.as_bytes(), usize::MAX)
+    }
+}
+
+/// Bytes of the configuration for a message about it.
+pub(super) fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_is_one_line_whatever_the_configuration_holds() {
+        let said = Mistake::value(b"2\n\x1b[31m").in_directive("poolwatch_cooldown");
+        assert_eq!(said, r#"invalid value "2\x0a\x1b[31m" in "poolwatch_cooldown""#);
+    }
+}
