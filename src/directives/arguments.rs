@@ -61,3 +61,24 @@ pub(super) fn name(argument: &[u8]) -> Option<Name> {
 pub(super) fn span(argument: &[u8], limits: &RangeInclusive<Millis>) -> Option<Millis> {
     Millis::parse(argument).filter(|span| limits.contains(span))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_few_letters() {
+        let long = "x".repeat(65);
+        assert_eq!(name(&long.as_bytes()[1..]), Some(Text::new(&long.as_bytes()[1..])));
+        for wrong in ["", "a b", "a/b", "\u{e9}", "<!here>", &long] {
+            assert_eq!(name(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn too_few_arguments_are_no_panic() {
+        for mistake in [single(&[]).err(), leading(&[]).err(), switch(&[]).err()] {
+            assert_eq!(mistake, Some(Mistake::Arguments));
+        }
+    }
+}

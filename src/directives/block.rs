@@ -1,11 +1,11 @@
 //! What each block of the configuration says, before anyone judges the blocks together.
 
 use crate::config::rules::ErrorRateRules;
-use crate::directives::arguments;
 use crate::directives::mistake::{Mistake, shown};
-use crate::directives::parse::{self, ZoneLine};
 use crate::directives::place::{Line, Said};
 use crate::directives::receiver::ReceiverLine;
+use crate::directives::zone::{self, ZoneLine};
+use crate::directives::{arguments, cooldown, error_rate, failover, headers, runbook, status};
 use crate::outbox::MAX_RECEIVERS;
 use crate::pools::set::MAX_POOLS;
 use crate::text::{Name, Text};
@@ -53,7 +53,7 @@ pub(super) struct PoolLine {
 
 impl Http {
     pub(super) fn zone(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
-        once(&mut self.zone, || Ok(line.said(parse::zone(line.args)?)))
+        once(&mut self.zone, || Ok(line.said(zone::zone(line.args)?)))
     }
 
     pub(super) fn receiver(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
@@ -95,23 +95,23 @@ impl Block {
     }
 
     pub(super) fn pool_header(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
-        once(&mut self.pool_header, || parse::header(line.args))
+        once(&mut self.pool_header, || headers::header(line.args))
     }
 
     pub(super) fn release_header(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
-        once(&mut self.release_header, || parse::header(line.args))
+        once(&mut self.release_header, || headers::header(line.args))
     }
 
     pub(super) fn failover(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
-        once(&mut self.failover, || parse::failover(line.args))
+        once(&mut self.failover, || failover::failover(line.args))
     }
 
     pub(super) fn error_rate(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
-        once(&mut self.error_rate, || parse::error_rate(line.args))
+        once(&mut self.error_rate, || error_rate::error_rate(line.args))
     }
 
     pub(super) fn cooldown(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
-        once(&mut self.cooldown, || parse::cooldown(line.args))
+        once(&mut self.cooldown, || cooldown::cooldown(line.args))
     }
 
     pub(super) fn silence(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
@@ -119,13 +119,13 @@ impl Block {
     }
 
     pub(super) fn runbook(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
-        once(&mut self.runbook, || parse::runbook(line.args))
+        once(&mut self.runbook, || runbook::runbook(line.args))
     }
 }
 
 impl Location {
     pub(super) fn status(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
-        once(&mut self.status, || Ok(line.said(parse::status(line.args)?)))
+        once(&mut self.status, || Ok(line.said(status::status(line.args)?)))
     }
 }
 

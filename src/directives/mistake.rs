@@ -63,4 +63,10 @@ mod tests {
         let said = Mistake::value(b"2\n\x1b[31m").in_directive("poolwatch_cooldown");
         assert_eq!(said, r#"invalid value "2\x0a\x1b[31m" in "poolwatch_cooldown""#);
     }
+
+    #[test]
+    fn a_mistake_names_the_directive_as_nginx_does() {
+        assert_eq!(Mistake::Duplicate.in_directive("d"), "\"d\" directive is duplicate");
+        assert_eq!(Mistake::Arguments.in_directive("d"), "invalid number of arguments in \"d\" directive");
+    }
 }

@@ -8,10 +8,18 @@ pub mod place;
 pub mod mistake;
 mod arguments;
 mod url;
-mod parse;
+mod zone;
+mod headers;
+mod failover;
+mod error_rate;
+mod cooldown;
+mod runbook;
+mod status;
 pub mod receiver;
 pub mod block;
 pub mod upstream;
+#[cfg(test)]
+mod testing;
 
 use std::ffi::CStr;
 use std::fmt::Write;

@@ -1,0 +1,113 @@
+//! `poolwatch_error_rate`: that too many requests fail is reported.
+
+use std::ops::RangeInclusive;
+
+use crate::config::rules::{ErrorRateRules, RateOf};
+use crate::directives::arguments::{fill, halves, leading, span};
+use crate::directives::mistake::{Mistake, shown};
+use crate::units::{Millis, Ratio};
+use crate::window::MAX_REQUESTS;
+
+const PERIOD: RangeInclusive<Millis> = Millis::from_secs(10)..=Millis::from_secs(3600);
+
+/// `ratio [window=number] [period=time] [of=upstream|client] [resolve=ratio] | off`.
+pub(super) fn error_rate(args: &[&[u8]]) -> Result<Option<ErrorRateRules>, Mistake> {
+    let (ratio, parameters) = leading(args)?;
+    if ratio == b"off" {
+        return match parameters {
+            [] => Ok(None),
+            [parameter, ..] => Err(Mistake::Parameter(shown(parameter))),
+        };
+    }
+    let threshold = Ratio::parse(ratio).ok_or_else(|| Mistake::value(ratio))?;
+    let (mut window, mut period, mut of, mut resolve) = (None, None, None, None);
+    for parameter in parameters {
+        let named = shown(parameter);
+        match halves(parameter) {
+            (b"window", value) => fill(&mut window, &named, requests(value))?,
+            (b"period", value) => fill(&mut period, &named, span(value, &PERIOD))?,
+            (b"of", value) => fill(&mut of, &named, rate_of(value))?,
+            (b"resolve", value) => fill(&mut resolve, &named, Ratio::parse(value))?,
+            _ => return Err(Mistake::Parameter(named)),
+        }
+        if resolve > Some(threshold) {
+            return Err(Mistake::Limit(named, shown(ratio)));
+        }
+    }
+    let default = ErrorRateRules::default();
+    Ok(Some(ErrorRateRules {
+        threshold,
+        resolve: resolve.unwrap_or(threshold.half()),
+        // A period alone is watched alone.
+        window: window.unwrap_or(if period.is_some() { 0 } else { default.window }),
+        period: period.unwrap_or(default.period),
+        of: of.unwrap_or(default.of),
+    }))
+}
+
+fn requests(value: &[u8]) -> Option<u32> {
+    let digits = value.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()?;
+    (1..=MAX_REQUESTS).contains(&number).then_some(number)
+}
+
+fn rate_of(value: &[u8]) -> Option<RateOf> {
+    match value {
+        b"upstream" => Some(RateOf::Upstream),
+        b"client" => Some(RateOf::Client),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directives::testing::{args, mistake};
+
+    #[test]
+    fn an_error_rate_is_read_with_its_parameters() {
+        let rules = error_rate(&args("0.5% window=100000 of=client resolve=0.001"));
+        let expected = ErrorRateRules {
+            threshold: Ratio::from_millionths(5000),
+            resolve: Ratio::from_millionths(1000),
+            window: 100_000,
+            period: Millis::ZERO,
+            of: RateOf::Client,
+        };
+        assert_eq!(rules, Ok(Some(expected)));
+        let by_default = error_rate(&args("4%")).ok().flatten().unwrap_or_default();
+        assert_eq!(by_default.resolve, Ratio::from_millionths(20_000), "half the threshold");
+        assert_eq!(error_rate(&args("off")), Ok(None));
+        let windows = |line| error_rate(&args(line)).ok().flatten().map(|rules| (rules.window, rules.period));
+        assert_eq!(windows("2%"), Some((200, Millis::ZERO)));
+        assert_eq!(windows("2% period=1m"), Some((0, Millis::from_secs(60))), "a period alone is watched alone");
+        assert_eq!(windows("2% window=50 period=1m"), Some((50, Millis::from_secs(60))));
+        assert!(error_rate(&args("0%")).is_ok());
+        assert!(error_rate(&args("2% resolve=2%")).is_ok());
+    }
+
+    #[test]
+    fn mistakes_in_an_error_rate_are_named() {
+        for (line, expected) in [
+            ("2x", "invalid value \"2x\" in \"d\""),
+            ("2", "invalid value \"2\" in \"d\""),
+            ("on", "invalid value \"on\" in \"d\""),
+            ("101%", "invalid value \"101%\" in \"d\""),
+            ("2% window=0", "invalid value \"window=0\" in \"d\""),
+            ("2% window=100001", "invalid value \"window=100001\" in \"d\""),
+            ("2% window=", "invalid value \"window=\" in \"d\""),
+            ("2% window=+5", "invalid value \"window=+5\" in \"d\""),
+            ("2% window", "invalid value \"window\" in \"d\""),
+            ("2% of=all", "invalid value \"of=all\" in \"d\""),
+            ("2% resolve=1", "invalid value \"resolve=1\" in \"d\""),
+            ("2% resolve=3%", "invalid value \"resolve=3%\" in \"d\", it must not exceed \"2%\""),
+            ("2% x=1", "invalid parameter \"x=1\""),
+            ("2% period=9s", "invalid value \"period=9s\" in \"d\""),
+            ("2% period=2h", "invalid value \"period=2h\" in \"d\""),
+            ("2% window=1 window=1", "duplicate parameter \"window=1\""),
+            ("off window=1", "invalid parameter \"window=1\""),
+        ] {
+            assert_eq!(mistake(error_rate, line), expected, "{line}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `poolwatch_failover`: that another pool serves than should is reported.
+
+use std::ops::RangeInclusive;
+
+use crate::directives::arguments::{fill, flag, halves, leading, span};
+use crate::directives::mistake::{Mistake, shown};
+use crate::units::Millis;
+
+const CONFIRM: RangeInclusive<Millis> = Millis(10)..=Millis::from_secs(60);
+
+/// `on [confirm=time] | off`.
+pub(super) fn failover(args: &[&[u8]]) -> Result<Option<Millis>, Mistake> {
+    let (argument, parameters) = leading(args)?;
+    let on = flag(argument).ok_or_else(|| Mistake::Flag(shown(argument)))?;
+    let mut confirm = None;
+    for parameter in parameters {
+        let named = shown(parameter);
+        match halves(parameter) {
+            (b"confirm", value) if on => fill(&mut confirm, &named, span(value, &CONFIRM))?,
+            _ => return Err(Mistake::Parameter(named)),
+        }
+    }
+    Ok(on.then(|| confirm.unwrap_or(Millis::from_secs(1))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directives::testing::{args, mistake};
+
+    #[test]
+    fn failover_is_on_with_a_confirmation_or_off() {
+        assert_eq!(failover(&args("on")), Ok(Some(Millis(1000))));
+        assert_eq!(failover(&args("on confirm=10ms")), Ok(Some(Millis(10))));
+        assert_eq!(failover(&args("on confirm=1m")), Ok(Some(Millis(60_000))));
+        assert_eq!(failover(&args("off")), Ok(None));
+        for (line, expected) in [
+            ("yes", "invalid value \"yes\" in \"d\" directive, it must be \"on\" or \"off\""),
+            ("on confirm=9ms", "invalid value \"confirm=9ms\" in \"d\""),
+            ("on confirm=61s", "invalid value \"confirm=61s\" in \"d\""),
+            ("on confirm", "invalid value \"confirm\" in \"d\""),
+            ("on confirm=1s confirm=1s", "duplicate parameter \"confirm=1s\""),
+            ("on x=1", "invalid parameter \"x=1\""),
+            ("off confirm=1s", "invalid parameter \"confirm=1s\""),
+        ] {
+            assert_eq!(mistake(failover, line), expected, "{line}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `poolwatch_zone`: the shared memory zone and the state file.
+
+use crate::directives::arguments::{fill, halves, leading, name};
+use crate::directives::mistake::{Mistake, shown};
+
+/// Pages of the zone that nginx's slab allocator needs to be of use; nginx's own modules ask for as many.
+const LEAST_ZONE: usize = 8 * 4096;
+
+/// `poolwatch_zone`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneLine {
+    /// The zone's name.
+    pub name: String,
+    /// Its size in bytes; `None`: what it needs.
+    pub size: Option<usize>,
+    /// `state=`: the file that keeps the state while nginx does not run, as written; `None`: nothing does.
+    pub state: Option<Vec<u8>>,
+}
+
+/// `name [size] [state=file]`, in nginx's own phrases for zones.
+pub(super) fn zone(args: &[&[u8]]) -> Result<ZoneLine, Mistake> {
+    let (argument, rest) = leading(args)?;
+    let name = name(argument).map(|_| shown(argument)).ok_or_else(|| Mistake::value(argument))?;
+    let (size, parameters) = match rest {
+        [first, parameters @ ..] if !first.contains(&b'=') => (Some(zone_size(&name, first)?), parameters),
+        parameters => (None, parameters),
+    };
+    let mut state = None;
+    for parameter in parameters {
+        let named = shown(parameter);
+        match halves(parameter) {
+            (b"state", file) => fill(&mut state, &named, (!file.is_empty()).then(|| file.to_vec()))?,
+            _ => return Err(Mistake::Parameter(named)),
+        }
+    }
+    Ok(ZoneLine { name, size, state })
+}
+
+fn zone_size(name: &str, argument: &[u8]) -> Result<usize, Mistake> {
+    match size(argument) {
+        Some(size) if size >= LEAST_ZONE => Ok(size),
+        Some(_) => Err(Mistake::Phrase(format!("zone \"{name}\" is too small"))),
+        None => Err(Mistake::Phrase(format!("invalid zone size \"{}\"", shown(argument)))),
+    }
+}
+
+/// As nginx: bytes, or with `k` or `m`.
+fn size(argument: &[u8]) -> Option<usize> {
+    let (digits, scale) = match argument {
+        [digits @ .., b'k' | b'K'] => (digits, 1024),
+        [digits @ .., b'm' | b'M'] => (digits, 1024 * 1024),
+        digits => (digits, 1),
+    };
+    let only_digits = digits.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(digits).ok().filter(|_| only_digits)?.parse::<usize>().ok()?;
+    number.checked_mul(scale).filter(|size| isize::try_from(*size).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directives::testing::{args, mistake};
+
+    #[test]
+    fn a_zone_has_a_name_and_may_have_a_size() {
+        let plain = ZoneLine { name: "poolwatch".to_owned(), size: Some(1024 * 1024), state: None };
+        assert_eq!(zone(&args("poolwatch 1m")), Ok(plain.clone()));
+        assert_eq!(zone(&args("poolwatch")), Ok(ZoneLine { size: None, ..plain.clone() }));
+        assert_eq!(
+            zone(&args("poolwatch state=x")),
+            Ok(ZoneLine { size: None, state: Some(b"x".to_vec()), ..plain.clone() })
+        );
+        assert_eq!(
+            zone(&args("poolwatch 1m state=/var/lib/x")),
+            Ok(ZoneLine { state: Some(b"/var/lib/x".to_vec()), ..plain })
+        );
+        assert_eq!(zone(&args("a 64K")).map(|line| line.size), Ok(Some(64 * 1024)));
+        assert_eq!(zone(&args("a 65536")).map(|line| line.size), Ok(Some(65536)));
+        for (line, expected) in [
+            ("a/b 1m", "invalid value \"a/b\" in \"d\""),
+            ("a 1x", "invalid zone size \"1x\""),
+            ("a k", "invalid zone size \"k\""),
+            ("a -1k", "invalid zone size \"-1k\""),
+            ("a 99999999999999999999", "invalid zone size \"99999999999999999999\""),
+            ("a 18446744073709551615m", "invalid zone size \"18446744073709551615m\""),
+            ("a 31k", "zone \"a\" is too small"),
+            ("a 1m 2m", "invalid parameter \"2m\""),
+            ("a state=x 1m", "invalid parameter \"1m\""),
+            ("a 1m state=", "invalid value \"state=\" in \"d\""),
+            ("a 1m state=x state=y", "duplicate parameter \"state=y\""),
+            ("a 1m status=/x", "invalid parameter \"status=/x\""),
+        ] {
+            assert_eq!(mistake(zone, line), expected, "{line}");
+        }
+    }
+}
