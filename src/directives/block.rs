@@ -3,7 +3,7 @@
 use crate::config::rules::ErrorRateRules;
 use crate::directives::mistake::{Mistake, shown};
 use crate::directives::place::{Line, Said};
-use crate::directives::receiver::ReceiverLine;
+use crate::directives::receiver::{self, line::ReceiverLine};
 use crate::directives::zone::{self, ZoneLine};
 use crate::directives::{arguments, cooldown, error_rate, failover, headers, runbook, status};
 use crate::outbox::MAX_RECEIVERS;
@@ -57,7 +57,7 @@ impl Http {
     }
 
     pub(super) fn receiver(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
-        let receiver = ReceiverLine::read(line.args)?;
+        let receiver = receiver::read(line.args)?;
         if self.receivers.iter().any(|other| other.value.name == receiver.name) {
             let name = shown(receiver.name.as_bytes());
             return Err(Mistake::Phrase(format!("duplicate receiver \"{name}\", give it another \"name=\"")));

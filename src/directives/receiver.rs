@@ -1,17 +1,18 @@
 //! `poolwatch_receiver`: who is told. Its URL is a credential, so a mistake in the line never quotes what may be one.
 
-use std::fs::File;
-use std::io::Read;
-use std::ops::RangeInclusive;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+mod files;
+pub mod line;
 
-use crate::config::receiver::{Endpoint, Receiver, ReceiverKind};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use crate::config::receiver::ReceiverKind;
 use crate::directives::arguments;
 use crate::directives::mistake::{Mistake, shown};
+use crate::directives::receiver::line::{ReceiverLine, Secret};
 use crate::directives::url;
 use crate::outbox::debt::LEASE;
-use crate::text::{self, Name, Text};
+use crate::text::Text;
 use crate::units::Millis;
 
 /// Below the lease, which no exchange may outlive: a second worker would deliver again.
@@ -20,162 +21,39 @@ const _: () = assert!(TIMEOUT.end().0 < LEASE.0);
 
 const DEFAULT_TIMEOUT: Millis = Millis::from_secs(10);
 
-/// Larger files hold no URL, and no sensible list of certificates.
-const MAX_FILE: u64 = 1024 * 1024;
-
-/// Container runtimes mount secrets here, readable by everyone in the container.
-const MOUNTED_SECRETS: &str = "/run/secrets/";
-
-/// A line, with the secret and the certificates yet to be read.
-pub struct ReceiverLine {
-    /// `name=`, else the type's name.
-    pub name: Name,
-    kind: ReceiverKind,
-    secret: Secret,
-    send_resolved: bool,
-    timeout: Millis,
-    ca_file: Option<PathBuf>,
-    proxy: String,
-    /// The operator knows that the credential crosses a network unencrypted.
-    clear_text: bool,
-}
-
-/// Where the URL is.
-enum Secret {
-    Here(String),
-    Env(String),
-    File(String),
-}
-
-/// A receiver, and what its operator should know.
-pub struct Opened {
-    /// Complete.
-    pub receiver: Receiver,
-    /// To be logged as warnings.
-    pub warnings: Vec<String>,
-}
-
-/// Why there is no receiver.
-#[derive(Debug)]
-pub enum Unopened {
-    /// Something is wrong.
-    Mistake(String),
-    /// This environment variable is not set in this process.
-    Unset(String),
-}
-
-impl ReceiverLine {
-    /// Reads the arguments; opens nothing.
-    ///
-    /// # Errors
-    /// The phrase for what is wrong.
-    pub(super) fn read(args: &[&[u8]]) -> Result<Self, Mistake> {
-        let [kind, secret, parameters @ ..] = args else { return Err(Mistake::Arguments) };
-        if *kind != b"slack" {
-            return Err(Mistake::Phrase(format!("unknown receiver type \"{}\"", harmless(kind))));
-        }
-        let (mut name, mut send_resolved, mut timeout) = (None, None, None);
-        let (mut ca_file, mut proxy, mut clear_text) = (None, None, None);
-        for parameter in parameters {
-            let named = harmless(parameter);
-            match arguments::halves(parameter) {
-                (b"name", value) => arguments::fill(&mut name, &named, arguments::name(value))?,
-                (b"send_resolved", value) => arguments::fill(&mut send_resolved, &named, arguments::flag(value))?,
-                (b"timeout", value) => arguments::fill(&mut timeout, &named, arguments::span(value, &TIMEOUT))?,
-                (b"ca_file", value) => arguments::fill(&mut ca_file, &named, path(value))?,
-                (b"proxy", value) => arguments::fill(&mut proxy, &named, proxy_url(value))?,
-                (b"clear_text", value) => arguments::fill(&mut clear_text, &named, arguments::flag(value))?,
-                _ => return Err(Mistake::Parameter(named)),
-            }
-        }
-        Ok(Self {
-            name: name.unwrap_or(Text::new(kind)),
-            kind: ReceiverKind::Slack,
-            secret: Secret::read(secret)?,
-            send_resolved: send_resolved.unwrap_or(true),
-            timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
-            ca_file,
-            proxy: proxy.unwrap_or_default(),
-            clear_text: clear_text.unwrap_or(false),
-        })
+/// Reads the arguments; opens nothing.
+///
+/// # Errors
+/// The phrase for what is wrong.
+pub(super) fn read(args: &[&[u8]]) -> Result<ReceiverLine, Mistake> {
+    let [kind, secret, parameters @ ..] = args else { return Err(Mistake::Arguments) };
+    if *kind != b"slack" {
+        return Err(Mistake::Phrase(format!("unknown receiver type \"{}\"", harmless(kind))));
     }
-
-    /// Reads the secret and the certificates, from files relative to `prefix` or from this process' environment.
-    ///
-    /// # Errors
-    /// The phrase for what cannot be read, or is not what it should be. It holds no secret. That a variable is not set is told when
-    /// nothing else is wrong.
-    pub fn open(&self, prefix: &Path) -> Result<Opened, Unopened> {
-        let mut warnings = Vec::new();
-        let ca_pem = match &self.ca_file {
-            Some(path) => read_certificates(&prefix.join(path))?,
-            None => Vec::new(),
-        };
-        let text = match &self.secret {
-            Secret::Here(text) => text.clone(),
-            Secret::Env(variable) => read_variable(variable)?,
-            Secret::File(path) => {
-                let path = prefix.join(path);
-                if is_open_to_all(&path) && !path.starts_with(MOUNTED_SECRETS) {
-                    warnings.push(format!("\"{}\" holds a credential and can be read by every user", path.display()));
-                }
-                let text = read_file(&path)?;
-                String::from_utf8_lossy(&text).into_owned()
-            }
-        };
-        let text = text.trim();
-        let uri = url::read(text.as_bytes()).ok_or_else(|| self.secret.is_invalid())?;
-        if url::is_in_clear_text(&uri) && !self.clear_text {
-            let host = uri.host().unwrap_or_default();
-            let text =
-                format!("\"poolwatch_receiver\" sends its credential to \"{host}\" in clear text, without https");
-            warnings.push(text);
-        }
-        let endpoint = Endpoint { url: text.to_owned(), timeout: self.timeout, ca_pem, proxy: self.proxy.clone() };
-        let receiver = Receiver { name: self.name, kind: self.kind, endpoint, send_resolved: self.send_resolved };
-        Ok(Opened { receiver, warnings })
-    }
-}
-
-impl Unopened {
-    /// The phrase for it, at a start.
-    pub fn phrase(&self) -> String {
-        match self {
-            Self::Mistake(phrase) => phrase.clone(),
-            Self::Unset(variable) => format!("environment variable \"{variable}\" is not set"),
+    let (mut name, mut send_resolved, mut timeout) = (None, None, None);
+    let (mut ca_file, mut proxy, mut clear_text) = (None, None, None);
+    for parameter in parameters {
+        let named = harmless(parameter);
+        match arguments::halves(parameter) {
+            (b"name", value) => arguments::fill(&mut name, &named, arguments::name(value))?,
+            (b"send_resolved", value) => arguments::fill(&mut send_resolved, &named, arguments::flag(value))?,
+            (b"timeout", value) => arguments::fill(&mut timeout, &named, arguments::span(value, &TIMEOUT))?,
+            (b"ca_file", value) => arguments::fill(&mut ca_file, &named, path(value))?,
+            (b"proxy", value) => arguments::fill(&mut proxy, &named, proxy_url(value))?,
+            (b"clear_text", value) => arguments::fill(&mut clear_text, &named, arguments::flag(value))?,
+            _ => return Err(Mistake::Parameter(named)),
         }
     }
-}
-
-impl From<String> for Unopened {
-    fn from(phrase: String) -> Self {
-        Self::Mistake(phrase)
-    }
-}
-
-impl Secret {
-    fn read(argument: &[u8]) -> Result<Self, Mistake> {
-        let rest = |prefix: &[u8]| argument.strip_prefix(prefix).map(shown);
-        let secret = match (rest(b"env:"), rest(b"file:")) {
-            (Some(variable), _) if !variable.is_empty() => Self::Env(variable),
-            (_, Some(path)) if !path.is_empty() => Self::File(path),
-            (None, None) => Self::Here(shown(argument)),
-            _ => return Err(Mistake::value(argument)),
-        };
-        match &secret {
-            Self::Here(text) if url::read(text.as_bytes()).is_none() => Err(Mistake::Phrase(secret.is_invalid())),
-            _ => Ok(secret),
-        }
-    }
-
-    fn is_invalid(&self) -> String {
-        let from = match self {
-            Self::Here(_) => String::new(),
-            Self::Env(variable) => format!(" from \"env:{variable}\""),
-            Self::File(path) => format!(" from \"file:{path}\""),
-        };
-        format!("invalid URL{from} in \"poolwatch_receiver\"")
-    }
+    Ok(ReceiverLine {
+        name: name.unwrap_or(Text::new(kind)),
+        kind: ReceiverKind::Slack,
+        secret: Secret::read(secret)?,
+        send_resolved: send_resolved.unwrap_or(true),
+        timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
+        ca_file,
+        proxy: proxy.unwrap_or_default(),
+        clear_text: clear_text.unwrap_or(false),
+    })
 }
 
 /// An argument without what may be a secret in it: the webhook's URL can stand where anything else belongs. Short words and
@@ -199,62 +77,22 @@ fn path(value: &[u8]) -> Option<PathBuf> {
     (!value.is_empty()).then(|| PathBuf::from(shown(value)))
 }
 
-fn read_variable(variable: &str) -> Result<String, Unopened> {
-    let value = std::env::var_os(variable).ok_or_else(|| Unopened::Unset(variable.to_owned()))?;
-    let value = value.to_string_lossy().into_owned();
-    if value.trim().is_empty() {
-        Err(format!("environment variable \"{variable}\" is empty").into())
-    } else {
-        Ok(value)
-    }
-}
-
-fn read_certificates(path: &Path) -> Result<Vec<u8>, String> {
-    let pem = read_file(path)?;
-    let is_certificate = |item| matches!(item, Ok(ureq::tls::PemItem::Certificate(_)));
-    if ureq::tls::parse_pem(&pem).any(is_certificate) {
-        Ok(pem)
-    } else {
-        Err(format!("no certificate in \"{}\"", path.display()))
-    }
-}
-
-/// A whole file. Only a regular one: a pipe would hang nginx's start.
-fn read_file(path: &Path) -> Result<Vec<u8>, String> {
-    let shown = path.display();
-    let metadata =
-        path.metadata().map_err(|error| format!("stat() \"{shown}\" failed ({})", text::os_error(&error)))?;
-    if !metadata.is_file() {
-        return Err(format!("\"{shown}\" is not a regular file"));
-    }
-    let file = File::open(path).map_err(|error| format!("open() \"{shown}\" failed ({})", text::os_error(&error)))?;
-    let mut content = Vec::new();
-    let read = file.take(MAX_FILE + 1).read_to_end(&mut content);
-    read.map_err(|error| format!("read() \"{shown}\" failed ({})", text::os_error(&error)))?;
-    match content.len() as u64 {
-        0 => Err(format!("\"{shown}\" is empty")),
-        1..=MAX_FILE => Ok(content),
-        _ => Err(format!("\"{shown}\" is too large")),
-    }
-}
-
-/// Can any user read the file, and reach it?
-fn is_open_to_all(path: &Path) -> bool {
-    let allows = |path: &Path, bit| path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & bit != 0);
-    allows(path, 0o004) && path.ancestors().skip(1).all(|folder| allows(folder, 0o001))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
 
     use super::*;
+    use crate::config::receiver::Endpoint;
+    use crate::directives::receiver::line::Opened;
+    use crate::text::Name;
 
     const URL: &str = "https://hooks.slack.com/services/T0/B0/secret";
 
     fn read(line: &str) -> Result<ReceiverLine, String> {
         let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        ReceiverLine::read(&args).map_err(|mistake| mistake.in_directive("poolwatch_receiver"))
+        super::read(&args).map_err(|mistake| mistake.in_directive("poolwatch_receiver"))
     }
 
     fn mistake(line: &str) -> String {

@@ -20,7 +20,7 @@ use crate::config::receiver::Receiver;
 use crate::config::upstream::Watched;
 use crate::directives::block::{Block, Http, Location};
 use crate::directives::place::{Place, Remark};
-use crate::directives::receiver::Unopened;
+use crate::directives::receiver::line::Unopened;
 use crate::nginx::file::StateFile;
 use crate::nginx::headers::Headers;
 use crate::nginx::known::Known;
