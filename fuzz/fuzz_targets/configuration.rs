@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use ngx_http_poolwatch_module::directives::block::{Block, Http, Location};
-use ngx_http_poolwatch_module::directives::place::{Line, Place};
+use ngx_http_poolwatch_module::directives::place::{DirectiveLine, Place};
 use ngx_http_poolwatch_module::directives::{DIRECTIVES, Read};
 
 fuzz_target!(|input: (u8, Vec<Vec<u8>>)| {
@@ -13,7 +13,7 @@ fuzz_target!(|input: (u8, Vec<Vec<u8>>)| {
     // nginx's own parser never passes zero arguments.
     let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).chain([&b"on"[..]]).collect();
     let place = Place { file: "nginx.conf".into(), line: 1 };
-    let line = Line { args: &args, place: &place };
+    let line = DirectiveLine { args: &args, place: &place };
     let (mut http, mut block, mut location) = (Http::default(), Block::default(), Location::default());
     let read = match directive.read {
         Read::Http(read) => read(&mut http, &line),

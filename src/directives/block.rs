@@ -2,7 +2,7 @@
 
 use crate::config::rules::ErrorRateRules;
 use crate::directives::mistake::{Mistake, shown};
-use crate::directives::place::{Line, Said};
+use crate::directives::place::{DirectiveLine, Said};
 use crate::directives::receiver::{self, line::ReceiverLine};
 use crate::directives::zone::{self, ZoneLine};
 use crate::directives::{arguments, cooldown, error_rate, failover, headers, runbook, status};
@@ -52,11 +52,11 @@ pub(super) struct PoolLine {
 }
 
 impl Http {
-    pub(super) fn zone(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+    pub(super) fn zone(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
         once(&mut self.zone, || Ok(line.said(zone::zone(line.args)?)))
     }
 
-    pub(super) fn receiver(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+    pub(super) fn receiver(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
         let receiver = receiver::read(line.args)?;
         if self.receivers.iter().any(|other| other.value.name == receiver.name) {
             let name = shown(receiver.name.as_bytes());
@@ -71,11 +71,11 @@ impl Http {
 }
 
 impl Block {
-    pub(super) fn watch(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+    pub(super) fn watch(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
         once(&mut self.watch, || Ok(line.said(arguments::switch(line.args)?)))
     }
 
-    pub(super) fn pool(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+    pub(super) fn pool(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
         let (argument, servers) = arguments::leading(line.args)?;
         let name = arguments::name(argument).ok_or_else(|| Mistake::value(argument))?;
         if self.pools.iter().any(|other| other.value.name == name) {
@@ -89,42 +89,42 @@ impl Block {
         Ok(())
     }
 
-    pub(super) fn active(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+    pub(super) fn active(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
         let read = |argument| arguments::name(argument).ok_or_else(|| Mistake::value(argument));
         once(&mut self.active, || Ok(line.said(read(arguments::single(line.args)?)?)))
     }
 
-    pub(super) fn pool_header(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+    pub(super) fn pool_header(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
         once(&mut self.pool_header, || headers::header(line.args))
     }
 
-    pub(super) fn release_header(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+    pub(super) fn release_header(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
         once(&mut self.release_header, || headers::header(line.args))
     }
 
-    pub(super) fn failover(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+    pub(super) fn failover(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
         once(&mut self.failover, || failover::failover(line.args))
     }
 
-    pub(super) fn error_rate(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+    pub(super) fn error_rate(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
         once(&mut self.error_rate, || error_rate::error_rate(line.args))
     }
 
-    pub(super) fn cooldown(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+    pub(super) fn cooldown(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
         once(&mut self.cooldown, || cooldown::cooldown(line.args))
     }
 
-    pub(super) fn silence(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+    pub(super) fn silence(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
         once(&mut self.silenced, || arguments::switch(line.args))
     }
 
-    pub(super) fn runbook(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+    pub(super) fn runbook(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
         once(&mut self.runbook, || runbook::runbook(line.args))
     }
 }
 
 impl Location {
-    pub(super) fn status(&mut self, line: &Line<'_>) -> Result<(), Mistake> {
+    pub(super) fn status(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
         once(&mut self.status, || Ok(line.said(status::status(line.args)?)))
     }
 }

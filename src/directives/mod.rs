@@ -26,7 +26,7 @@ use std::fmt::Write;
 
 use crate::directives::block::{Block, Http, Location};
 use crate::directives::mistake::Mistake;
-use crate::directives::place::Line;
+use crate::directives::place::DirectiveLine;
 
 /// A directive, all of it.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ pub enum Read {
 }
 
 /// Reads a line into `T`.
-pub type Reader<T> = fn(&mut T, &Line<'_>) -> Result<(), Mistake>;
+pub type Reader<T> = fn(&mut T, &DirectiveLine<'_>) -> Result<(), Mistake>;
 
 impl Directive {
     /// The name as text.
@@ -312,7 +312,7 @@ mod tests {
         for directive in &DIRECTIVES {
             let (Read::Block(read), Some(default)) = (directive.read, directive.default) else { continue };
             let args: Vec<&[u8]> = default.split(' ').map(str::as_bytes).collect();
-            let result = read(&mut said, &Line { args: &args, place: &Place::default() });
+            let result = read(&mut said, &DirectiveLine { args: &args, place: &Place::default() });
             assert!(result.is_ok(), "{} {default}: {result:?}", directive.name());
         }
         let unsaid = Block::default();
@@ -335,7 +335,7 @@ mod tests {
         #[test]
         fn no_words_make_a_reader_panic(words in words()) {
             let args: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-            let line = Line { args: &args, place: &Place::default() };
+            let line = DirectiveLine { args: &args, place: &Place::default() };
             for directive in &DIRECTIVES {
                 let result = match directive.read {
                     Read::Http(read) => read(&mut Http::default(), &line),

@@ -31,14 +31,14 @@ pub struct Said<T> {
 
 /// One line of the configuration.
 #[derive(Clone, Copy, Debug)]
-pub struct Line<'a> {
+pub struct DirectiveLine<'a> {
     /// The arguments, without the directive's name.
     pub args: &'a [&'a [u8]],
     /// Where it stands.
     pub place: &'a Place,
 }
 
-impl Line<'_> {
+impl DirectiveLine<'_> {
     pub(super) fn said<T>(&self, value: T) -> Said<T> {
         Said { value, place: self.place.clone() }
     }

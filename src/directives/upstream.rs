@@ -181,7 +181,7 @@ fn with_port(server: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directives::place::Line;
+    use crate::directives::place::DirectiveLine;
     use crate::directives::{DIRECTIVES, Read};
 
     /// A block of these lines, each with its number as its place.
@@ -192,7 +192,7 @@ mod tests {
             let directive = DIRECTIVES.iter().find(|directive| directive.name() == name).unwrap();
             let Read::Block(read) = directive.read else { panic!("{name} belongs to http") };
             let args: Vec<&[u8]> = args.split(' ').map(str::as_bytes).collect();
-            read(&mut block, &Line { args: &args, place: &place(index + 1) }).unwrap();
+            read(&mut block, &DirectiveLine { args: &args, place: &place(index + 1) }).unwrap();
         }
         block
     }

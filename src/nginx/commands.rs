@@ -10,7 +10,7 @@ use nginx_sys::{
 };
 use ngx::core::NGX_CONF_ERROR;
 
-use crate::directives::place::Line;
+use crate::directives::place::DirectiveLine;
 use crate::directives::{Arguments, Context, DIRECTIVES, Directive, Read};
 use crate::nginx::caught;
 use crate::nginx::conf::{LocConf, MainConf, SrvConf};
@@ -97,7 +97,7 @@ fn read(cf: &ngx_conf_t, command: &ngx_command_t, conf: *mut c_void) -> Result<(
     // SAFETY: as above.
     let words: &[ngx_str_t] = unsafe { words.as_slice() };
     let args: Vec<&[u8]> = words.iter().skip(1).map(ngx_str_t::as_bytes).collect();
-    let line = Line { args: &args, place: &log::place(cf) };
+    let line = DirectiveLine { args: &args, place: &log::place(cf) };
     let result = match directive.read {
         Read::Http(read) => {
             // SAFETY: the command's offset asks for the main configuration.
