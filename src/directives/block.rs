@@ -2,7 +2,7 @@
 
 use crate::config::rules::ErrorRateRules;
 use crate::directives::mistake::{Mistake, shown};
-use crate::directives::place::{DirectiveLine, Said};
+use crate::directives::place::{DirectiveLine, Placed};
 use crate::directives::receiver::{self, line::ReceiverLine};
 use crate::directives::zone::{self, ZoneLine};
 use crate::directives::{arguments, cooldown, error_rate, failover, headers, runbook, status};
@@ -15,25 +15,25 @@ use crate::units::Millis;
 #[derive(Default)]
 pub struct Http {
     /// `poolwatch_zone`
-    pub zone: Option<Said<ZoneLine>>,
+    pub zone: Option<Placed<ZoneLine>>,
     /// `poolwatch_receiver`
-    pub receivers: Vec<Said<ReceiverLine>>,
+    pub receivers: Vec<Placed<ReceiverLine>>,
 }
 
 /// What one location says.
 #[derive(Clone, Debug, Default)]
 pub struct Location {
     /// `poolwatch_status`: are writes taken?
-    pub status: Option<Said<bool>>,
+    pub status: Option<Placed<bool>>,
 }
 
 /// What one block says of how upstreams are watched; `None`: nothing.
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::option_option, reason = "unsaid, off, or on with what")]
 pub struct Block {
-    pub(super) watch: Option<Said<bool>>,
-    pub(super) pools: Vec<Said<PoolLine>>,
-    pub(super) active: Option<Said<Name>>,
+    pub(super) watch: Option<Placed<bool>>,
+    pub(super) pools: Vec<Placed<PoolLine>>,
+    pub(super) active: Option<Placed<Name>>,
     pub(super) pool_header: Option<String>,
     pub(super) release_header: Option<String>,
     pub(super) failover: Option<Option<Millis>>,
@@ -53,7 +53,7 @@ pub(super) struct PoolLine {
 
 impl Http {
     pub(super) fn zone(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
-        once(&mut self.zone, || Ok(line.said(zone::zone(line.args)?)))
+        once(&mut self.zone, || Ok(line.placed(zone::zone(line.args)?)))
     }
 
     pub(super) fn receiver(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
@@ -65,14 +65,14 @@ impl Http {
         if self.receivers.len() == MAX_RECEIVERS {
             return Err(Mistake::Phrase(format!("too many receivers, at most {MAX_RECEIVERS} are possible")));
         }
-        self.receivers.push(line.said(receiver));
+        self.receivers.push(line.placed(receiver));
         Ok(())
     }
 }
 
 impl Block {
     pub(super) fn watch(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
-        once(&mut self.watch, || Ok(line.said(arguments::switch(line.args)?)))
+        once(&mut self.watch, || Ok(line.placed(arguments::switch(line.args)?)))
     }
 
     pub(super) fn pool(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
@@ -85,13 +85,13 @@ impl Block {
             return Err(Mistake::Phrase(format!("too many pools, at most {MAX_POOLS} are possible")));
         }
         let servers = servers.iter().map(|server| shown(server)).collect();
-        self.pools.push(line.said(PoolLine { name, servers }));
+        self.pools.push(line.placed(PoolLine { name, servers }));
         Ok(())
     }
 
     pub(super) fn active(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
         let read = |argument| arguments::name(argument).ok_or_else(|| Mistake::value(argument));
-        once(&mut self.active, || Ok(line.said(read(arguments::single(line.args)?)?)))
+        once(&mut self.active, || Ok(line.placed(read(arguments::single(line.args)?)?)))
     }
 
     pub(super) fn pool_header(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
@@ -125,7 +125,7 @@ impl Block {
 
 impl Location {
     pub(super) fn status(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
-        once(&mut self.status, || Ok(line.said(status::status(line.args)?)))
+        once(&mut self.status, || Ok(line.placed(status::status(line.args)?)))
     }
 }
 

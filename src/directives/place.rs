@@ -22,7 +22,7 @@ pub struct Remark {
 
 /// A value and where it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said<T> {
+pub struct Placed<T> {
     /// What.
     pub value: T,
     /// Where.
@@ -39,8 +39,8 @@ pub struct DirectiveLine<'a> {
 }
 
 impl DirectiveLine<'_> {
-    pub(super) fn said<T>(&self, value: T) -> Said<T> {
-        Said { value, place: self.place.clone() }
+    pub(super) fn placed<T>(&self, value: T) -> Placed<T> {
+        Placed { value, place: self.place.clone() }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::config::rules::Rules;
 use crate::config::upstream::{ConfiguredPeer, Role, Watched};
 use crate::directives::block::Block;
 use crate::directives::mistake::shown;
-use crate::directives::place::{Place, Remark, Said};
+use crate::directives::place::{Place, Placed, Remark};
 use crate::pools::directory::MAX_PEERS;
 use crate::text::{Name, Text};
 use crate::units::Millis;
@@ -85,13 +85,13 @@ impl Block {
         let pools: Vec<Name> = self.pools.iter().map(|line| line.value.name).collect();
         let active = self.active.as_ref().or(http.active.as_ref());
         let unknown = active.filter(|active| !pools.is_empty() && !pools.contains(&active.value));
-        if let Some(Said { value: active, place }) = unknown {
+        if let Some(Placed { value: active, place }) = unknown {
             let (pool, upstream) = (shown(active.as_bytes()), shown(&upstream.name));
             let text = format!("unknown pool \"{pool}\" of upstream \"{upstream}\" in \"poolwatch_active\"");
             return Err(place.remark(text));
         }
         let peers = peers(upstream, &members, &mut |text| warn(upstream.place.remark(text)));
-        if let Some(Said { value: active, place }) = active {
+        if let Some(Placed { value: active, place }) = active {
             let mut roles = peers.iter().filter(|peer| peer.pool.and_then(|pool| pools.get(pool)) == Some(active));
             let is_reserve = roles.clone().next().is_some() && roles.all(|peer| peer.role == Role::Backup);
             if is_reserve {
@@ -109,7 +109,7 @@ impl Block {
     /// For each server the pool that a `poolwatch_pool` puts it into.
     fn members(&self, servers: &[Server]) -> Result<Vec<Option<usize>>, Remark> {
         let mut members = vec![None; servers.len()];
-        for (pool, Said { value: line, place }) in self.pools.iter().enumerate() {
+        for (pool, Placed { value: line, place }) in self.pools.iter().enumerate() {
             for wanted in &line.servers {
                 let found = servers_named(wanted, servers);
                 if found.is_empty() {
