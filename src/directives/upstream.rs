@@ -20,7 +20,7 @@ const RELEASE_HEADER: &str = "x-release-id";
 
 /// An `upstream` block, as nginx read it.
 #[derive(Clone, Debug, Default)]
-pub struct Upstream {
+pub struct UpstreamBlock {
     /// Its name.
     pub name: Vec<u8>,
     /// Where it begins.
@@ -75,7 +75,12 @@ impl Block {
     ///
     /// # Errors
     /// A line names what does not exist, or contradicts another.
-    pub fn judge(&self, http: &Self, upstream: &Upstream, warn: &mut impl FnMut(Remark)) -> Result<Watched, Remark> {
+    pub fn judge(
+        &self,
+        http: &Self,
+        upstream: &UpstreamBlock,
+        warn: &mut impl FnMut(Remark),
+    ) -> Result<Watched, Remark> {
         let name: Name = Text::new(&upstream.name);
         if name.as_bytes() != upstream.name {
             let text = format!("name of upstream \"{}\" is too long to be watched", shown(&upstream.name));
@@ -127,7 +132,7 @@ impl Block {
 }
 
 /// One peer for each address, in nginx's order. `members`: each server's pool.
-fn peers(upstream: &Upstream, members: &[Option<usize>], warn: &mut impl FnMut(String)) -> Vec<ConfiguredPeer> {
+fn peers(upstream: &UpstreamBlock, members: &[Option<usize>], warn: &mut impl FnMut(String)) -> Vec<ConfiguredPeer> {
     let name = shown(&upstream.name);
     let has_pools = members.iter().any(Option::is_some);
     let mut peers: Vec<ConfiguredPeer> = Vec::new();
@@ -206,15 +211,15 @@ mod tests {
         Server { name, addresses, role, fail_timeout: Millis::from_secs(5) }
     }
 
-    fn app() -> Upstream {
+    fn app() -> UpstreamBlock {
         let servers = vec![
             server("app_blue", "10.0.0.1:80", Role::Primary),
             server("app_green:3000", "10.0.0.2:3000", Role::Backup),
         ];
-        Upstream { name: b"app".to_vec(), place: place(100), servers }
+        UpstreamBlock { name: b"app".to_vec(), place: place(100), servers }
     }
 
-    fn judge(own: &[&str], http: &[&str], upstream: &Upstream) -> (Result<Watched, String>, Vec<String>) {
+    fn judge(own: &[&str], http: &[&str], upstream: &UpstreamBlock) -> (Result<Watched, String>, Vec<String>) {
         let mut warnings = Vec::new();
         let judged = block(own).judge(&block(http), upstream, &mut |warning| warnings.push(warning.to_string()));
         (judged.map_err(|error| error.to_string()), warnings)
@@ -305,7 +310,7 @@ mod tests {
             "unknown pool \"purple\" of upstream \"app\" in \"poolwatch_active\" in nginx.conf:2"
         );
         assert_eq!(error(&["poolwatch_active purple"], &[]), "", "a header may name it");
-        let long = Upstream { name: vec![b'x'; 65], ..app() };
+        let long = UpstreamBlock { name: vec![b'x'; 65], ..app() };
         let said = judge(&[], &[], &long).0.unwrap_err();
         assert!(said.ends_with("xxx\" is too long to be watched in nginx.conf:100"), "{said}");
     }

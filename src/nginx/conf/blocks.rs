@@ -15,7 +15,7 @@ use super::SrvConf;
 use crate::config::upstream::Role;
 use crate::directives::block::Block;
 use crate::directives::place::Place;
-use crate::directives::upstream::{Server, Upstream};
+use crate::directives::upstream::{Server, UpstreamBlock};
 use crate::nginx::bits;
 use crate::units::Millis;
 
@@ -44,7 +44,7 @@ pub(super) fn srv_conf(uscf: &ngx_http_upstream_srv_conf_t) -> Option<NonNull<Sr
 }
 
 /// An upstream block and its servers.
-pub(super) fn read(uscf: &ngx_http_upstream_srv_conf_t) -> Upstream {
+pub(super) fn read(uscf: &ngx_http_upstream_srv_conf_t) -> UpstreamBlock {
     // SAFETY: null, or the array of the block's `server` directives.
     let servers: &[ngx_http_upstream_server_t] = match unsafe { uscf.servers.as_ref() } {
         // SAFETY: as above.
@@ -52,7 +52,7 @@ pub(super) fn read(uscf: &ngx_http_upstream_srv_conf_t) -> Upstream {
         None => &[],
     };
     let place = Place { file: file_name(uscf), line: uscf.line };
-    Upstream { name: uscf.host.as_bytes().to_vec(), place, servers: servers.iter().map(server).collect() }
+    UpstreamBlock { name: uscf.host.as_bytes().to_vec(), place, servers: servers.iter().map(server).collect() }
 }
 
 /// The folder of `nginx.conf`, from which nginx names other files of the configuration.
