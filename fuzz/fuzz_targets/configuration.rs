@@ -5,7 +5,8 @@
 use libfuzzer_sys::fuzz_target;
 use ngx_http_poolwatch_module::directives::block::{Block, Http, Location};
 use ngx_http_poolwatch_module::directives::place::{DirectiveLine, Place};
-use ngx_http_poolwatch_module::directives::{DIRECTIVES, Read};
+use ngx_http_poolwatch_module::directives::DIRECTIVES;
+use ngx_http_poolwatch_module::directives::directive::Read;
 
 fuzz_target!(|input: (u8, Vec<Vec<u8>>)| {
     let (which, args) = input;

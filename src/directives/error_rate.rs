@@ -4,9 +4,30 @@ use std::ops::RangeInclusive;
 
 use crate::config::rules::{ErrorRateRules, RateOf};
 use crate::directives::arguments::{fill, halves, leading, span};
+use crate::directives::block::Block;
+use crate::directives::directive::{Arguments, Context, Directive, Read};
 use crate::directives::mistake::{Mistake, shown};
 use crate::units::{Millis, Ratio};
 use crate::window::MAX_REQUESTS;
+
+/// `poolwatch_error_rate`
+pub(super) const DIRECTIVE: Directive = Directive {
+    name: c"poolwatch_error_rate",
+    syntax: "ratio [window=number] [period=time] [of=upstream | client] [resolve=ratio] | off",
+    default: Some("2% window=200 of=upstream resolve=1%"),
+    contexts: &[Context::Http, Context::Upstream],
+    arguments: Arguments::OneOrMore,
+    text: "Reports when more than this share of the last requests failed. A ratio is a percentage (`2%`, `0.5%`) or a fraction \
+           (`0.02`) between nothing and all; a bare `2` is refused, since it could mean either.\n\n\
+           * `window=` is how many requests that is, from 1 to 100000. Errors count against the full window even while it \
+           fills: 2% of 200 needs five errors, however few requests there were.\n\
+           * `period=` watches the requests that ended within this time, from 10s to 1h, of which at least 50 and 5 errors are needed; instead of \
+           a number of requests, or with `window=` beside it.\n\
+           * `of=upstream` counts requests of which any attempt failed, even if another server spared the client; \
+           `of=client` counts those that were answered with a 5xx.\n\
+           * `resolve=` is the share below which it is over, at most the ratio itself; half the ratio by default.",
+    read: Read::Block(Block::error_rate),
+};
 
 const PERIOD: RangeInclusive<Millis> = Millis::from_secs(10)..=Millis::from_secs(3600);
 

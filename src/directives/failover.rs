@@ -3,8 +3,23 @@
 use std::ops::RangeInclusive;
 
 use crate::directives::arguments::{fill, flag, halves, leading, span};
+use crate::directives::block::Block;
+use crate::directives::directive::{Arguments, Context, Directive, Read};
 use crate::directives::mistake::{Mistake, shown};
 use crate::units::Millis;
+
+/// `poolwatch_failover`
+pub(super) const DIRECTIVE: Directive = Directive {
+    name: c"poolwatch_failover",
+    syntax: "on [confirm=time] | off",
+    default: Some("on confirm=1s"),
+    contexts: &[Context::Http, Context::Upstream],
+    arguments: Arguments::OneOrMore,
+    text: "Reports when another pool serves than should, and when the expected one is back. `confirm=`, from 10ms to 60s, is \
+           how long the other pool's answers must stand uncontradicted before that is believed; it is shortened when nginx \
+           itself has given the pool up, or by many such answers.",
+    read: Read::Block(Block::failover),
+};
 
 const CONFIRM: RangeInclusive<Millis> = Millis(10)..=Millis::from_secs(60);
 

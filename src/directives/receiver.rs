@@ -8,12 +8,39 @@ use std::path::PathBuf;
 
 use crate::config::receiver::ReceiverKind;
 use crate::directives::arguments;
+use crate::directives::block::Http;
+use crate::directives::directive::{Arguments, Context, Directive, Read};
 use crate::directives::mistake::{Mistake, shown};
 use crate::directives::receiver::line::{ReceiverLine, Secret};
 use crate::directives::url;
 use crate::outbox::debt::LEASE;
 use crate::text::Text;
 use crate::units::Millis;
+
+/// `poolwatch_receiver`
+pub(super) const DIRECTIVE: Directive = Directive {
+    name: c"poolwatch_receiver",
+    syntax: "slack env:NAME | file:path | URL [name=name] [send_resolved=on | off] [timeout=time] [ca_file=file] \
+             [proxy=URL] [clear_text=on | off]",
+    default: None,
+    contexts: &[Context::Http],
+    arguments: Arguments::TwoOrMore,
+    text: "Sends alerts to a Slack incoming webhook. May be given up to 8 times.\n\n\
+           The webhook's URL is a credential. `env:` reads it from nginx's environment when nginx starts: a reload does not \
+           see a changed environment, and for an upgrade of the binary on the fly the main configuration needs `env NAME;`. \
+           `file:` reads it from a file at every start and reload; a relative path starts at the directory of `nginx.conf`. \
+           A file that every user of the machine can read earns a warning, except below `/run/secrets/`, where containers \
+           mount theirs. An unset or empty variable, an unreadable or empty file, and an invalid URL stop nginx from starting. \
+           To `nginx -t` an unset variable is a warning, since nginx's environment need not be that of whoever asks. \
+           Plain `http` to another machine earns a warning, unless `clear_text=on` says that it is meant.\n\n\
+           * `name=` tells two receivers apart, in logs and over reloads; `slack` by default.\n\
+           * `send_resolved=off` leaves out the messages that something is over.\n\
+           * `timeout=` bounds one delivery as a whole, from 100ms to 25s; 10s by default. A failed delivery is repeated.\n\
+           * `ca_file=` names a PEM file with the only certificates to trust, instead of the public ones.\n\
+           * `proxy=` goes through an HTTP proxy (`http://` or `https://`). Proxy variables of the environment are ignored.\n\
+           * `clear_text=on` takes the warning about plain `http` away: for a receiver that is reached over a network that nobody else listens to.",
+    read: Read::Http(Http::receiver),
+};
 
 /// Below the lease, which no exchange may outlive: a second worker would deliver again.
 const TIMEOUT: RangeInclusive<Millis> = Millis(100)..=Millis::from_secs(25);

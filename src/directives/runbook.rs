@@ -1,9 +1,24 @@
 //! `poolwatch_runbook`: a link for the alerts.
 
 use crate::directives::arguments::single;
+use crate::directives::block::Block;
+use crate::directives::directive::{Arguments, Context, Directive, Read};
 use crate::directives::mistake::Mistake;
 use crate::directives::url;
 use crate::text::Text;
+
+/// `poolwatch_runbook`
+pub(super) const DIRECTIVE: Directive = Directive {
+    name: c"poolwatch_runbook",
+    syntax: "URL",
+    default: None,
+    contexts: &[Context::Http, Context::Upstream],
+    arguments: Arguments::One,
+    text: "Adds a link to each alert, `http` or `https`, of at most 256 bytes. Unless the URL has a fragment of its own, be it an empty one \
+           (`https://wiki/page#`), the link leads to the section about the alert: `#failover`, `#recovery`, `#planned-switch`, `#outage`, \
+           `#mixed-traffic`, `#flapping`, `#error-rate`, `#no-longer-watched`, as the headings of this repository's runbook.md are.",
+    read: Read::Block(Block::runbook),
+};
 
 /// A link that fits the alerts' place for it.
 pub(super) fn runbook(args: &[&[u8]]) -> Result<Text<256>, Mistake> {

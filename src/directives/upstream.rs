@@ -186,8 +186,9 @@ fn with_port(server: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::directives::DIRECTIVES;
+    use crate::directives::directive::Read;
     use crate::directives::place::DirectiveLine;
-    use crate::directives::{DIRECTIVES, Read};
 
     /// A block of these lines, each with its number as its place.
     fn block(lines: &[&str]) -> Block {

@@ -1,7 +1,32 @@
 //! `poolwatch_zone`: the shared memory zone and the state file.
 
 use crate::directives::arguments::{fill, halves, leading, name};
+use crate::directives::block::Http;
+use crate::directives::directive::{Arguments, Context, Directive, Read};
 use crate::directives::mistake::{Mistake, shown};
+
+/// `poolwatch_zone`
+pub(super) const DIRECTIVE: Directive = Directive {
+    name: c"poolwatch_zone",
+    syntax: "name [size] [state=file]",
+    default: Some("poolwatch"),
+    contexts: &[Context::Http],
+    arguments: Arguments::OneOrMore,
+    text: "Names the shared memory zone in which all workers keep one state. The state survives a reload, also one that changes the \
+           zone's size.\n\n\
+           * Without a size the zone takes what the watched upstreams need, some 70 KiB each, rounded up to a multiple of 16 of them. A size \
+           that is too small for them is refused with the size that they need; one of which they take more than three quarters \
+           earns a warning, since upstreams that no longer fit keep nginx from loading a configuration.\n\
+           * `state=` names a file that keeps the state while nginx does not run: who serves, open incidents, what each receiver \
+           has heard, silences. A restart then repeats no alert and forgets none that is owed. It also lets the two process trees \
+           of an upgrade of the binary on the fly agree on which one sends; without it both do. A relative path starts at nginx's \
+           prefix. nginx opens the file as root; it must stand on a local file system, and each nginx needs one of its own: of two with \
+           the same file one delivers, and the other one says after five seconds, in the error log and on the status page, that it does not. A file \
+           that is neither empty nor made by Poolwatch is an error and left alone, and so is a link in a folder that others than root \
+           may write to. A file that cannot be written or read, or whose content is damaged, is said in the error log, and nginx goes on \
+           without it.",
+    read: Read::Http(Http::zone),
+};
 
 /// Pages of the zone that nginx's slab allocator needs to be of use; nginx's own modules ask for as many.
 const LEAST_ZONE: usize = 8 * 4096;

@@ -10,8 +10,9 @@ use nginx_sys::{
 };
 use ngx::core::NGX_CONF_ERROR;
 
+use crate::directives::DIRECTIVES;
+use crate::directives::directive::{Arguments, Context, Directive, Read};
 use crate::directives::place::DirectiveLine;
-use crate::directives::{Arguments, Context, DIRECTIVES, Directive, Read};
 use crate::nginx::caught;
 use crate::nginx::conf::{LocConf, MainConf, SrvConf};
 use crate::nginx::{log, status};
