@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use ngx_http_poolwatch_module::directives::block::{Block, Http, Location};
 use ngx_http_poolwatch_module::directives::place::{DirectiveLine, Place};
 use ngx_http_poolwatch_module::directives::DIRECTIVES;
-use ngx_http_poolwatch_module::directives::directive::Read;
+use ngx_http_poolwatch_module::directives::directive::Context;
 
 fuzz_target!(|input: (u8, Vec<Vec<u8>>)| {
     let (which, args) = input;
@@ -16,10 +16,10 @@ fuzz_target!(|input: (u8, Vec<Vec<u8>>)| {
     let place = Place { file: "nginx.conf".into(), line: 1 };
     let line = DirectiveLine { args: &args, place: &place };
     let (mut http, mut block, mut location) = (Http::default(), Block::default(), Location::default());
-    let read = match directive.read {
-        Read::Http(read) => read(&mut http, &line),
-        Read::Block(read) => read(&mut block, &line),
-        Read::Location(read) => read(&mut location, &line),
+    let read = match directive.context {
+        Context::Http(read) => read(&mut http, &line),
+        Context::HttpAndUpstream(setting) | Context::Upstream(setting) => block.read(directive.name, setting, &line),
+        Context::Location(read) => read(&mut location, &line),
     };
     if let Err(mistake) = read {
         let text = mistake.in_directive(directive.name());

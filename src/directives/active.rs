@@ -1,17 +1,79 @@
 //! `poolwatch_active`: the pool that should serve.
 
-use crate::directives::block::Block;
-use crate::directives::directive::{Arguments, Context, Directive, Read};
+use crate::config::upstream::{ConfiguredPeer, Role};
+use crate::directives::arguments::{name, single};
+use crate::directives::block::{Setting, Settings};
+use crate::directives::directive::{Arguments, Context, Directive};
+use crate::directives::mistake::{Mistake, shown};
+use crate::directives::place::{DirectiveLine, Remark};
 
 /// `poolwatch_active`
 pub(super) const DIRECTIVE: Directive = Directive {
     name: c"poolwatch_active",
     syntax: "pool",
     default: None,
-    contexts: &[Context::Http, Context::Upstream],
     arguments: Arguments::One,
+    context: Context::HttpAndUpstream(Setting::once(read, inherit)),
     text: "Names the pool that should serve. By default it is the pool of the primary servers. Changing it by a reload \
            announces a planned switch. It moves no traffic: nginx asks the servers that are not `backup`. In `http` it speaks \
            for every watched upstream, also for one that has no such pool.",
-    read: Read::Block(Block::active),
 };
+
+fn read(settings: &mut Settings, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
+    let argument = single(line.args)?;
+    settings.rules.active = name(argument).ok_or_else(|| Mistake::value(argument))?;
+    settings.active = Some(line.place.clone());
+    Ok(())
+}
+
+fn inherit(to: &mut Settings, from: &Settings) {
+    to.rules.active = from.rules.active;
+    to.active.clone_from(&from.active);
+}
+
+/// Is there such a pool? Without `poolwatch_pool` a response header may name it later.
+///
+/// # Errors
+/// There are pools, and it is none of them.
+pub(super) fn check_pool(settings: &Settings, upstream: &[u8]) -> Result<(), Remark> {
+    let Some(place) = &settings.active else { return Ok(()) };
+    let active = settings.rules.active;
+    if settings.pools.is_empty() || settings.pools.iter().any(|pool| pool.value.name == active) {
+        return Ok(());
+    }
+    let (pool, upstream) = (shown(active.as_bytes()), shown(upstream));
+    let text = format!("unknown pool \"{pool}\" of upstream \"{upstream}\" in \"poolwatch_active\"");
+    Err(place.remark(text))
+}
+
+/// What there is to say of a pool that nginx asks only when no other is left: it can hardly be the one that should serve.
+pub(super) fn remark_on_reserve(settings: &Settings, upstream: &[u8], peers: &[ConfiguredPeer]) -> Option<Remark> {
+    let place = settings.active.as_ref()?;
+    let active = settings.rules.active;
+    let index = settings.pools.iter().position(|pool| pool.value.name == active)?;
+    let mut members = peers.iter().filter(|peer| peer.pool == Some(index)).peekable();
+    members.peek()?;
+    let (pool, upstream) = (shown(active.as_bytes()), shown(upstream));
+    let text = format!("pool \"{pool}\" in \"poolwatch_active\" has only backup servers in upstream \"{upstream}\"");
+    members.all(|peer| peer.role == Role::Backup).then(|| place.remark(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directives::testing::{assert_inherited, mistake, taken};
+    use crate::text::Name;
+
+    #[test]
+    fn a_pool_is_named() {
+        let settings = taken(read, "green");
+        assert_eq!(settings.rules.active, Name::new(b"green"));
+        assert_eq!(settings.active.map(|place| place.line), Some(1));
+        assert_eq!(mistake(read, "a/b"), "invalid value \"a/b\" in \"d\"");
+    }
+
+    #[test]
+    fn a_block_overrules_http() {
+        assert_inherited(&DIRECTIVE, "blue", "green", |settings| (settings.rules.active, settings.active.is_some()));
+    }
+}

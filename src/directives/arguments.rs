@@ -8,10 +8,8 @@ use crate::units::Millis;
 
 /// A `key=value` argument, in its two halves; without `=` it is all key.
 pub(super) fn halves(parameter: &[u8]) -> (&[u8], &[u8]) {
-    match parameter.iter().position(|byte| *byte == b'=') {
-        Some(place) => (&parameter[..place], &parameter[place + 1..]),
-        None => (parameter, &[]),
-    }
+    let mut halves = parameter.splitn(2, |byte| *byte == b'=');
+    (halves.next().unwrap_or_default(), halves.next().unwrap_or_default())
 }
 
 /// The only argument.

@@ -1,49 +1,89 @@
-//! What each block of the configuration says, before anyone judges the blocks together.
+//! What the blocks of the configuration say, one line after the other, and what follows for one upstream from two of them.
+//!
+//! nginx merges nothing into `upstream` blocks, so inheritance is done here: [`Settings::of`].
 
-use crate::config::rules::ErrorRateRules;
-use crate::directives::mistake::{Mistake, shown};
-use crate::directives::place::{DirectiveLine, Placed};
-use crate::directives::receiver::{self, line::ReceiverLine};
-use crate::directives::zone::{self, ZoneLine};
-use crate::directives::{arguments, cooldown, error_rate, failover, headers, runbook, status};
-use crate::outbox::MAX_RECEIVERS;
-use crate::pools::set::MAX_POOLS;
-use crate::text::{Name, Text};
-use crate::units::Millis;
+use std::ffi::CStr;
 
-/// What the `http` block says once.
+use crate::config::rules::Rules;
+use crate::directives::mistake::Mistake;
+use crate::directives::place::{DirectiveLine, Place, Placed};
+use crate::directives::receiver::line::ReceiverLine;
+use crate::text::Name;
+
+/// Reads one line into what its block says.
+pub type Reader<T> = fn(&mut T, &DirectiveLine<'_>) -> Result<(), Mistake>;
+
+/// What only the `http` block says.
 #[derive(Default)]
 pub struct Http {
-    /// `poolwatch_zone`
+    /// `poolwatch_zone`; `None`: it is not given.
     pub zone: Option<Placed<ZoneLine>>,
-    /// `poolwatch_receiver`
+    /// Each `poolwatch_receiver`, in their order; at most [`crate::outbox::MAX_RECEIVERS`].
     pub receivers: Vec<Placed<ReceiverLine>>,
+}
+
+/// A `poolwatch_zone` line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneLine {
+    /// The zone's name.
+    pub name: String,
+    /// Its size in bytes; `None`: what it needs.
+    pub size: Option<usize>,
+    /// `state=`: the file that keeps the state while nginx does not run, as written; `None`: nothing keeps it.
+    pub state: Option<Vec<u8>>,
 }
 
 /// What one location says.
 #[derive(Clone, Debug, Default)]
 pub struct Location {
-    /// `poolwatch_status`: are writes taken?
+    /// `poolwatch_status`: is `write=on` given? `None`: the location serves no status page.
     pub status: Option<Placed<bool>>,
 }
 
-/// What one block says of how upstreams are watched; `None`: nothing.
+/// What an `upstream` block says about itself, or the `http` block about all upstreams.
 #[derive(Clone, Debug, Default)]
-#[expect(clippy::option_option, reason = "unsaid, off, or on with what")]
 pub struct Block {
-    pub(super) watch: Option<Placed<bool>>,
-    pub(super) pools: Vec<Placed<PoolLine>>,
-    pub(super) active: Option<Placed<Name>>,
-    pub(super) pool_header: Option<String>,
-    pub(super) release_header: Option<String>,
-    pub(super) failover: Option<Option<Millis>>,
-    pub(super) error_rate: Option<Option<ErrorRateRules>>,
-    pub(super) cooldown: Option<Millis>,
-    pub(super) silenced: Option<bool>,
-    pub(super) runbook: Option<Text<256>>,
+    /// Holds what is given; all else in it means nothing.
+    settings: Settings,
+    given: Vec<Given>,
 }
 
-/// `poolwatch_pool`
+/// A directive that a block gives.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    name: &'static CStr,
+    inherit: Inherit,
+}
+
+/// How a directive sets something for an upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    read: Reader<Settings>,
+    inherit: Inherit,
+    is_list: bool,
+}
+
+/// Copies what one directive sets from the second to the first.
+type Inherit = fn(&mut Settings, &Settings);
+
+/// What is in effect for one upstream. A directive that sets none of the [`Rules`] has a field of its own here.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Where the `poolwatch on` stands that is in effect; `None`: it is off.
+    pub watched: Option<Place>,
+    /// Each `poolwatch_pool`, in their order; at most [`crate::pools::set::MAX_POOLS`].
+    pub(super) pools: Vec<Placed<PoolLine>>,
+    /// Where the `poolwatch_active` stands that is in effect; `None`: no pool is named.
+    pub(super) active: Option<Place>,
+    /// The response header that names the pool, in lower case.
+    pub pool_header: String,
+    /// The response header that names the release, in lower case.
+    pub release_header: String,
+    /// What the zone keeps. `fail_timeout` is not set by a directive of this module.
+    pub rules: Rules,
+}
+
+/// A `poolwatch_pool` line.
 #[derive(Clone, Debug)]
 pub(super) struct PoolLine {
     pub(super) name: Name,
@@ -51,89 +91,42 @@ pub(super) struct PoolLine {
     pub(super) servers: Vec<String>,
 }
 
-impl Http {
-    pub(super) fn zone(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
-        once(&mut self.zone, || Ok(line.placed(zone::zone(line.args)?)))
-    }
-
-    pub(super) fn receiver(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
-        let receiver = receiver::read(line.args)?;
-        if self.receivers.iter().any(|other| other.value.name == receiver.name) {
-            let name = shown(receiver.name.as_bytes());
-            return Err(Mistake::Phrase(format!("duplicate receiver \"{name}\", give it another \"name=\"")));
-        }
-        if self.receivers.len() == MAX_RECEIVERS {
-            return Err(Mistake::Phrase(format!("too many receivers, at most {MAX_RECEIVERS} are possible")));
-        }
-        self.receivers.push(line.placed(receiver));
-        Ok(())
-    }
-}
-
 impl Block {
-    pub(super) fn watch(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
-        once(&mut self.watch, || Ok(line.placed(arguments::switch(line.args)?)))
-    }
-
-    pub(super) fn pool(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
-        let (argument, servers) = arguments::leading(line.args)?;
-        let name = arguments::name(argument).ok_or_else(|| Mistake::value(argument))?;
-        if self.pools.iter().any(|other| other.value.name == name) {
-            return Err(Mistake::Phrase(format!("duplicate pool \"{}\"", shown(argument))));
+    /// Reads a line of the directive `name`, which sets `setting`.
+    ///
+    /// # Errors
+    /// What is wrong with the line. As with nginx's own directives, the second one in a block is refused before it is read.
+    pub fn read(&mut self, name: &'static CStr, setting: Setting, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
+        if !setting.is_list && self.given.iter().any(|given| given.name == name) {
+            return Err(Mistake::Duplicate);
         }
-        if self.pools.len() == MAX_POOLS {
-            return Err(Mistake::Phrase(format!("too many pools, at most {MAX_POOLS} are possible")));
-        }
-        let servers = servers.iter().map(|server| shown(server)).collect();
-        self.pools.push(line.placed(PoolLine { name, servers }));
+        (setting.read)(&mut self.settings, line)?;
+        self.given.push(Given { name, inherit: setting.inherit });
         Ok(())
     }
+}
 
-    pub(super) fn active(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
-        let read = |argument| arguments::name(argument).ok_or_else(|| Mistake::value(argument));
-        once(&mut self.active, || Ok(line.placed(read(arguments::single(line.args)?)?)))
+impl Setting {
+    /// A directive that a block gives at most once.
+    pub(super) const fn once(read: Reader<Settings>, inherit: Inherit) -> Self {
+        Self { read, inherit, is_list: false }
     }
 
-    pub(super) fn pool_header(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
-        once(&mut self.pool_header, || headers::header(line.args))
-    }
-
-    pub(super) fn release_header(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
-        once(&mut self.release_header, || headers::header(line.args))
-    }
-
-    pub(super) fn failover(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
-        once(&mut self.failover, || failover::failover(line.args))
-    }
-
-    pub(super) fn error_rate(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
-        once(&mut self.error_rate, || error_rate::error_rate(line.args))
-    }
-
-    pub(super) fn cooldown(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
-        once(&mut self.cooldown, || cooldown::cooldown(line.args))
-    }
-
-    pub(super) fn silence(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
-        once(&mut self.silenced, || arguments::switch(line.args))
-    }
-
-    pub(super) fn runbook(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
-        once(&mut self.runbook, || runbook::runbook(line.args))
+    /// A directive that a block may give again: each line adds to those before it.
+    pub(super) const fn list(read: Reader<Settings>, inherit: Inherit) -> Self {
+        Self { read, inherit, is_list: true }
     }
 }
 
-impl Location {
-    pub(super) fn status(&mut self, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
-        once(&mut self.status, || Ok(line.placed(status::status(line.args)?)))
+impl Settings {
+    /// Of each directive what the last block says that gives it.
+    pub(super) fn of(blocks: &[&Block]) -> Self {
+        let mut settings = Self::default();
+        for block in blocks {
+            for given in &block.given {
+                (given.inherit)(&mut settings, &block.settings);
+            }
+        }
+        settings
     }
-}
-
-/// As nginx's own directives: the second one in a block is refused before it is read.
-fn once<T>(slot: &mut Option<T>, read: impl FnOnce() -> Result<T, Mistake>) -> Result<(), Mistake> {
-    if slot.is_some() {
-        return Err(Mistake::Duplicate);
-    }
-    *slot = Some(read()?);
-    Ok(())
 }

@@ -3,9 +3,10 @@
 use std::ops::RangeInclusive;
 
 use crate::directives::arguments::{single, span};
-use crate::directives::block::Block;
-use crate::directives::directive::{Arguments, Context, Directive, Read};
+use crate::directives::block::{Setting, Settings};
+use crate::directives::directive::{Arguments, Context, Directive};
 use crate::directives::mistake::Mistake;
+use crate::directives::place::DirectiveLine;
 use crate::units::Millis;
 
 /// `poolwatch_cooldown`
@@ -13,32 +14,38 @@ pub(super) const DIRECTIVE: Directive = Directive {
     name: c"poolwatch_cooldown",
     syntax: "time",
     default: Some("300s"),
-    contexts: &[Context::Http, Context::Upstream],
     arguments: Arguments::One,
+    context: Context::HttpAndUpstream(Setting::once(read, |to, from| to.rules.cooldown = from.rules.cooldown)),
     text: "Sets the least time between two messages of the same change, up to 24h. A change that is still true at its end is \
            told then; one that came and went meanwhile is counted in the next message. Different changes do not wait for each \
            other: the way back is told at once. A planned switch never waits, nor does that an incident reaches clients now.",
-    read: Read::Block(Block::cooldown),
 };
 
-const COOLDOWN: RangeInclusive<Millis> = Millis::ZERO..=Millis::from_secs(24 * 60 * 60);
+const LIMITS: RangeInclusive<Millis> = Millis::ZERO..=Millis::from_secs(24 * 60 * 60);
 
-pub(super) fn cooldown(args: &[&[u8]]) -> Result<Millis, Mistake> {
-    let argument = single(args)?;
-    span(argument, &COOLDOWN).ok_or_else(|| Mistake::value(argument))
+fn read(settings: &mut Settings, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
+    let argument = single(line.args)?;
+    settings.rules.cooldown = span(argument, &LIMITS).ok_or_else(|| Mistake::value(argument))?;
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directives::testing::args;
+    use crate::directives::testing::{assert_inherited, mistake, taken};
 
     #[test]
     fn a_cooldown_lasts_up_to_a_day() {
-        assert_eq!(cooldown(&args("0")), Ok(Millis::ZERO));
-        assert_eq!(cooldown(&args("24h")), Ok(Millis(86_400_000)));
-        for line in ["25h", "-1", "5 m", "soon"] {
-            assert!(cooldown(&args(line)).is_err(), "{line}");
+        assert_eq!(taken(read, "0").rules.cooldown, Millis::ZERO);
+        assert_eq!(taken(read, "24h").rules.cooldown, Millis(86_400_000));
+        for line in ["25h", "86400001ms", "-1", "soon"] {
+            assert_eq!(mistake(read, line), format!("invalid value \"{line}\" in \"d\""));
         }
+        assert_eq!(mistake(read, "5 m"), "invalid number of arguments in \"d\" directive");
+    }
+
+    #[test]
+    fn a_block_overrules_http() {
+        assert_inherited(&DIRECTIVE, "1s", "2s", |settings| settings.rules.cooldown);
     }
 }

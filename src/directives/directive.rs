@@ -1,10 +1,11 @@
-//! What a directive is: its name, arguments, place, default and meaning, and how a line of it is read.
+//! What a directive is: its name, arguments, default, context and meaning, and how a line of it is read.
+//!
+//! Each directive is a constant of this type, in a file of its own beside its reader and its tests. The table in
+//! [`crate::directives`] lists them, and nginx's command table and the reference are made of that.
 
 use std::ffi::CStr;
 
-use crate::directives::block::{Block, Http, Location};
-use crate::directives::mistake::Mistake;
-use crate::directives::place::DirectiveLine;
+use crate::directives::block::{Http, Location, Reader, Setting};
 
 /// A directive, all of it.
 #[derive(Debug)]
@@ -13,55 +14,41 @@ pub struct Directive {
     pub name: &'static CStr,
     /// The arguments, as the reference writes them.
     pub syntax: &'static str,
-    /// The arguments that have the effect of leaving the directive out; `None`: none have.
+    /// The arguments that are in effect without the directive, as one would write them; `None`: nothing is.
     pub default: Option<&'static str>,
-    /// The blocks it may stand in.
-    pub contexts: &'static [Context],
     /// How many arguments nginx lets through.
     pub arguments: Arguments,
+    /// The blocks it may stand in, and how a line of it is read there.
+    pub context: Context,
     /// What it is for, in Markdown.
     pub text: &'static str,
-    /// Puts the arguments of one line where they belong.
-    pub read: Read,
 }
 
-/// A block of the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Context {
-    /// `http {}`
-    Http,
-    /// `upstream {}` in it
-    Upstream,
-    /// `location {}` in a `server {}` of it
-    Location,
-}
-
-/// How many arguments a directive takes.
+/// How many arguments nginx lets through. It only counts them: what is too much, a reader can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arguments {
-    /// Any number, even none. What is too much, the reader names; nginx's own check would only count.
+    /// Any number, even none.
     Any,
     /// One.
     One,
-    /// One or more, likewise.
+    /// One or more.
     OneOrMore,
-    /// Two or more, likewise.
+    /// Two or more.
     TwoOrMore,
 }
 
-/// What a directive writes to.
+/// Where a directive may stand, and what a line of it is read into.
 #[derive(Clone, Copy, Debug)]
-pub enum Read {
-    /// What only the `http` block says.
+pub enum Context {
+    /// `http {}`.
     Http(Reader<Http>),
-    /// What the `http` block says for all upstreams, and an `upstream` block for itself.
-    Block(Reader<Block>),
-    /// What a location says for itself.
+    /// `upstream {}` for itself, and `http {}` for all upstreams.
+    HttpAndUpstream(Setting),
+    /// `upstream {}` alone.
+    Upstream(Setting),
+    /// `location {}` in a `server {}`.
     Location(Reader<Location>),
 }
-
-/// Reads a line into `T`.
-pub type Reader<T> = fn(&mut T, &DirectiveLine<'_>) -> Result<(), Mistake>;
 
 impl Directive {
     /// The name as text.
@@ -71,11 +58,21 @@ impl Directive {
 }
 
 impl Context {
-    pub(super) const fn name(self) -> &'static str {
+    /// The names of the blocks, as the reference writes them.
+    pub(super) const fn names(&self) -> &'static str {
         match self {
-            Self::Http => "http",
-            Self::Upstream => "upstream",
-            Self::Location => "location",
+            Self::Http(_) => "http",
+            Self::HttpAndUpstream(_) => "http, upstream",
+            Self::Upstream(_) => "upstream",
+            Self::Location(_) => "location",
+        }
+    }
+
+    /// What a directive of upstream blocks sets; `None`: it sets something else.
+    pub(super) const fn setting(&self) -> Option<Setting> {
+        match self {
+            Self::HttpAndUpstream(setting) | Self::Upstream(setting) => Some(*setting),
+            Self::Http(_) | Self::Location(_) => None,
         }
     }
 }

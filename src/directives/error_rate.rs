@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 
 use crate::config::rules::{ErrorRateRules, RateOf};
 use crate::directives::arguments::{fill, halves, leading, span};
-use crate::directives::block::Block;
-use crate::directives::directive::{Arguments, Context, Directive, Read};
+use crate::directives::block::{Setting, Settings};
+use crate::directives::directive::{Arguments, Context, Directive};
 use crate::directives::mistake::{Mistake, shown};
+use crate::directives::place::DirectiveLine;
 use crate::units::{Millis, Ratio};
 use crate::window::MAX_REQUESTS;
 
@@ -15,8 +16,8 @@ pub(super) const DIRECTIVE: Directive = Directive {
     name: c"poolwatch_error_rate",
     syntax: "ratio [window=number] [period=time] [of=upstream | client] [resolve=ratio] | off",
     default: Some("2% window=200 of=upstream resolve=1%"),
-    contexts: &[Context::Http, Context::Upstream],
     arguments: Arguments::OneOrMore,
+    context: Context::HttpAndUpstream(Setting::once(read, |to, from| to.rules.error_rate = from.rules.error_rate)),
     text: "Reports when more than this share of the last requests failed. A ratio is a percentage (`2%`, `0.5%`) or a fraction \
            (`0.02`) between nothing and all; a bare `2` is refused, since it could mean either.\n\n\
            * `window=` is how many requests that is, from 1 to 100000. Errors count against the full window even while it \
@@ -26,13 +27,17 @@ pub(super) const DIRECTIVE: Directive = Directive {
            * `of=upstream` counts requests of which any attempt failed, even if another server spared the client; \
            `of=client` counts those that were answered with a 5xx.\n\
            * `resolve=` is the share below which it is over, at most the ratio itself; half the ratio by default.",
-    read: Read::Block(Block::error_rate),
 };
 
 const PERIOD: RangeInclusive<Millis> = Millis::from_secs(10)..=Millis::from_secs(3600);
 
-/// `ratio [window=number] [period=time] [of=upstream|client] [resolve=ratio] | off`.
-pub(super) fn error_rate(args: &[&[u8]]) -> Result<Option<ErrorRateRules>, Mistake> {
+fn read(settings: &mut Settings, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
+    settings.rules.error_rate = rules(line.args)?;
+    Ok(())
+}
+
+/// `None`: off.
+fn rules(args: &[&[u8]]) -> Result<Option<ErrorRateRules>, Mistake> {
     let (ratio, parameters) = leading(args)?;
     if ratio == b"off" {
         return match parameters {
@@ -83,11 +88,11 @@ fn rate_of(value: &[u8]) -> Option<RateOf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directives::testing::{args, mistake};
+    use crate::directives::testing::{assert_inherited, mistake, taken};
 
     #[test]
     fn an_error_rate_is_read_with_its_parameters() {
-        let rules = error_rate(&args("0.5% window=100000 of=client resolve=0.001"));
+        let rules = |line| taken(read, line).rules.error_rate;
         let expected = ErrorRateRules {
             threshold: Ratio::from_millionths(5000),
             resolve: Ratio::from_millionths(1000),
@@ -95,16 +100,16 @@ mod tests {
             period: Millis::ZERO,
             of: RateOf::Client,
         };
-        assert_eq!(rules, Ok(Some(expected)));
-        let by_default = error_rate(&args("4%")).ok().flatten().unwrap_or_default();
+        assert_eq!(rules("0.5% window=100000 of=client resolve=0.001"), Some(expected));
+        let by_default = rules("4%").unwrap();
         assert_eq!(by_default.resolve, Ratio::from_millionths(20_000), "half the threshold");
-        assert_eq!(error_rate(&args("off")), Ok(None));
-        let windows = |line| error_rate(&args(line)).ok().flatten().map(|rules| (rules.window, rules.period));
+        assert_eq!(rules("off"), None);
+        let windows = |line| rules(line).map(|rules| (rules.window, rules.period));
         assert_eq!(windows("2%"), Some((200, Millis::ZERO)));
         assert_eq!(windows("2% period=1m"), Some((0, Millis::from_secs(60))), "a period alone is watched alone");
         assert_eq!(windows("2% window=50 period=1m"), Some((50, Millis::from_secs(60))));
-        assert!(error_rate(&args("0%")).is_ok());
-        assert!(error_rate(&args("2% resolve=2%")).is_ok());
+        assert!(rules("0%").is_some());
+        assert!(rules("2% resolve=2%").is_some());
     }
 
     #[test]
@@ -128,7 +133,12 @@ mod tests {
             ("2% window=1 window=1", "duplicate parameter \"window=1\""),
             ("off window=1", "invalid parameter \"window=1\""),
         ] {
-            assert_eq!(mistake(error_rate, line), expected, "{line}");
+            assert_eq!(mistake(read, line), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn a_block_overrules_http() {
+        assert_inherited(&DIRECTIVE, "1%", "off", |settings| settings.rules.error_rate);
     }
 }

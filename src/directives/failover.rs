@@ -3,9 +3,10 @@
 use std::ops::RangeInclusive;
 
 use crate::directives::arguments::{fill, flag, halves, leading, span};
-use crate::directives::block::Block;
-use crate::directives::directive::{Arguments, Context, Directive, Read};
+use crate::directives::block::{Setting, Settings};
+use crate::directives::directive::{Arguments, Context, Directive};
 use crate::directives::mistake::{Mistake, shown};
+use crate::directives::place::DirectiveLine;
 use crate::units::Millis;
 
 /// `poolwatch_failover`
@@ -13,19 +14,18 @@ pub(super) const DIRECTIVE: Directive = Directive {
     name: c"poolwatch_failover",
     syntax: "on [confirm=time] | off",
     default: Some("on confirm=1s"),
-    contexts: &[Context::Http, Context::Upstream],
     arguments: Arguments::OneOrMore,
+    context: Context::HttpAndUpstream(Setting::once(read, |to, from| to.rules.failover = from.rules.failover)),
     text: "Reports when another pool serves than should, and when the expected one is back. `confirm=`, from 10ms to 60s, is \
            how long the other pool's answers must stand uncontradicted before that is believed; it is shortened when nginx \
            itself has given the pool up, or by many such answers.",
-    read: Read::Block(Block::failover),
 };
 
 const CONFIRM: RangeInclusive<Millis> = Millis(10)..=Millis::from_secs(60);
+const DEFAULT_CONFIRM: Millis = Millis::from_secs(1);
 
-/// `on [confirm=time] | off`.
-pub(super) fn failover(args: &[&[u8]]) -> Result<Option<Millis>, Mistake> {
-    let (argument, parameters) = leading(args)?;
+fn read(settings: &mut Settings, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
+    let (argument, parameters) = leading(line.args)?;
     let on = flag(argument).ok_or_else(|| Mistake::Flag(shown(argument)))?;
     let mut confirm = None;
     for parameter in parameters {
@@ -35,20 +35,21 @@ pub(super) fn failover(args: &[&[u8]]) -> Result<Option<Millis>, Mistake> {
             _ => return Err(Mistake::Parameter(named)),
         }
     }
-    Ok(on.then(|| confirm.unwrap_or(Millis::from_secs(1))))
+    settings.rules.failover = on.then(|| confirm.unwrap_or(DEFAULT_CONFIRM));
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directives::testing::{args, mistake};
+    use crate::directives::testing::{assert_inherited, mistake, taken};
 
     #[test]
     fn failover_is_on_with_a_confirmation_or_off() {
-        assert_eq!(failover(&args("on")), Ok(Some(Millis(1000))));
-        assert_eq!(failover(&args("on confirm=10ms")), Ok(Some(Millis(10))));
-        assert_eq!(failover(&args("on confirm=1m")), Ok(Some(Millis(60_000))));
-        assert_eq!(failover(&args("off")), Ok(None));
+        assert_eq!(taken(read, "on").rules.failover, Some(Millis(1000)));
+        assert_eq!(taken(read, "on confirm=10ms").rules.failover, Some(Millis(10)));
+        assert_eq!(taken(read, "on confirm=1m").rules.failover, Some(Millis(60_000)));
+        assert_eq!(taken(read, "off").rules.failover, None);
         for (line, expected) in [
             ("yes", "invalid value \"yes\" in \"d\" directive, it must be \"on\" or \"off\""),
             ("on confirm=9ms", "invalid value \"confirm=9ms\" in \"d\""),
@@ -58,7 +59,12 @@ mod tests {
             ("on x=1", "invalid parameter \"x=1\""),
             ("off confirm=1s", "invalid parameter \"confirm=1s\""),
         ] {
-            assert_eq!(mistake(failover, line), expected, "{line}");
+            assert_eq!(mistake(read, line), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn a_block_overrules_http() {
+        assert_inherited(&DIRECTIVE, "on confirm=2s", "off", |settings| settings.rules.failover);
     }
 }

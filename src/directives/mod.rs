@@ -1,34 +1,44 @@
-//! Every directive said once: its name, arguments, place, default, meaning, and how it is read.
+//! The directives: the table of all of them, the reference that is made of it, and what is in effect for an upstream.
 //!
-//! nginx's command table and the README's reference are both made from [`DIRECTIVES`], so neither can forget or misquote one.
-//! Reading needs no nginx: a line's arguments go into a [`Block`] or [`Http`], and [`upstream`] makes rules of them once the
-//! whole configuration is known.
+//! A directive is said once, in a file of its own: its text, how it is read, its default, how it is inherited, and its tests. To
+//! add one that sets something for an upstream: write that file, name it here, and give what it sets a place in
+//! [`crate::config::rules::Rules`].
+//!
+//! nginx's command table and the reference are both made from [`DIRECTIVES`], so neither can forget or misquote a directive. Reading
+//! needs no nginx: a line goes into a [`Block`], into [`block::Http`] or [`block::Location`]. When the whole configuration is read,
+//! [`in_effect`] gives what two blocks say together for an upstream, and [`judge`] makes of it what is watched.
 
+// What directives have in common.
 pub mod place;
 pub mod mistake;
 mod arguments;
 mod url;
+pub mod upstream;
+pub mod block;
 pub mod directive;
+// The directives, in the order of the reference.
 mod watch;
-mod zone;
+pub mod zone;
+pub mod receiver;
 mod pool;
 mod active;
-mod silence;
 mod headers;
 mod failover;
 mod error_rate;
 mod cooldown;
+mod silence;
 mod runbook;
 mod status;
-pub mod receiver;
-pub mod block;
-pub mod upstream;
+// All of them together.
+pub mod judge;
 #[cfg(test)]
 mod testing;
 
 use std::fmt::Write;
 
+use crate::directives::block::{Block, Settings};
 use crate::directives::directive::Directive;
+use crate::directives::place::{DirectiveLine, Place};
 
 /// All directives of this release, in the order of the reference.
 pub static DIRECTIVES: [Directive; 13] = [
@@ -47,19 +57,36 @@ pub static DIRECTIVES: [Directive; 13] = [
     status::DIRECTIVE,
 ];
 
+/// What is in effect for an upstream: of each directive the upstream block's own line, else that of `http`, else the default.
+pub fn in_effect(own: &Block, http: &Block) -> Settings {
+    Settings::of(&[&defaults(), http, own])
+}
+
+/// The block in which each directive stands with the arguments that the reference calls its default.
+fn defaults() -> Block {
+    let mut block = Block::default();
+    let place = Place::default();
+    for directive in &DIRECTIVES {
+        let (Some(setting), Some(default)) = (directive.context.setting(), directive.default) else { continue };
+        let args: Vec<&[u8]> = default.split(' ').map(str::as_bytes).collect();
+        // Every default can be read: a test reads each.
+        let _ = block.read(directive.name, setting, &DirectiveLine { args: &args, place: &place });
+    }
+    block
+}
+
 /// The reference of all directives in nginx.org's form, in Markdown.
 pub fn reference() -> String {
     let mut page = String::new();
     for directive in &DIRECTIVES {
         let name = directive.name();
         let default = directive.default.map_or_else(|| "–".to_owned(), |arguments| format!("`{name} {arguments};`"));
-        let contexts: Vec<&str> = directive.contexts.iter().map(|context| context.name()).collect();
         // Writing to a String cannot fail.
         let _ = write!(
             page,
             "### {name}\n\n* **Syntax:** `{name} {};`\n* **Default:** {default}\n* **Context:** {}\n\n{}\n\n",
             directive.syntax,
-            contexts.join(", "),
+            directive.context.names(),
             directive.text
         );
     }
@@ -73,25 +100,37 @@ mod tests {
 
     use super::*;
     use crate::config::rules::Rules;
-    use crate::directives::block::{Block, Http, Location};
-    use crate::directives::directive::Read;
-    use crate::directives::place::{DirectiveLine, Place};
-    use crate::directives::upstream::effective;
+    use crate::directives::block::{Http, Location};
+    use crate::directives::directive::Context;
 
     #[test]
     fn what_the_reference_calls_a_default_is_in_effect_without_the_directive() {
-        let mut said = Block::default();
+        let settings = in_effect(&Block::default(), &Block::default());
+        assert_eq!(settings.rules, Rules::default(), "the rules of an upstream that is in no configuration");
+        assert_eq!(settings.watched, None);
+        assert_eq!((settings.pool_header.as_str(), settings.release_header.as_str()), ("x-app-pool", "x-release-id"));
+    }
+
+    #[test]
+    fn each_default_can_be_written_as_it_stands() {
         for directive in &DIRECTIVES {
-            let (Read::Block(read), Some(default)) = (directive.read, directive.default) else { continue };
+            let Some(default) = directive.default else { continue };
             let args: Vec<&[u8]> = default.split(' ').map(str::as_bytes).collect();
-            let result = read(&mut said, &DirectiveLine { args: &args, place: &Place::default() });
-            assert!(result.is_ok(), "{} {default}: {result:?}", directive.name());
+            let result = read(directive, &DirectiveLine { args: &args, place: &Place::default() });
+            assert_eq!(result, Ok(()), "{} {default}", directive.name());
         }
-        let unsaid = Block::default();
-        assert_eq!(effective(&said, &unsaid), Rules::default());
-        assert_eq!(effective(&unsaid, &unsaid), Rules::default());
-        assert_eq!(said.headers(&unsaid), unsaid.headers(&unsaid));
-        assert!(said.is_watched(&unsaid).is_none());
+    }
+
+    /// Reads a line into a block that says nothing else.
+    fn read(directive: &Directive, line: &DirectiveLine<'_>) -> Result<(), String> {
+        let result = match directive.context {
+            Context::Http(read) => read(&mut Http::default(), line),
+            Context::HttpAndUpstream(setting) | Context::Upstream(setting) => {
+                Block::default().read(directive.name, setting, line)
+            }
+            Context::Location(read) => read(&mut Location::default(), line),
+        };
+        result.map_err(|mistake| mistake.in_directive(directive.name()))
     }
 
     fn words() -> impl Strategy<Value = Vec<Vec<u8>>> {
@@ -109,15 +148,25 @@ mod tests {
             let args: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
             let line = DirectiveLine { args: &args, place: &Place::default() };
             for directive in &DIRECTIVES {
-                let result = match directive.read {
-                    Read::Http(read) => read(&mut Http::default(), &line),
-                    Read::Block(read) => read(&mut Block::default(), &line),
-                    Read::Location(read) => read(&mut Location::default(), &line),
-                };
-                if let Err(mistake) = result {
-                    prop_assert!(!mistake.in_directive(directive.name()).is_empty());
+                if let Err(mistake) = read(directive, &line) {
+                    prop_assert!(!mistake.is_empty());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_directive_is_given_once_in_a_block_unless_its_lines_add_up() {
+        let lines = [("poolwatch", "on"), ("poolwatch_cooldown", "1s"), ("poolwatch_silence", "on")];
+        for (name, argument) in lines {
+            let directive = DIRECTIVES.iter().find(|directive| directive.name() == name).unwrap();
+            let setting = directive.context.setting().unwrap();
+            let line = DirectiveLine { args: &[argument.as_bytes()], place: &Place::default() };
+            let mut block = Block::default();
+            assert_eq!(block.read(directive.name, setting, &line), Ok(()));
+            let again = DirectiveLine { args: &[b"nonsense"], ..line };
+            let result = block.read(directive.name, setting, &again).map_err(|mistake| mistake.in_directive(name));
+            assert_eq!(result, Err(format!("\"{name}\" directive is duplicate")), "and it is not read");
         }
     }
 

@@ -9,10 +9,12 @@ use std::path::PathBuf;
 use crate::config::receiver::ReceiverKind;
 use crate::directives::arguments;
 use crate::directives::block::Http;
-use crate::directives::directive::{Arguments, Context, Directive, Read};
+use crate::directives::directive::{Arguments, Context, Directive};
 use crate::directives::mistake::{Mistake, shown};
+use crate::directives::place::DirectiveLine;
 use crate::directives::receiver::line::{ReceiverLine, Secret};
 use crate::directives::url;
+use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::debt::LEASE;
 use crate::text::Text;
 use crate::units::Millis;
@@ -23,8 +25,8 @@ pub(super) const DIRECTIVE: Directive = Directive {
     syntax: "slack env:NAME | file:path | URL [name=name] [send_resolved=on | off] [timeout=time] [ca_file=file] \
              [proxy=URL] [clear_text=on | off]",
     default: None,
-    contexts: &[Context::Http],
     arguments: Arguments::TwoOrMore,
+    context: Context::Http(read),
     text: "Sends alerts to a Slack incoming webhook. May be given up to 8 times.\n\n\
            The webhook's URL is a credential. `env:` reads it from nginx's environment when nginx starts: a reload does not \
            see a changed environment, and for an upgrade of the binary on the fly the main configuration needs `env NAME;`. \
@@ -39,7 +41,6 @@ pub(super) const DIRECTIVE: Directive = Directive {
            * `ca_file=` names a PEM file with the only certificates to trust, instead of the public ones.\n\
            * `proxy=` goes through an HTTP proxy (`http://` or `https://`). Proxy variables of the environment are ignored.\n\
            * `clear_text=on` takes the warning about plain `http` away: for a receiver that is reached over a network that nobody else listens to.",
-    read: Read::Http(Http::receiver),
 };
 
 /// Below the lease, which no exchange may outlive: a second worker would deliver again.
@@ -48,11 +49,21 @@ const _: () = assert!(TIMEOUT.end().0 < LEASE.0);
 
 const DEFAULT_TIMEOUT: Millis = Millis::from_secs(10);
 
-/// Reads the arguments; opens nothing.
-///
-/// # Errors
-/// The phrase for what is wrong.
-pub(super) fn read(args: &[&[u8]]) -> Result<ReceiverLine, Mistake> {
+fn read(http: &mut Http, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
+    let receiver = receiver(line.args)?;
+    if http.receivers.iter().any(|other| other.value.name == receiver.name) {
+        let name = shown(receiver.name.as_bytes());
+        return Err(Mistake::Phrase(format!("duplicate receiver \"{name}\", give it another \"name=\"")));
+    }
+    if http.receivers.len() == MAX_RECEIVERS {
+        return Err(Mistake::Phrase(format!("too many receivers, at most {MAX_RECEIVERS} are possible")));
+    }
+    http.receivers.push(line.placed(receiver));
+    Ok(())
+}
+
+/// Reads the arguments, and no file.
+fn receiver(args: &[&[u8]]) -> Result<ReceiverLine, Mistake> {
     let [kind, secret, parameters @ ..] = args else { return Err(Mistake::Arguments) };
     if *kind != b"slack" {
         return Err(Mistake::Phrase(format!("unknown receiver type \"{}\"", harmless(kind))));
@@ -112,6 +123,7 @@ mod tests {
 
     use super::*;
     use crate::config::receiver::Endpoint;
+    use crate::directives::place::Place;
     use crate::directives::receiver::line::Opened;
     use crate::text::Name;
 
@@ -119,7 +131,7 @@ mod tests {
 
     fn read(line: &str) -> Result<ReceiverLine, String> {
         let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        super::read(&args).map_err(|mistake| mistake.in_directive("poolwatch_receiver"))
+        receiver(&args).map_err(|mistake| mistake.in_directive("poolwatch_receiver"))
     }
 
     fn mistake(line: &str) -> String {
@@ -284,5 +296,26 @@ mod tests {
         let open = |file: &str| open(&format!("slack {URL} ca_file={file}"), &folder.0);
         assert!(open("ca.pem").ok().unwrap().receiver.endpoint.ca_pem.starts_with(b"-----BEGIN"));
         assert_eq!(open("none.pem").err().unwrap(), format!("no certificate in \"{}/none.pem\"", folder.0.display()));
+    }
+
+    /// Reads these lines into one `http` block.
+    fn read_all(lines: &[String]) -> Result<Http, String> {
+        let mut http = Http::default();
+        for line in lines {
+            let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            super::read(&mut http, &DirectiveLine { args: &args, place: &Place::default() })
+                .map_err(|mistake| mistake.in_directive("poolwatch_receiver"))?;
+        }
+        Ok(http)
+    }
+
+    #[test]
+    fn there_are_eight_receivers_at_most_each_with_a_name_of_its_own() {
+        let lines = |count: usize| (1..=count).map(|number| format!("slack env:X name=n{number}")).collect::<Vec<_>>();
+        assert_eq!(read_all(&lines(8)).map(|http| http.receivers.len()), Ok(8));
+        assert_eq!(read_all(&lines(9)).err().unwrap(), "too many receivers, at most 8 are possible");
+        let twice = ["slack env:X", "slack env:Y"].map(str::to_owned);
+        let expected = "duplicate receiver \"slack\", give it another \"name=\"";
+        assert_eq!(read_all(&twice).err().unwrap(), expected);
     }
 }

@@ -1,17 +1,18 @@
 //! `poolwatch_zone`: the shared memory zone and the state file.
 
 use crate::directives::arguments::{fill, halves, leading, name};
-use crate::directives::block::Http;
-use crate::directives::directive::{Arguments, Context, Directive, Read};
+use crate::directives::block::{Http, ZoneLine};
+use crate::directives::directive::{Arguments, Context, Directive};
 use crate::directives::mistake::{Mistake, shown};
+use crate::directives::place::DirectiveLine;
 
 /// `poolwatch_zone`
 pub(super) const DIRECTIVE: Directive = Directive {
     name: c"poolwatch_zone",
     syntax: "name [size] [state=file]",
-    default: Some("poolwatch"),
-    contexts: &[Context::Http],
+    default: Some(DEFAULT_NAME),
     arguments: Arguments::OneOrMore,
+    context: Context::Http(read),
     text: "Names the shared memory zone in which all workers keep one state. The state survives a reload, also one that changes the \
            zone's size.\n\n\
            * Without a size the zone takes what the watched upstreams need, some 70 KiB each, rounded up to a multiple of 16 of them. A size \
@@ -25,25 +26,24 @@ pub(super) const DIRECTIVE: Directive = Directive {
            that is neither empty nor made by Poolwatch is an error and left alone, and so is a link in a folder that others than root \
            may write to. A file that cannot be written or read, or whose content is damaged, is said in the error log, and nginx goes on \
            without it.",
-    read: Read::Http(Http::zone),
 };
+
+/// The zone's name without the directive.
+pub const DEFAULT_NAME: &str = "poolwatch";
 
 /// Pages of the zone that nginx's slab allocator needs to be of use; nginx's own modules ask for as many.
 const LEAST_ZONE: usize = 8 * 4096;
 
-/// `poolwatch_zone`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ZoneLine {
-    /// The zone's name.
-    pub name: String,
-    /// Its size in bytes; `None`: what it needs.
-    pub size: Option<usize>,
-    /// `state=`: the file that keeps the state while nginx does not run, as written; `None`: nothing does.
-    pub state: Option<Vec<u8>>,
+fn read(http: &mut Http, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
+    if http.zone.is_some() {
+        return Err(Mistake::Duplicate);
+    }
+    http.zone = Some(line.placed(zone(line.args)?));
+    Ok(())
 }
 
-/// `name [size] [state=file]`, in nginx's own phrases for zones.
-pub(super) fn zone(args: &[&[u8]]) -> Result<ZoneLine, Mistake> {
+/// In nginx's own phrases for zones.
+fn zone(args: &[&[u8]]) -> Result<ZoneLine, Mistake> {
     let (argument, rest) = leading(args)?;
     let name = name(argument).map(|_| shown(argument)).ok_or_else(|| Mistake::value(argument))?;
     let (size, parameters) = match rest {
@@ -84,23 +84,21 @@ fn size(argument: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directives::testing::{args, mistake};
+    use crate::directives::testing::{mistake, read_twice, taken};
+
+    fn zone(line: &str) -> ZoneLine {
+        taken(read, line).zone.unwrap().value
+    }
 
     #[test]
     fn a_zone_has_a_name_and_may_have_a_size() {
         let plain = ZoneLine { name: "poolwatch".to_owned(), size: Some(1024 * 1024), state: None };
-        assert_eq!(zone(&args("poolwatch 1m")), Ok(plain.clone()));
-        assert_eq!(zone(&args("poolwatch")), Ok(ZoneLine { size: None, ..plain.clone() }));
-        assert_eq!(
-            zone(&args("poolwatch state=x")),
-            Ok(ZoneLine { size: None, state: Some(b"x".to_vec()), ..plain.clone() })
-        );
-        assert_eq!(
-            zone(&args("poolwatch 1m state=/var/lib/x")),
-            Ok(ZoneLine { state: Some(b"/var/lib/x".to_vec()), ..plain })
-        );
-        assert_eq!(zone(&args("a 64K")).map(|line| line.size), Ok(Some(64 * 1024)));
-        assert_eq!(zone(&args("a 65536")).map(|line| line.size), Ok(Some(65536)));
+        assert_eq!(zone("poolwatch 1m"), plain);
+        assert_eq!(zone("poolwatch"), ZoneLine { size: None, ..plain.clone() });
+        assert_eq!(zone("poolwatch state=x"), ZoneLine { size: None, state: Some(b"x".to_vec()), ..plain.clone() });
+        assert_eq!(zone("poolwatch 1m state=/var/lib/x"), ZoneLine { state: Some(b"/var/lib/x".to_vec()), ..plain });
+        assert_eq!(zone("a 64K").size, Some(64 * 1024));
+        assert_eq!(zone("a 65536").size, Some(65536));
         for (line, expected) in [
             ("a/b 1m", "invalid value \"a/b\" in \"d\""),
             ("a 1x", "invalid zone size \"1x\""),
@@ -115,7 +113,8 @@ mod tests {
             ("a 1m state=x state=y", "duplicate parameter \"state=y\""),
             ("a 1m status=/x", "invalid parameter \"status=/x\""),
         ] {
-            assert_eq!(mistake(zone, line), expected, "{line}");
+            assert_eq!(mistake(read, line), expected, "{line}");
         }
+        assert_eq!(read_twice(read, "a", "b"), "\"d\" directive is duplicate");
     }
 }

@@ -11,7 +11,7 @@ use nginx_sys::{
 use ngx::core::NGX_CONF_ERROR;
 
 use crate::directives::DIRECTIVES;
-use crate::directives::directive::{Arguments, Context, Directive, Read};
+use crate::directives::directive::{Arguments, Context, Directive};
 use crate::directives::place::DirectiveLine;
 use crate::nginx::caught;
 use crate::nginx::conf::{LocConf, MainConf, SrvConf};
@@ -40,13 +40,13 @@ const fn command(directive: &'static Directive) -> ngx_command_t {
     let name = directive.name.to_bytes();
     ngx_command_t {
         name: ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() },
-        type_: (arguments(directive.arguments) | contexts(directive.contexts)) as ngx_uint_t,
+        type_: (arguments(directive.arguments) | blocks(&directive.context)) as ngx_uint_t,
         set: Some(set),
         // Upstream blocks have a server configuration of their own, and so has http itself.
-        conf: match directive.read {
-            Read::Http(_) => NGX_HTTP_MAIN_CONF_OFFSET,
-            Read::Block(_) => NGX_HTTP_SRV_CONF_OFFSET,
-            Read::Location(_) => NGX_HTTP_LOC_CONF_OFFSET,
+        conf: match directive.context {
+            Context::Http(_) => NGX_HTTP_MAIN_CONF_OFFSET,
+            Context::HttpAndUpstream(_) | Context::Upstream(_) => NGX_HTTP_SRV_CONF_OFFSET,
+            Context::Location(_) => NGX_HTTP_LOC_CONF_OFFSET,
         },
         offset: 0,
         post: ptr::from_ref(directive).cast_mut().cast(),
@@ -62,17 +62,14 @@ const fn arguments(arguments: Arguments) -> u32 {
     }
 }
 
-const fn contexts(contexts: &[Context]) -> u32 {
-    let (mut flags, mut rest) = (0, contexts);
-    while let [context, others @ ..] = rest {
-        flags |= match context {
-            Context::Http => NGX_HTTP_MAIN_CONF,
-            Context::Upstream => NGX_HTTP_UPS_CONF,
-            Context::Location => NGX_HTTP_LOC_CONF,
-        };
-        rest = others;
+/// The blocks in which nginx lets it stand.
+const fn blocks(context: &Context) -> u32 {
+    match context {
+        Context::Http(_) => NGX_HTTP_MAIN_CONF,
+        Context::HttpAndUpstream(_) => NGX_HTTP_MAIN_CONF | NGX_HTTP_UPS_CONF,
+        Context::Upstream(_) => NGX_HTTP_UPS_CONF,
+        Context::Location(_) => NGX_HTTP_LOC_CONF,
     }
-    flags
 }
 
 /// nginx has found one of our directives.
@@ -99,16 +96,16 @@ fn read(cf: &ngx_conf_t, command: &ngx_command_t, conf: *mut c_void) -> Result<(
     let words: &[ngx_str_t] = unsafe { words.as_slice() };
     let args: Vec<&[u8]> = words.iter().skip(1).map(ngx_str_t::as_bytes).collect();
     let line = DirectiveLine { args: &args, place: &log::place(cf) };
-    let result = match directive.read {
-        Read::Http(read) => {
+    let result = match directive.context {
+        Context::Http(read) => {
             // SAFETY: the command's offset asks for the main configuration.
             unsafe { conf.cast::<MainConf>().as_mut() }.map(|conf| read(&mut conf.said, &line))
         }
-        Read::Block(read) => {
+        Context::HttpAndUpstream(setting) | Context::Upstream(setting) => {
             // SAFETY: the command's offset asks for the server configuration.
-            unsafe { conf.cast::<SrvConf>().as_mut() }.map(|conf| read(&mut conf.said, &line))
+            unsafe { conf.cast::<SrvConf>().as_mut() }.map(|conf| conf.said.read(directive.name, setting, &line))
         }
-        Read::Location(read) => {
+        Context::Location(read) => {
             // SAFETY: the command's offset asks for the location's configuration.
             let read = unsafe { conf.cast::<LocConf>().as_mut() }.map(|conf| read(&mut conf.said, &line));
             status::install(cf);

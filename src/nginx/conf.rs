@@ -19,8 +19,11 @@ use nginx_sys::{
 use crate::config::receiver::Receiver;
 use crate::config::upstream::Watched;
 use crate::directives::block::{Block, Http, Location};
+use crate::directives::in_effect;
+use crate::directives::judge::judge;
 use crate::directives::place::{Place, Remark};
 use crate::directives::receiver::line::Unopened;
+use crate::directives::zone::DEFAULT_NAME;
 use crate::nginx::file::StateFile;
 use crate::nginx::headers::Headers;
 use crate::nginx::known::Known;
@@ -31,8 +34,6 @@ use crate::nginx::zone::{self, Zone};
 use crate::nginx::{inherit, log, zone_init};
 use crate::status::shown::Shown;
 use crate::text::Name;
-
-const DEFAULT_ZONE: &str = "poolwatch";
 
 /// A zone without a size has room for a multiple of so many upstreams: another upstream seldom changes it.
 const STEP: usize = 16;
@@ -135,7 +136,8 @@ impl MainConf {
         let blocks = blocks::upstreams(cf);
         let first = self.watch(cf, &http, &blocks)?;
         self.open_receivers(cf)?;
-        match (&first, self.said.receivers.first(), http.is_watched(&http)) {
+        let for_all = in_effect(&Block::default(), &http).watched;
+        match (&first, self.said.receivers.first(), for_all) {
             (Some(place), None, _) => {
                 log::warn_at(cf, &place.remark("no \"poolwatch_receiver\" is given, alerts go to the error log only"));
             }
@@ -164,15 +166,15 @@ impl MainConf {
             let Some(srv_conf) = blocks::srv_conf(uscf) else { continue };
             // SAFETY: made for this block, which nobody changes now.
             let srv_conf = unsafe { srv_conf.as_ref() };
-            let Some(place) = srv_conf.said.is_watched(http) else { continue };
+            let settings = in_effect(&srv_conf.said, http);
+            let Some(place) = &settings.watched else { continue };
             first.get_or_insert_with(|| place.clone());
             let block = blocks::read(uscf);
             let is_fixed = block.servers.iter().all(|server| !server.addresses.is_empty());
-            let watched = srv_conf.said.judge(http, &block, &mut |warning| log::warn_at(cf, &warning))?;
-            let (pool_header, release_header) = srv_conf.said.headers(http);
+            let watched = judge(&settings, &block, &mut |warning| log::warn_at(cf, &warning))?;
             // Where the configuration names the pools no header does.
-            let pool_header = Some(pool_header).filter(|_| watched.pools.is_empty());
-            let (known, headers) = (Known::new(&watched), Headers::new(pool_header, release_header));
+            let pool_header = Some(settings.pool_header.as_str()).filter(|_| watched.pools.is_empty());
+            let (known, headers) = (Known::new(&watched), Headers::new(pool_header, &settings.release_header));
             let (index, glance) = (self.upstreams.len() as u16, Cell::new(None));
             self.upstreams.push(Upstream { index, watched, known, headers, glance, is_fixed, uscf });
         }
@@ -234,7 +236,7 @@ impl MainConf {
     fn ask_for_zone(&mut self, cf: &mut ngx_conf_t) -> Result<(), ()> {
         let (name, size) = match &self.said.zone {
             Some(zone) => (zone.value.name.as_str(), zone.value.size.map(|size| (size, &zone.place))),
-            None => (DEFAULT_ZONE, None),
+            None => (DEFAULT_NAME, None),
         };
         let watched = self.upstreams.len();
         let size = if let Some((size, place)) = size {
