@@ -117,6 +117,7 @@ fn path(value: &[u8]) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
@@ -139,7 +140,18 @@ mod tests {
     }
 
     fn open(line: &str, prefix: &Path) -> Result<Opened, String> {
-        read(line).and_then(|line| line.open(prefix).map_err(|unopened| unopened.phrase()))
+        read(line).and_then(|line| line.open(prefix, variable).map_err(|unopened| unopened.phrase()))
+    }
+
+    /// The environment of these tests.
+    fn variable(name: &str) -> Option<OsString> {
+        let value = match name {
+            "URL" => URL,
+            "NO_URL" => "poolwatch",
+            "BLANK" => " \n",
+            _ => return None,
+        };
+        Some(value.into())
     }
 
     /// A folder of this test's own, gone with it.
@@ -268,14 +280,20 @@ mod tests {
 
     #[test]
     fn a_variable_that_is_not_set_is_named() {
-        let expected = "environment variable \"POOLWATCH_NO_SUCH\" is not set";
-        assert_eq!(open("slack env:POOLWATCH_NO_SUCH", Path::new("/")).err().unwrap(), expected);
-        let (line, path) = ("slack env:POOLWATCH_NO_SUCH ca_file=none.pem", Path::new("/no/such"));
+        let expected = "environment variable \"UNSET\" is not set";
+        assert_eq!(open("slack env:UNSET", Path::new("/")).err().unwrap(), expected);
+        let (line, path) = ("slack env:UNSET ca_file=none.pem", Path::new("/no/such"));
         let expected = "stat() \"/no/such/none.pem\" failed (2: No such file or directory)";
         assert_eq!(open(line, path).err().unwrap(), expected, "whatever can be checked is");
-        // Cargo sets these for every test; the name is not a URL.
-        let expected = "invalid URL from \"env:CARGO_PKG_NAME\" in \"poolwatch_receiver\"";
-        assert_eq!(open("slack env:CARGO_PKG_NAME", Path::new("/")).err().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_secret_comes_from_the_environment() {
+        let open = |name: &str| open(&format!("slack env:{name}"), Path::new("/"));
+        assert_eq!(open("URL").ok().unwrap().receiver.endpoint.url, URL);
+        assert_eq!(open("BLANK").err().unwrap(), "environment variable \"BLANK\" is empty");
+        let expected = "invalid URL from \"env:NO_URL\" in \"poolwatch_receiver\"";
+        assert_eq!(open("NO_URL").err().unwrap(), expected);
     }
 
     #[test]

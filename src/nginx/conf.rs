@@ -198,7 +198,7 @@ impl MainConf {
         }
         let prefix = blocks::conf_prefix(cf);
         for line in &self.said.receivers {
-            let opened = match line.value.open(&prefix) {
+            let opened = match line.value.open(&prefix, |name| std::env::var_os(name)) {
                 Ok(opened) => opened,
                 Err(Unopened::Unset(variable)) if is_test() => {
                     let text = format!("environment variable \"{variable}\" is not set here and cannot be checked");

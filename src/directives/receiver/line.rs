@@ -1,5 +1,6 @@
 //! A `poolwatch_receiver` line, and how the receiver is made of it: its secret and its certificates are read.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::config::receiver::{Endpoint, Receiver, ReceiverKind};
@@ -51,12 +52,12 @@ pub enum Unopened {
 }
 
 impl ReceiverLine {
-    /// Reads the secret and the certificates, from files relative to `prefix` or from this process' environment.
+    /// Reads the secret and the certificates: from files, relative to `prefix`, or by `variable`, which reads the environment.
     ///
     /// # Errors
     /// The phrase for what cannot be read, or is not what it should be. It holds no secret. That a variable is not set is told when
     /// nothing else is wrong.
-    pub fn open(&self, prefix: &Path) -> Result<Opened, Unopened> {
+    pub fn open(&self, prefix: &Path, variable: impl Fn(&str) -> Option<OsString>) -> Result<Opened, Unopened> {
         let mut warnings = Vec::new();
         let ca_pem = match &self.ca_file {
             Some(path) => files::read_certificates(&prefix.join(path))?,
@@ -64,7 +65,7 @@ impl ReceiverLine {
         };
         let text = match &self.secret {
             Secret::Here(text) => text.clone(),
-            Secret::Env(variable) => read_variable(variable)?,
+            Secret::Env(name) => not_empty(name, variable(name))?,
             Secret::File(path) => {
                 let path = prefix.join(path);
                 if files::is_open_to_all(&path) && !path.starts_with(MOUNTED_SECRETS) {
@@ -129,12 +130,9 @@ impl Secret {
     }
 }
 
-fn read_variable(variable: &str) -> Result<String, Unopened> {
-    let value = std::env::var_os(variable).ok_or_else(|| Unopened::Unset(variable.to_owned()))?;
+/// The value of the environment's variable `name`.
+fn not_empty(name: &str, value: Option<OsString>) -> Result<String, Unopened> {
+    let value = value.ok_or_else(|| Unopened::Unset(name.to_owned()))?;
     let value = value.to_string_lossy().into_owned();
-    if value.trim().is_empty() {
-        Err(format!("environment variable \"{variable}\" is empty").into())
-    } else {
-        Ok(value)
-    }
+    if value.trim().is_empty() { Err(format!("environment variable \"{name}\" is empty").into()) } else { Ok(value) }
 }
