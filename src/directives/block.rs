@@ -58,7 +58,7 @@ struct Given {
 /// How a directive sets something for an upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    read: Reader<Settings>,
+    pub(super) read: Reader<Settings>,
     inherit: Inherit,
     is_list: bool,
 }

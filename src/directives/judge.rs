@@ -211,6 +211,22 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_fail_timeout_is_in_effect() {
+        let mut upstream = app();
+        upstream.servers[1].fail_timeout = Millis::from_secs(7);
+        assert_eq!(judge(&[], &[], &upstream).0.unwrap().rules.fail_timeout, Millis::from_secs(7));
+    }
+
+    #[test]
+    fn a_pool_whose_address_another_pool_has_is_not_said_to_be_in_reserve() {
+        let mut shared = app();
+        shared.servers[1].addresses = shared.servers[0].addresses.clone();
+        let lines = ["poolwatch_pool a app_blue", "poolwatch_pool b app_green:3000", "poolwatch_active b"];
+        let warnings = judge(&lines, &[], &shared).1;
+        assert_eq!(warnings, ["pools of upstream \"app\" share the address \"10.0.0.1:80\" in nginx.conf:100"]);
+    }
+
+    #[test]
     fn a_server_written_twice_is_one_peer() {
         let mut twice = app();
         twice.servers.push(server("app_blue", "10.0.0.1:80", Role::Primary));

@@ -251,6 +251,8 @@ mod tests {
         folder.write("empty", "", 0o600);
         folder.write("blank", " \n", 0o600);
         folder.write("bad", "not a secret", 0o600);
+        folder.write("full", &"x".repeat(1024 * 1024), 0o600);
+        folder.write("large", &"x".repeat(1024 * 1024 + 1), 0o600);
         fs::create_dir(folder.0.join("folder")).unwrap();
         let open = |name: &str| open(&format!("slack file:{name}"), &folder.0);
         let opened = open("good").ok().unwrap();
@@ -261,6 +263,8 @@ mod tests {
         assert_eq!(failure("none"), format!("stat() \"{path}/none\" failed (2: No such file or directory)"));
         assert_eq!(failure("empty"), format!("\"{path}/empty\" is empty"));
         assert_eq!(failure("folder"), format!("\"{path}/folder\" is not a regular file"));
+        assert_eq!(failure("large"), format!("\"{path}/large\" is too large"));
+        assert_eq!(failure("full"), "invalid URL from \"file:full\" in \"poolwatch_receiver\"", "read as a whole");
         assert_eq!(failure("blank"), "invalid URL from \"file:blank\" in \"poolwatch_receiver\"");
         assert_eq!(failure("bad"), "invalid URL from \"file:bad\" in \"poolwatch_receiver\"");
     }

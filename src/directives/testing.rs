@@ -51,7 +51,7 @@ pub(super) fn assert_inherited<V: PartialEq + Debug>(
     let in_effect = |http: &[&str], own: &[&str]| {
         value(&Settings::of(&[&block(directive, &default), &block(directive, http), &block(directive, own)]))
     };
-    let alone = |line| value(&Settings::of(&[&block(directive, &[line])]));
+    let alone = |line| value(&taken(directive.context.setting().unwrap().read, line));
     assert_ne!(alone(one), alone(other), "the two lines say the same");
     assert_eq!(in_effect(&[one], &[other]), alone(other));
     assert_eq!(in_effect(&[other], &[one]), alone(one));

@@ -98,6 +98,7 @@ mod tests {
         assert_eq!(zone("poolwatch state=x"), ZoneLine { size: None, state: Some(b"x".to_vec()), ..plain.clone() });
         assert_eq!(zone("poolwatch 1m state=/var/lib/x"), ZoneLine { state: Some(b"/var/lib/x".to_vec()), ..plain });
         assert_eq!(zone("a 64K").size, Some(64 * 1024));
+        assert_eq!(zone("a 32k").size, Some(32 * 1024));
         assert_eq!(zone("a 65536").size, Some(65536));
         for (line, expected) in [
             ("a/b 1m", "invalid value \"a/b\" in \"d\""),
