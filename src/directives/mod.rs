@@ -41,7 +41,7 @@ use crate::directives::directive::Directive;
 use crate::directives::place::{DirectiveLine, Place};
 
 /// All directives of this release, in the order of the reference.
-pub static DIRECTIVES: [Directive; 13] = [
+pub static DIRECTIVES: &[Directive] = &[
     watch::DIRECTIVE,
     zone::DIRECTIVE,
     receiver::DIRECTIVE,
@@ -66,7 +66,7 @@ pub fn in_effect(own: &Block, http: &Block) -> Settings {
 fn defaults() -> Block {
     let mut block = Block::default();
     let place = Place::default();
-    for directive in &DIRECTIVES {
+    for directive in DIRECTIVES {
         let (Some(setting), Some(default)) = (directive.context.setting(), directive.default) else { continue };
         let args: Vec<&[u8]> = default.split(' ').map(str::as_bytes).collect();
         // Every default can be read: a test reads each.
@@ -78,7 +78,7 @@ fn defaults() -> Block {
 /// The reference of all directives in nginx.org's form, in Markdown.
 pub fn reference() -> String {
     let mut page = String::new();
-    for directive in &DIRECTIVES {
+    for directive in DIRECTIVES {
         let name = directive.name();
         let default = directive.default.map_or_else(|| "–".to_owned(), |arguments| format!("`{name} {arguments};`"));
         // Writing to a String cannot fail.
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn each_default_can_be_written_as_it_stands() {
-        for directive in &DIRECTIVES {
+        for directive in DIRECTIVES {
             let Some(default) = directive.default else { continue };
             let args: Vec<&[u8]> = default.split(' ').map(str::as_bytes).collect();
             let result = read(directive, &DirectiveLine { args: &args, place: &Place::default() });
@@ -147,7 +147,7 @@ mod tests {
         fn no_words_make_a_reader_panic(words in words()) {
             let args: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
             let line = DirectiveLine { args: &args, place: &Place::default() };
-            for directive in &DIRECTIVES {
+            for directive in DIRECTIVES {
                 if let Err(mistake) = read(directive, &line) {
                     prop_assert!(!mistake.is_empty());
                 }
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn the_reference_has_an_entry_of_each() {
         let page = reference();
-        for directive in &DIRECTIVES {
+        for directive in DIRECTIVES {
             assert_eq!(page.matches(&format!("### {}\n", directive.name())).count(), 1);
         }
         assert!(page.starts_with(
