@@ -7,18 +7,9 @@ use ngx_http_poolwatch_module::clock::Times;
 use ngx_http_poolwatch_module::persist::document::Saved;
 use ngx_http_poolwatch_module::persist::record::UPSTREAM;
 
-const QUIET: Rules = Rules { error_rate: None, ..RULES };
-
-/// The defaults, as a constant.
-const RULES: Rules = Rules {
-    failover: Some(Millis::from_secs(1)),
-    error_rate: None,
-    active: Name::EMPTY,
-    fail_timeout: Millis::from_secs(10),
-    cooldown: Millis::from_secs(300),
-    silenced: false,
-    runbook: Text::EMPTY,
-};
+fn quiet() -> Rules {
+    Rules { error_rate: None, ..Rules::default() }
+}
 
 impl Host {
     fn times(&self) -> Times {
@@ -65,7 +56,7 @@ impl Host {
 }
 
 fn failed_over() -> Host {
-    let mut host = Host::new(2, &QUIET);
+    let mut host = Host::new(2, &quiet());
     host.served_by(BLUE);
     host.run(100);
     host.request(0, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200);
@@ -77,7 +68,7 @@ fn failed_over() -> Host {
 #[test]
 fn a_restart_in_an_incident_repeats_nothing_and_the_end_is_told_with_the_whole_duration() {
     let mut host = failed_over();
-    host.restart(&QUIET, 5000);
+    host.restart(&quiet(), 5000);
     for _ in 0..100 {
         host.served_by(GREEN);
         host.run(200);
@@ -95,14 +86,14 @@ fn a_restart_in_an_incident_repeats_nothing_and_the_end_is_told_with_the_whole_d
 
 #[test]
 fn what_could_not_be_told_before_a_restart_is_told_after_it() {
-    let mut host = Host::new(2, &QUIET);
+    let mut host = Host::new(2, &quiet());
     host.served_by(BLUE);
     host.run(100);
     host.slack.status.store(503, Ordering::Relaxed);
     host.served_by(GREEN);
     host.run(5000);
     assert_told(&host, &[]);
-    host.restart(&QUIET, 1000);
+    host.restart(&quiet(), 1000);
     host.slack.status.store(200, Ordering::Relaxed);
     host.run(61_000);
     assert_told(&host, &[&["failover", "blue", "green"]]);
@@ -110,10 +101,10 @@ fn what_could_not_be_told_before_a_restart_is_told_after_it() {
 
 #[test]
 fn what_changed_while_nginx_was_down_is_told_by_the_first_traffic() {
-    let mut host = Host::new(2, &QUIET);
+    let mut host = Host::new(2, &quiet());
     host.served_by(BLUE);
     host.run(5000);
-    host.restart(&QUIET, 60_000);
+    host.restart(&quiet(), 60_000);
     host.served_by(GREEN);
     host.run(2000);
     assert_told(&host, &[&["failover", "blue", "green"]]);
@@ -121,12 +112,12 @@ fn what_changed_while_nginx_was_down_is_told_by_the_first_traffic() {
 
 #[test]
 fn a_changed_expected_pool_is_a_planned_switch_over_a_restart_too() {
-    let mut host = Host::new(2, &QUIET);
+    let mut host = Host::new(2, &quiet());
     host.served_by(BLUE);
     host.served_by(GREEN);
     host.served_by(BLUE);
     host.run(5000);
-    host.restart(&Rules { active: Name::new(b"green"), ..QUIET }, 1000);
+    host.restart(&Rules { active: Name::new(b"green"), ..quiet() }, 1000);
     host.served_by(GREEN);
     host.run(5000);
     assert_told(&host, &[&["planned switch", "green"]]);
@@ -153,12 +144,12 @@ fn an_error_rate_that_was_firing_fires_on_and_resolves_by_new_requests() {
 
 #[test]
 fn a_silence_ends_at_its_time_whatever_was_restarted_meanwhile() {
-    let mut host = Host::new(2, &QUIET);
+    let mut host = Host::new(2, &quiet());
     host.served_by(BLUE);
     host.order(silence(&host, 7, "app", 60));
     host.run(1000);
     assert_told(&host, &[&["silence"]]);
-    host.restart(&QUIET, 10_000);
+    host.restart(&quiet(), 10_000);
     host.served_by(GREEN);
     host.run(40_000);
     assert_told(&host, &[&["silence"]]);
@@ -169,7 +160,7 @@ fn a_silence_ends_at_its_time_whatever_was_restarted_meanwhile() {
 #[test]
 fn after_an_upgrade_the_new_tree_repeats_nothing_and_tells_what_it_alone_saw() {
     let host = failed_over();
-    let mut new = host.upgraded(&QUIET);
+    let mut new = host.upgraded(&quiet());
     new.served_by(GREEN);
     new.take_over(&host);
     new.run(20_000);
@@ -185,11 +176,11 @@ fn after_an_upgrade_the_new_tree_repeats_nothing_and_tells_what_it_alone_saw() {
 
 #[test]
 fn changes_that_the_new_tree_saw_while_the_old_one_sent_are_due_when_it_takes_over() {
-    let mut host = Host::new(1, &QUIET);
+    let mut host = Host::new(1, &quiet());
     host.served_by(BLUE);
     host.run(1000);
     // The couriers of the new tree do not run before it takes over.
-    let mut new = host.upgraded(&QUIET);
+    let mut new = host.upgraded(&quiet());
     new.served_by(GREEN);
     for (worker, _, channel) in &new.workers {
         worker.fold(channel);
@@ -206,10 +197,10 @@ fn changes_that_the_new_tree_saw_while_the_old_one_sent_are_due_when_it_takes_ov
 
 #[test]
 fn after_a_roll_back_the_old_tree_takes_the_newer_state() {
-    let mut host = Host::new(1, &QUIET);
+    let mut host = Host::new(1, &quiet());
     host.served_by(BLUE);
     host.run(1000);
-    let mut new = host.upgraded(&QUIET);
+    let mut new = host.upgraded(&quiet());
     new.served_by(GREEN);
     new.run(5000);
     assert_told(&new, &[&["failover", "blue", "green"]]);
@@ -263,13 +254,13 @@ fn any_table_comes_back_as_it_was() {
 #[test]
 fn the_longest_upstream_fits_into_its_place() {
     let hostile = |number: u8| [vec![1; 62], vec![b'0' + number / 10, b'0' + number % 10]].concat();
-    let mut watched = upstream(&QUIET);
+    let mut watched = upstream(&quiet());
     watched.name = Name::new(&hostile(0));
     for number in 0..60 {
         let address = format!("[2001:0db8:0000:0000:0000:0000:0000:{number:04}]:65535").into_bytes();
         watched.peers.push(ConfiguredPeer { address, role: Role::Backup, pool: None });
     }
-    let mut host = Host::new(1, &QUIET);
+    let mut host = Host::new(1, &quiet());
     let receivers =
         (0..MAX_RECEIVERS).map(|number| Receiver { name: Name::new(&[b'a' + number as u8; 64]), ..receiver() });
     host.workers.clear();
@@ -299,7 +290,7 @@ proptest! {
         let end = (begin + (seed % 9) as usize).min(text.len());
         text.replace_range(begin..end, &with);
         host.shared = host.restored(&text);
-        host.load(2, &QUIET);
+        host.load(2, &quiet());
         host.served_by(GREEN);
         host.run(2000);
         if let Some(saved) = Saved::from_text(&text) {
