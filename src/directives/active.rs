@@ -14,9 +14,9 @@ pub(super) const DIRECTIVE: Directive = Directive {
     default: None,
     arguments: Arguments::One,
     context: Context::HttpAndUpstream(Setting::once(read, inherit)),
-    text: "Names the pool that should serve. By default it is the pool of the primary servers. Changing it by a reload \
-           announces a planned switch. It moves no traffic: nginx asks the servers that are not `backup`. In `http` it speaks \
-           for every watched upstream, also for one that has no such pool.",
+    text: "Names the pool that should serve. By default it is the pool of the primary servers. Changing it by a \
+           reload announces a planned switch. It moves no traffic: nginx asks the servers that are not `backup`. In \
+           `http` it applies to every watched upstream, also to one that has no such pool.",
 };
 
 fn read(settings: &mut Settings, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
@@ -31,10 +31,11 @@ fn inherit(to: &mut Settings, from: &Settings) {
     to.active.clone_from(&from.active);
 }
 
-/// Is there such a pool? Without `poolwatch_pool` a response header may name it later.
+/// Checks that `poolwatch_pool` names the pool. A block without `poolwatch_pool` is not checked: a response header may
+/// name the pool later.
 ///
 /// # Errors
-/// There are pools, and it is none of them.
+/// `poolwatch_pool` names other pools, and not this one.
 pub(super) fn check_pool(settings: &Settings, upstream: &[u8]) -> Result<(), Remark> {
     let Some(place) = &settings.active else { return Ok(()) };
     let active = settings.rules.active;
@@ -46,7 +47,8 @@ pub(super) fn check_pool(settings: &Settings, upstream: &[u8]) -> Result<(), Rem
     Err(place.remark(text))
 }
 
-/// What there is to say of a pool that nginx asks only when no other is left: it can hardly be the one that should serve.
+/// A warning if all servers of the pool are `backup`: nginx asks them only when no other server is left. `None`: it has
+/// others, or `poolwatch_pool` does not name it.
 pub(super) fn remark_on_reserve(settings: &Settings, upstream: &[u8], peers: &[ConfiguredPeer]) -> Option<Remark> {
     let place = settings.active.as_ref()?;
     let active = settings.rules.active;

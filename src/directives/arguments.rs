@@ -13,6 +13,9 @@ pub(super) fn halves(parameter: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// The only argument.
+///
+/// # Errors
+/// There is none, or more than one.
 pub(super) fn single<'a>(args: &[&'a [u8]]) -> Result<&'a [u8], Mistake> {
     match args {
         [argument] => Ok(argument),
@@ -20,12 +23,18 @@ pub(super) fn single<'a>(args: &[&'a [u8]]) -> Result<&'a [u8], Mistake> {
     }
 }
 
-/// The first argument and the parameters behind it.
+/// The first argument and the parameters after it.
+///
+/// # Errors
+/// There is no argument.
 pub(super) fn leading<'a, 'b>(args: &'b [&'a [u8]]) -> Result<(&'a [u8], &'b [&'a [u8]]), Mistake> {
     args.split_first().map(|(first, rest)| (*first, rest)).ok_or(Mistake::Arguments)
 }
 
-/// Fills the slot of a parameter that may be given once.
+/// Sets the value of a parameter that may be given once. `None` as the value: it is invalid.
+///
+/// # Errors
+/// The parameter was given before on this line, or its value is invalid.
 pub(super) fn fill<T>(slot: &mut Option<T>, parameter: &str, value: Option<T>) -> Result<(), Mistake> {
     if slot.is_some() {
         return Err(Mistake::Repeated(parameter.to_owned()));
@@ -34,6 +43,7 @@ pub(super) fn fill<T>(slot: &mut Option<T>, parameter: &str, value: Option<T>) -
     Ok(())
 }
 
+/// `on` or `off`; `None`: something else.
 pub(super) fn flag(argument: &[u8]) -> Option<bool> {
     match argument {
         b"on" => Some(true),
@@ -42,20 +52,23 @@ pub(super) fn flag(argument: &[u8]) -> Option<bool> {
     }
 }
 
-/// `on | off`, the whole line.
+/// A line of which `on` or `off` is the only argument.
+///
+/// # Errors
+/// It is neither, or there are more arguments.
 pub(super) fn switch(args: &[&[u8]]) -> Result<bool, Mistake> {
     let argument = single(args)?;
     flag(argument).ok_or_else(|| Mistake::Flag(shown(argument)))
 }
 
-/// The name of a pool, a receiver or a zone: 1 to 64 letters, digits, and `_.:-`.
+/// The name of a pool, a receiver or a zone: 1 to 64 letters, digits, and `_.:-`; `None`: it is none.
 pub(super) fn name(argument: &[u8]) -> Option<Name> {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(byte);
     let fits = (1..=64).contains(&argument.len()) && argument.iter().all(allowed);
     fits.then(|| Text::new(argument))
 }
 
-/// A span within limits.
+/// A span of time within limits, both included; `None`: it is none.
 pub(super) fn span(argument: &[u8], limits: &RangeInclusive<Millis>) -> Option<Millis> {
     Millis::parse(argument).filter(|span| limits.contains(span))
 }

@@ -1,6 +1,6 @@
-//! What the blocks of the configuration say, one line after the other, and what follows for one upstream from two of them.
+//! What each block of the configuration says, and what is in effect for one upstream.
 //!
-//! nginx merges nothing into `upstream` blocks, so inheritance is done here: [`Settings::of`].
+//! nginx does not merge the configuration of `http` into `upstream` blocks, so this module does: [`Settings::of`].
 
 use std::ffi::CStr;
 
@@ -10,7 +10,7 @@ use crate::directives::place::{DirectiveLine, Place, Placed};
 use crate::directives::receiver::line::ReceiverLine;
 use crate::text::Name;
 
-/// Reads one line into what its block says.
+/// Reads one line, and adds it to what its block says.
 pub type Reader<T> = fn(&mut T, &DirectiveLine<'_>) -> Result<(), Mistake>;
 
 /// What only the `http` block says.
@@ -43,19 +43,19 @@ pub struct Location {
 /// What an `upstream` block says about itself, or the `http` block about all upstreams.
 #[derive(Clone, Debug, Default)]
 pub struct Block {
-    /// Holds what is given; all else in it means nothing.
+    /// The values of the directives that are `given`. All other values in it are unused.
     settings: Settings,
     given: Vec<Given>,
 }
 
-/// A directive that a block gives.
+/// A directive of which a block has a line.
 #[derive(Clone, Copy, Debug)]
 struct Given {
     name: &'static CStr,
     inherit: Inherit,
 }
 
-/// How a directive sets something for an upstream.
+/// How a directive sets a value for an upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     pub(super) read: Reader<Settings>,
@@ -63,10 +63,10 @@ pub struct Setting {
     is_list: bool,
 }
 
-/// Copies what one directive sets from the second to the first.
+/// Copies the values that one directive sets from the second to the first.
 type Inherit = fn(&mut Settings, &Settings);
 
-/// What is in effect for one upstream. A directive that sets none of the [`Rules`] has a field of its own here.
+/// The values in effect for one upstream. A directive that sets none of the [`Rules`] has a field here.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Where the `poolwatch on` stands that is in effect; `None`: it is off.
@@ -79,7 +79,7 @@ pub struct Settings {
     pub pool_header: String,
     /// The response header that names the release, in lower case.
     pub release_header: String,
-    /// What the zone keeps. `fail_timeout` is not set by a directive of this module.
+    /// The values that the zone keeps. No directive of this module sets `fail_timeout`.
     pub rules: Rules,
 }
 
@@ -95,7 +95,8 @@ impl Block {
     /// Reads a line of the directive `name`, which sets `setting`.
     ///
     /// # Errors
-    /// What is wrong with the line. As with nginx's own directives, the second one in a block is refused before it is read.
+    /// What is wrong with the line. As nginx's own directives, the second one in a block is refused before its
+    /// arguments are read.
     pub fn read(&mut self, name: &'static CStr, setting: Setting, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
         if !setting.is_list && self.given.iter().any(|given| given.name == name) {
             return Err(Mistake::Duplicate);
@@ -107,19 +108,19 @@ impl Block {
 }
 
 impl Setting {
-    /// A directive that a block gives at most once.
+    /// Of a directive that may stand once in a block.
     pub(super) const fn once(read: Reader<Settings>, inherit: Inherit) -> Self {
         Self { read, inherit, is_list: false }
     }
 
-    /// A directive that a block may give again: each line adds to those before it.
+    /// Of a directive that may stand more than once in a block: each line adds to the lines before it.
     pub(super) const fn list(read: Reader<Settings>, inherit: Inherit) -> Self {
         Self { read, inherit, is_list: true }
     }
 }
 
 impl Settings {
-    /// Of each directive what the last block says that gives it.
+    /// Of each directive the values of the last of these blocks that has a line of it.
     pub(super) fn of(blocks: &[&Block]) -> Self {
         let mut settings = Self::default();
         for block in blocks {

@@ -16,11 +16,13 @@ pub(super) const DIRECTIVE: Directive = Directive {
     default: Some("300s"),
     arguments: Arguments::One,
     context: Context::HttpAndUpstream(Setting::once(read, |to, from| to.rules.cooldown = from.rules.cooldown)),
-    text: "Sets the least time between two messages of the same change, up to 24h. A change that is still true at its end is \
-           told then; one that came and went meanwhile is counted in the next message. Different changes do not wait for each \
-           other: the way back is told at once. A planned switch never waits, nor does that an incident reaches clients now.",
+    text: "Sets the least time between two messages of the same change, up to 24h. A change that is still true when \
+           the cooldown ends is sent then; one that came and went meanwhile is counted in the next message. The \
+           cooldown is per kind of change: a recovery is sent at once. A planned switch never waits, nor does the \
+           message that an incident now reaches clients.",
 };
 
+/// Zero: no message waits.
 const LIMITS: RangeInclusive<Millis> = Millis::ZERO..=Millis::from_secs(24 * 60 * 60);
 
 fn read(settings: &mut Settings, line: &DirectiveLine<'_>) -> Result<(), Mistake> {

@@ -1,30 +1,31 @@
 //! What a directive is: its name, arguments, default, context and meaning, and how a line of it is read.
 //!
 //! Each directive is a constant of this type, in a file of its own beside its reader and its tests. The table in
-//! [`crate::directives`] lists them, and nginx's command table and the reference are made of that.
+//! [`crate::directives`] lists them, and nginx's command table and the reference are made from it.
 
 use std::ffi::CStr;
 
 use crate::directives::block::{Http, Location, Reader, Setting};
 
-/// A directive, all of it.
+/// A directive.
 #[derive(Debug)]
 pub struct Directive {
     /// Ended by a zero byte, as nginx compares names.
     pub name: &'static CStr,
     /// The arguments, as the reference writes them.
     pub syntax: &'static str,
-    /// The arguments that are in effect without the directive, as one would write them; `None`: nothing is.
+    /// The arguments in effect without the directive, as an operator would write them; `None`: there are none.
     pub default: Option<&'static str>,
-    /// How many arguments nginx lets through.
+    /// The number of arguments that nginx accepts.
     pub arguments: Arguments,
-    /// The blocks it may stand in, and how a line of it is read there.
+    /// The blocks in which the directive may stand, and how a line of it is read.
     pub context: Context,
-    /// What it is for, in Markdown.
+    /// What the directive does, in Markdown.
     pub text: &'static str,
 }
 
-/// How many arguments nginx lets through. It only counts them: what is too much, a reader can name.
+/// The number of arguments that nginx accepts. nginx reports a wrong number without naming an argument, so a reader
+/// that names a surplus argument asks for no upper bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arguments {
     /// Any number, even none.
@@ -37,7 +38,7 @@ pub enum Arguments {
     TwoOrMore,
 }
 
-/// Where a directive may stand, and what a line of it is read into.
+/// The blocks in which a directive may stand, and how a line of it is read.
 #[derive(Clone, Copy, Debug)]
 pub enum Context {
     /// `http {}`.
@@ -68,7 +69,7 @@ impl Context {
         }
     }
 
-    /// What a directive of upstream blocks sets; `None`: it sets something else.
+    /// How the directive sets a value for an upstream; `None`: it sets no such value.
     pub(super) const fn setting(&self) -> Option<Setting> {
         match self {
             Self::HttpAndUpstream(setting) | Self::Upstream(setting) => Some(*setting),

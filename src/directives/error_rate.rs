@@ -1,4 +1,4 @@
-//! `poolwatch_error_rate`: that too many requests fail is reported.
+//! `poolwatch_error_rate`: from which share of failed requests on an alert is sent.
 
 use std::ops::RangeInclusive;
 
@@ -18,17 +18,19 @@ pub(super) const DIRECTIVE: Directive = Directive {
     default: Some("2% window=200 of=upstream resolve=1%"),
     arguments: Arguments::OneOrMore,
     context: Context::HttpAndUpstream(Setting::once(read, |to, from| to.rules.error_rate = from.rules.error_rate)),
-    text: "Reports when more than this share of the last requests failed. A ratio is a percentage (`2%`, `0.5%`) or a fraction \
-           (`0.02`) between nothing and all; a bare `2` is refused, since it could mean either.\n\n\
-           * `window=` is how many requests that is, from 1 to 100000. Errors count against the full window even while it \
-           fills: 2% of 200 needs five errors, however few requests there were.\n\
-           * `period=` watches the requests that ended within this time, from 10s to 1h, of which at least 50 and 5 errors are needed; instead of \
-           a number of requests, or with `window=` beside it.\n\
+    text: "Reports when more than this share of the last requests failed. A ratio is a percentage (`2%`, `0.5%`) or a \
+           fraction (`0.02`) between nothing and all; a bare `2` is refused, since it could mean either.\n\n\
+           * `window=` is how many requests that is, from 1 to 100000. Errors count against the full window even \
+           while it fills: 2% of 200 requests needs five errors, however few requests there were.\n\
+           * `period=` watches the requests that ended within this time, from 10s to 1h, of which at least 50 and 5 \
+           errors are needed; instead of a number of requests, or with `window=` beside it.\n\
            * `of=upstream` counts requests of which any attempt failed, even if another server spared the client; \
            `of=client` counts those that were answered with a 5xx.\n\
-           * `resolve=` is the share below which it is over, at most the ratio itself; half the ratio by default.",
+           * `resolve=` is the share below which the alert is resolved, at most the ratio itself; half the ratio by \
+           default.",
 };
 
+/// The limits of `period=`.
 const PERIOD: RangeInclusive<Millis> = Millis::from_secs(10)..=Millis::from_secs(3600);
 
 fn read(settings: &mut Settings, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
@@ -36,7 +38,7 @@ fn read(settings: &mut Settings, line: &DirectiveLine<'_>) -> Result<(), Mistake
     Ok(())
 }
 
-/// `None`: off.
+/// `None`: the error rate is not watched.
 fn rules(args: &[&[u8]]) -> Result<Option<ErrorRateRules>, Mistake> {
     let (ratio, parameters) = leading(args)?;
     if ratio == b"off" {
@@ -64,7 +66,7 @@ fn rules(args: &[&[u8]]) -> Result<Option<ErrorRateRules>, Mistake> {
     Ok(Some(ErrorRateRules {
         threshold,
         resolve: resolve.unwrap_or(threshold.half()),
-        // A period alone is watched alone.
+        // With `period=` alone no number of requests is watched.
         window: window.unwrap_or(if period.is_some() { 0 } else { default.window }),
         period: period.unwrap_or(default.period),
         of: of.unwrap_or(default.of),

@@ -1,4 +1,4 @@
-//! `poolwatch_failover`: that another pool serves than should is reported.
+//! `poolwatch_failover`: whether an alert is sent when another pool serves than should.
 
 use std::ops::RangeInclusive;
 
@@ -16,11 +16,13 @@ pub(super) const DIRECTIVE: Directive = Directive {
     default: Some("on confirm=1s"),
     arguments: Arguments::OneOrMore,
     context: Context::HttpAndUpstream(Setting::once(read, |to, from| to.rules.failover = from.rules.failover)),
-    text: "Reports when another pool serves than should, and when the expected one is back. `confirm=`, from 10ms to 60s, is \
-           how long the other pool's answers must stand uncontradicted before that is believed; it is shortened when nginx \
-           itself has given the pool up, or by many such answers.",
+    text: "Reports when another pool serves than should, and when the expected one is back. `confirm=`, from 10ms to \
+           60s, is how long the other pool must answer, with no answer of the expected one in between, before that is \
+           reported. The time is shorter when nginx itself has given the expected pool up, or when there are many \
+           such answers.",
 };
 
+/// The limits of `confirm=`.
 const CONFIRM: RangeInclusive<Millis> = Millis(10)..=Millis::from_secs(60);
 const DEFAULT_CONFIRM: Millis = Millis::from_secs(1);
 

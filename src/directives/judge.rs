@@ -1,6 +1,6 @@
-//! What is watched: the settings in effect and the servers of an upstream block become one [`Watched`].
+//! Makes a [`Watched`] of the settings in effect and the servers of an upstream block.
 //!
-//! This is done when nginx has read the whole configuration: only then are all servers known, and what `http` says.
+//! This is done when nginx has read the whole configuration: before, servers and lines of `http` may still follow.
 
 use crate::config::rules::Rules;
 use crate::config::upstream::{ConfiguredPeer, Watched};
@@ -12,10 +12,11 @@ use crate::directives::{active, pool};
 use crate::pools::directory::MAX_PEERS;
 use crate::text::{Name, Text};
 
-/// Puts the settings in effect and the servers of a block together. Warnings go to `warn`.
+/// The upstream to be watched. `warn` gets what looks like an oversight.
 ///
 /// # Errors
-/// A line names what does not exist, or contradicts another; or the block's name is longer than a [`Name`].
+/// A line names a server or a pool that the block does not have, a server is in two pools, or the block's name is
+/// longer than a [`Name`].
 pub fn judge(settings: &Settings, upstream: &UpstreamBlock, warn: &mut impl FnMut(Remark)) -> Result<Watched, Remark> {
     let name: Name = Text::new(&upstream.name);
     if name.as_bytes() != upstream.name {
@@ -41,7 +42,7 @@ fn peers(upstream: &UpstreamBlock, pool_of: &[Option<usize>], warn: &mut impl Fn
             let server = shown(&server.name);
             warn(format!("server \"{server}\" of upstream \"{name}\" is in no \"poolwatch_pool\""));
         }
-        // What is resolved at run time has no address yet, but a pool and a role.
+        // A server that nginx resolves at run time has no address yet, but a pool and a role.
         let written = server.addresses.is_empty().then(|| server.name.clone());
         for address in server.addresses.iter().chain(&written) {
             match peers.iter().find(|peer| peer.address == *address) {

@@ -2,14 +2,14 @@
 
 use crate::text::clean;
 
-/// What is wrong with a line. [`Mistake::in_directive`] words it.
+/// What is wrong with a line. [`Mistake::in_directive`] gives the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mistake {
-    /// The argument is not what belongs there.
+    /// The argument has an invalid value.
     Value(String),
-    /// As above, and there are only two that do.
+    /// The argument is neither `on` nor `off`.
     Flag(String),
-    /// The argument is above the limit that another argument sets.
+    /// The first argument is above the limit that the second one sets.
     Limit(String, String),
     /// There is no such parameter.
     Parameter(String),
@@ -17,19 +17,19 @@ pub enum Mistake {
     Repeated(String),
     /// The directive was given before, in the same block.
     Duplicate,
-    /// nginx's check of the number of arguments should have seen this.
+    /// There are too few or too many arguments. nginx checks their number first.
     Arguments,
-    /// Complete as it is.
+    /// The whole message.
     Phrase(String),
 }
 
 impl Mistake {
-    /// The argument is not what belongs there.
+    /// The argument has an invalid value.
     pub(super) fn value(argument: &[u8]) -> Self {
         Self::Value(shown(argument))
     }
 
-    /// The words, to which ` in FILE:LINE` fits: one line, whatever bytes the configuration holds.
+    /// The message, without ` in FILE:LINE`. It is one line: control characters of the configuration are escaped.
     pub fn in_directive(&self, name: &str) -> String {
         let words = match self {
             Self::Value(value) => format!("invalid value \"{value}\" in \"{name}\""),
@@ -49,7 +49,7 @@ impl Mistake {
     }
 }
 
-/// Bytes of the configuration for a message about it.
+/// Bytes of the configuration as text for a message.
 pub(super) fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

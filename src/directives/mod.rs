@@ -1,12 +1,13 @@
-//! The directives: the table of all of them, the reference that is made of it, and what is in effect for an upstream.
+//! The directives: the table of all of them, the reference made from it, and the values in effect for an upstream.
 //!
-//! A directive is said once, in a file of its own: its text, how it is read, its default, how it is inherited, and its tests. To
-//! add one that sets something for an upstream: write that file, name it here, and give what it sets a place in
+//! A directive is said once, in a file of its own: its text, its reader, its default, its inheritance and its tests. To
+//! add one that sets a value for an upstream, write that file, add it to the table here, and add the value to
 //! [`crate::config::rules::Rules`].
 //!
-//! nginx's command table and the reference are both made from [`DIRECTIVES`], so neither can forget or misquote a directive. Reading
-//! needs no nginx: a line goes into a [`Block`], into [`block::Http`] or [`block::Location`]. When the whole configuration is read,
-//! [`in_effect`] gives what two blocks say together for an upstream, and [`judge`] makes of it what is watched.
+//! nginx's command table and the reference are both made from [`DIRECTIVES`], so neither can forget or misquote a
+//! directive. Reading needs no nginx: a line is added to a [`Block`], to [`block::Http`] or to [`block::Location`].
+//! When the whole configuration is read, [`in_effect`] gives the values for an upstream, and [`judge`] what is to be
+//! watched.
 
 // What directives have in common.
 pub mod place;
@@ -57,19 +58,19 @@ pub static DIRECTIVES: &[Directive] = &[
     status::DIRECTIVE,
 ];
 
-/// What is in effect for an upstream: of each directive the upstream block's own line, else that of `http`, else the default.
+/// The values in effect for an upstream: each is that of its block `own`, else that of `http`, else the default.
 pub fn in_effect(own: &Block, http: &Block) -> Settings {
     Settings::of(&[&defaults(), http, own])
 }
 
-/// The block in which each directive stands with the arguments that the reference calls its default.
+/// A block that has a line of each directive with a default: the default.
 fn defaults() -> Block {
     let mut block = Block::default();
     let place = Place::default();
     for directive in DIRECTIVES {
         let (Some(setting), Some(default)) = (directive.context.setting(), directive.default) else { continue };
         let args: Vec<&[u8]> = default.split(' ').map(str::as_bytes).collect();
-        // Every default can be read: a test reads each.
+        // It is valid: a test reads each default.
         let _ = block.read(directive.name, setting, &DirectiveLine { args: &args, place: &place });
     }
     block

@@ -1,8 +1,9 @@
-//! Where the configuration says something: `FILE:LINE`, and what is remarked about it.
+//! Lines of the configuration, their places as `FILE:LINE`, and remarks about them.
 
 use std::fmt;
 
-/// `FILE:LINE`, kept for what can only be judged at the end, when nginx's own messages would name the last brace of `http`.
+/// `FILE:LINE`. A line remembers it for what can only be checked when the whole configuration is read: nginx's own
+/// messages would then name the closing brace of `http`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// As nginx names the file.
@@ -14,22 +15,22 @@ pub struct Place {
 /// A message and the place it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
-    /// Lower case, without a full stop.
+    /// In lower case, without a full stop.
     pub text: String,
-    /// Where to look.
+    /// The line that it is about.
     pub place: Place,
 }
 
-/// A value and where it was given.
+/// A value, and the line that gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed<T> {
-    /// What.
+    /// The value.
     pub value: T,
-    /// Where.
+    /// The place of the line.
     pub place: Place,
 }
 
-/// One line of the configuration.
+/// A directive as it stands in the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct DirectiveLine<'a> {
     /// The arguments, without the directive's name.
@@ -45,7 +46,7 @@ impl DirectiveLine<'_> {
 }
 
 impl Place {
-    /// Something to say about this place.
+    /// A remark about this place.
     pub fn remark(&self, text: impl Into<String>) -> Remark {
         Remark { text: text.into(), place: self.clone() }
     }

@@ -15,9 +15,10 @@ pub(super) const DIRECTIVE: Directive = Directive {
     default: None,
     arguments: Arguments::TwoOrMore,
     context: Context::Upstream(Setting::list(read, |to, from| to.pools.clone_from(&from.pools))),
-    text: "Puts servers of the block into a named pool; up to 8 pools. A server is written as in its `server` directive, or as \
-           one of its addresses; the port 80 may be left out. Without this directive pools are told apart by the response \
-           header (`poolwatch_pool_header`), and before the first answer by primary and `backup`.",
+    text: "Puts servers of the block into a named pool; up to 8 pools. A server is written as in its `server` \
+           directive, or as one of its addresses; the port 80 may be left out. Without this directive pools are told \
+           apart by the response header (`poolwatch_pool_header`), and before the first answer by primary and \
+           `backup`.",
 };
 
 /// nginx's default for the port of a `server`.
@@ -37,7 +38,7 @@ fn read(settings: &mut Settings, line: &DirectiveLine<'_>) -> Result<(), Mistake
     Ok(())
 }
 
-/// For each server of the block the index of the pool that has it.
+/// For each server of the block the index of its pool; `None`: no line names it.
 ///
 /// # Errors
 /// A line names a server that the block does not have, or that has a pool already.
@@ -60,7 +61,7 @@ pub(super) fn pools_of(servers: &[Server], pools: &[Placed<PoolLine>]) -> Result
     Ok(pool_of)
 }
 
-/// The entries of the servers that are written like this; if none is, of those that have this address.
+/// The entries of the servers that are written as `wanted`; if there is none, of those that have this address.
 fn named<'a, T>(wanted: &str, servers: &'a [Server], entries: &'a mut [T]) -> impl Iterator<Item = &'a mut T> {
     let wanted = with_port(wanted);
     let is_written = |server: &Server| with_port(&shown(&server.name)) == wanted;

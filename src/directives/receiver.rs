@@ -1,4 +1,5 @@
-//! `poolwatch_receiver`: who is told. Its URL is a credential, so a mistake in the line never quotes what may be one.
+//! `poolwatch_receiver`: where messages are sent. Its URL is a credential, so no message about a mistake quotes what
+//! may be one.
 
 mod files;
 pub mod line;
@@ -28,25 +29,30 @@ pub(super) const DIRECTIVE: Directive = Directive {
     arguments: Arguments::TwoOrMore,
     context: Context::Http(read),
     text: "Sends alerts to a Slack incoming webhook. May be given up to 8 times.\n\n\
-           The webhook's URL is a credential. `env:` reads it from nginx's environment when nginx starts: a reload does not \
-           see a changed environment, and for an upgrade of the binary on the fly the main configuration needs `env NAME;`. \
-           `file:` reads it from a file at every start and reload; a relative path starts at the directory of `nginx.conf`. \
-           A file that every user of the machine can read earns a warning, except below `/run/secrets/`, where containers \
-           mount theirs. An unset or empty variable, an unreadable or empty file, and an invalid URL stop nginx from starting. \
-           To `nginx -t` an unset variable is a warning, since nginx's environment need not be that of whoever asks. \
-           Plain `http` to another machine earns a warning, unless `clear_text=on` says that it is meant.\n\n\
+           The webhook's URL is a credential. `env:` reads it from nginx's environment when nginx starts: a reload \
+           does not see a changed environment, and for an upgrade of the binary on the fly the main configuration \
+           needs `env NAME;`. `file:` reads it from a file at every start and reload; a relative path starts at the \
+           directory of `nginx.conf`. A file that every user of the machine can read earns a warning, except below \
+           `/run/secrets/`, where containers mount theirs. An unset or empty variable, an unreadable or empty file, \
+           and an invalid URL stop nginx from starting. To `nginx -t` an unset variable is a warning, since the shell \
+           that runs it need not have nginx's environment. Plain `http` to another machine earns a warning, unless \
+           `clear_text=on` is given.\n\n\
            * `name=` tells two receivers apart, in logs and over reloads; `slack` by default.\n\
-           * `send_resolved=off` leaves out the messages that something is over.\n\
-           * `timeout=` bounds one delivery as a whole, from 100ms to 25s; 10s by default. A failed delivery is repeated.\n\
+           * `send_resolved=off` leaves out the messages that an incident is over.\n\
+           * `timeout=` bounds one delivery as a whole, from 100ms to 25s; 10s by default. A failed delivery is \
+           repeated.\n\
            * `ca_file=` names a PEM file with the only certificates to trust, instead of the public ones.\n\
-           * `proxy=` goes through an HTTP proxy (`http://` or `https://`). Proxy variables of the environment are ignored.\n\
-           * `clear_text=on` takes the warning about plain `http` away: for a receiver that is reached over a network that nobody else listens to.",
+           * `proxy=` goes through an HTTP proxy (`http://` or `https://`). Proxy variables of the environment are \
+           ignored.\n\
+           * `clear_text=on` suppresses the warning about plain `http`, for a receiver that is reached over a network \
+           on which nobody else listens.",
 };
 
-/// Below the lease, which no exchange may outlive: a second worker would deliver again.
+/// The limits of `timeout=`. They are below the lease: when it ends, another worker may deliver the same message.
 const TIMEOUT: RangeInclusive<Millis> = Millis(100)..=Millis::from_secs(25);
 const _: () = assert!(TIMEOUT.end().0 < LEASE.0);
 
+/// Without `timeout=`.
 const DEFAULT_TIMEOUT: Millis = Millis::from_secs(10);
 
 fn read(http: &mut Http, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
@@ -62,7 +68,7 @@ fn read(http: &mut Http, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
     Ok(())
 }
 
-/// Reads the arguments, and no file.
+/// Reads the arguments. It opens no file.
 fn receiver(args: &[&[u8]]) -> Result<ReceiverLine, Mistake> {
     let [kind, secret, parameters @ ..] = args else { return Err(Mistake::Arguments) };
     if *kind != b"slack" {
@@ -94,8 +100,8 @@ fn receiver(args: &[&[u8]]) -> Result<ReceiverLine, Mistake> {
     })
 }
 
-/// An argument without what may be a secret in it: the webhook's URL can stand where anything else belongs. Short words and
-/// numbers are none.
+/// The argument for a message, without what may be a secret: an operator can write the webhook's URL in a wrong place.
+/// Short words and numbers are not secret.
 fn harmless(argument: &[u8]) -> String {
     let (key, value) = arguments::halves(argument);
     let is_word = key.len() <= 16 && key.iter().all(|byte| byte.is_ascii_lowercase() || *byte == b'_');

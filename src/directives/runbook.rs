@@ -15,9 +15,10 @@ pub(super) const DIRECTIVE: Directive = Directive {
     default: None,
     arguments: Arguments::One,
     context: Context::HttpAndUpstream(Setting::once(read, |to, from| to.rules.runbook = from.rules.runbook)),
-    text: "Adds a link to each alert, `http` or `https`, of at most 256 bytes. Unless the URL has a fragment of its own, be it an empty one \
-           (`https://wiki/page#`), the link leads to the section about the alert: `#failover`, `#recovery`, `#planned-switch`, `#outage`, \
-           `#mixed-traffic`, `#flapping`, `#error-rate`, `#no-longer-watched`, as the headings of this repository's runbook.md are.",
+    text: "Adds a link to each alert, `http` or `https`, of at most 256 bytes. Unless the URL has a fragment of its \
+           own, be it an empty one (`https://wiki/page#`), the link leads to the section about the alert: \
+           `#failover`, `#recovery`, `#planned-switch`, `#outage`, `#mixed-traffic`, `#flapping`, `#error-rate`, \
+           `#no-longer-watched`, as the headings of this repository's runbook.md are.",
 };
 
 fn read(settings: &mut Settings, line: &DirectiveLine<'_>) -> Result<(), Mistake> {

@@ -13,8 +13,9 @@ pub(super) const DIRECTIVE: Directive = Directive {
     default: Some("off"),
     arguments: Arguments::One,
     context: Context::HttpAndUpstream(Setting::once(read, |to, from| to.rules.silenced = from.rules.silenced)),
-    text: "Keeps watching, but holds alerts back: for maintenance. That it is on is told, and when it is off again, that it is over, \
-           how many requests failed meanwhile, and what is still true. What began and ended meanwhile is no alert.",
+    text: "Keeps watching, but holds alerts back, for maintenance. One message says that the silence has begun, \
+           another one that it is over and how many requests failed meanwhile; what is still wrong then is sent. What \
+           began and ended meanwhile is not.",
 };
 
 fn read(settings: &mut Settings, line: &DirectiveLine<'_>) -> Result<(), Mistake> {

@@ -13,10 +13,12 @@ pub(super) const DIRECTIVE: Directive = Directive {
     default: None,
     arguments: Arguments::Any,
     context: Context::Location(read),
-    text: "Serves below this prefix location what Poolwatch knows: a page (`/`), JSON (`api/v1/state` and its parts), and metrics for \
-           Prometheus (`metrics`). It has no access rules of its own: who may look is for `allow`, `deny` and `auth_basic` to say.\n\n\
-           * `write=on` lets whoever may look also begin and end silences and send test messages. In a location without `allow`, \
-           `deny`, `auth_basic` or `auth_request` it earns a warning, even if something else guards it.",
+    text: "Serves below this prefix location what Poolwatch knows: a page (`/`), JSON (`api/v1/state` and its parts), \
+           and metrics for Prometheus (`metrics`). It has no access rules of its own: `allow`, `deny` and \
+           `auth_basic` say who may see it.\n\n\
+           * `write=on` lets those who may see the page also begin and end silences and send test messages. In a \
+           location without `allow`, `deny`, `auth_basic` or `auth_request` it earns a warning, even if something \
+           else guards the location.",
 };
 
 fn read(location: &mut Location, line: &DirectiveLine<'_>) -> Result<(), Mistake> {

@@ -1,10 +1,10 @@
-//! Addresses of the web, judged by the parser of the client that will use them.
+//! URLs, checked by the parser of the HTTP client that will use them.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ureq::http::Uri;
 
-/// Longer ones are no one's webhook.
+/// The longest URL, in bytes.
 const MAX_LENGTH: usize = 2048;
 
 /// An `http` or `https` URL with a host, and without a user: neither a password nor a second credential belongs there.

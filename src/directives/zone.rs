@@ -13,25 +13,27 @@ pub(super) const DIRECTIVE: Directive = Directive {
     default: Some(DEFAULT_NAME),
     arguments: Arguments::OneOrMore,
     context: Context::Http(read),
-    text: "Names the shared memory zone in which all workers keep one state. The state survives a reload, also one that changes the \
-           zone's size.\n\n\
-           * Without a size the zone takes what the watched upstreams need, some 70 KiB each, rounded up to a multiple of 16 of them. A size \
-           that is too small for them is refused with the size that they need; one of which they take more than three quarters \
-           earns a warning, since upstreams that no longer fit keep nginx from loading a configuration.\n\
-           * `state=` names a file that keeps the state while nginx does not run: who serves, open incidents, what each receiver \
-           has heard, silences. A restart then repeats no alert and forgets none that is owed. It also lets the two process trees \
-           of an upgrade of the binary on the fly agree on which one sends; without it both do. A relative path starts at nginx's \
-           prefix. nginx opens the file as root; it must stand on a local file system, and each nginx needs one of its own: of two with \
-           the same file one delivers, and the other one says after five seconds, in the error log and on the status page, that it does not. A file \
-           that is neither empty nor made by Poolwatch is an error and left alone, and so is a link in a folder that others than root \
-           may write to. A file that cannot be written or read, or whose content is damaged, is said in the error log, and nginx goes on \
-           without it.",
+    text: "Names the shared memory zone in which all workers keep one state. The state survives a reload, also one \
+           that changes the zone's size.\n\n\
+           * Without a size the zone takes what the watched upstreams need, some 70 KiB each, rounded up to a \
+           multiple of 16 of them. A size that is too small for them is refused with the size that they need; one of \
+           which they take more than three quarters earns a warning, since upstreams that no longer fit keep nginx \
+           from loading a configuration.\n\
+           * `state=` names a file that keeps the state while nginx does not run: which pool serves, open incidents, \
+           which messages each receiver has got, silences. After a restart no alert is repeated and no undelivered \
+           one is lost. The file also lets the two process trees of an upgrade of the binary on the fly agree on \
+           which one sends; without it both do. A relative path starts at nginx's prefix. nginx opens the file as \
+           root; it must stand on a local file system, and each nginx needs one of its own: of two with the same file \
+           one delivers, and after five seconds the other one reports in the error log and on the status page that it \
+           does not. A file that is neither empty nor made by Poolwatch is an error and left alone, and so is a link \
+           in a folder that others than root may write to. A file that cannot be written or read, or whose content is \
+           damaged, is reported in the error log, and nginx goes on without it.",
 };
 
 /// The zone's name without the directive.
 pub const DEFAULT_NAME: &str = "poolwatch";
 
-/// Pages of the zone that nginx's slab allocator needs to be of use; nginx's own modules ask for as many.
+/// The least size of a zone, in bytes: eight pages, as nginx's own modules ask for.
 const LEAST_ZONE: usize = 8 * 4096;
 
 fn read(http: &mut Http, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
@@ -42,7 +44,7 @@ fn read(http: &mut Http, line: &DirectiveLine<'_>) -> Result<(), Mistake> {
     Ok(())
 }
 
-/// In nginx's own phrases for zones.
+/// Mistakes in a size have nginx's own phrases for zones.
 fn zone(args: &[&[u8]]) -> Result<ZoneLine, Mistake> {
     let (argument, rest) = leading(args)?;
     let name = name(argument).map(|_| shown(argument)).ok_or_else(|| Mistake::value(argument))?;
@@ -69,7 +71,7 @@ fn zone_size(name: &str, argument: &[u8]) -> Result<usize, Mistake> {
     }
 }
 
-/// As nginx: bytes, or with `k` or `m`.
+/// A size as nginx reads it: bytes, or KiB with `k`, or MiB with `m`.
 fn size(argument: &[u8]) -> Option<usize> {
     let (digits, scale) = match argument {
         [digits @ .., b'k' | b'K'] => (digits, 1024),

@@ -7,9 +7,13 @@ use std::path::Path;
 
 use crate::text;
 
-/// Larger files hold no URL, and no sensible list of certificates.
+/// The largest file that is read, in bytes. A larger one holds no URL, and no sensible list of certificates.
 const MAX_FILE: u64 = 1024 * 1024;
 
+/// A PEM file.
+///
+/// # Errors
+/// The phrase for why it cannot be read, or that it has no certificate.
 pub(super) fn read_certificates(path: &Path) -> Result<Vec<u8>, String> {
     let pem = read_file(path)?;
     let is_certificate = |item| matches!(item, Ok(ureq::tls::PemItem::Certificate(_)));
@@ -20,7 +24,10 @@ pub(super) fn read_certificates(path: &Path) -> Result<Vec<u8>, String> {
     }
 }
 
-/// A whole file. Only a regular one: a pipe would hang nginx's start.
+/// All bytes of a file: 1 byte to [`MAX_FILE`].
+///
+/// # Errors
+/// The phrase for why it cannot be read. What is not a regular file is not opened: a pipe could block nginx's start.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let shown = path.display();
     let metadata =
@@ -39,7 +46,7 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Can any user read the file, and reach it?
+/// Whether every user of the machine can read the file, and enter all folders above it.
 pub(super) fn is_open_to_all(path: &Path) -> bool {
     let allows = |path: &Path, bit| path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & bit != 0);
     allows(path, 0o004) && path.ancestors().skip(1).all(|folder| allows(folder, 0o001))

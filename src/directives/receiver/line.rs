@@ -1,4 +1,4 @@
-//! A `poolwatch_receiver` line, and how the receiver is made of it: its secret and its certificates are read.
+//! A `poolwatch_receiver` line, and the receiver that is made of it when its secret and its certificates are read.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use crate::directives::url;
 use crate::text::Name;
 use crate::units::Millis;
 
-/// Container runtimes mount secrets here, readable by everyone in the container.
+/// The folder where container runtimes mount secrets, readable by every user in the container.
 const MOUNTED_SECRETS: &str = "/run/secrets/";
 
-/// A line, with the secret and the certificates yet to be read.
+/// A line. The secret and the certificates are not read yet.
 pub struct ReceiverLine {
     /// `name=`, else the type's name.
     pub name: Name,
@@ -27,7 +27,7 @@ pub struct ReceiverLine {
     pub(super) clear_text: bool,
 }
 
-/// Where the URL is.
+/// Where the URL is: in the line, in a variable of the environment, or in a file.
 pub(super) enum Secret {
     Here(String),
     Env(String),
@@ -36,27 +36,27 @@ pub(super) enum Secret {
 
 /// A receiver, and what its operator should know.
 pub struct Opened {
-    /// Complete.
+    /// The receiver.
     pub receiver: Receiver,
-    /// To be logged as warnings.
+    /// Each is to be logged as a warning.
     pub warnings: Vec<String>,
 }
 
 /// Why there is no receiver.
 #[derive(Debug)]
 pub enum Unopened {
-    /// Something is wrong.
+    /// The phrase for what is wrong.
     Mistake(String),
     /// This environment variable is not set in this process.
     Unset(String),
 }
 
 impl ReceiverLine {
-    /// Reads the secret and the certificates: from files, relative to `prefix`, or by `variable`, which reads the environment.
+    /// Reads the secret and the certificates. Relative paths begin at `prefix`; `variable` reads the environment.
     ///
     /// # Errors
-    /// The phrase for what cannot be read, or is not what it should be. It holds no secret. That a variable is not set is told when
-    /// nothing else is wrong.
+    /// The phrase for what cannot be read or is invalid, without a secret. That a variable is not set is returned only
+    /// if the certificates can be read.
     pub fn open(&self, prefix: &Path, variable: impl Fn(&str) -> Option<OsString>) -> Result<Opened, Unopened> {
         let mut warnings = Vec::new();
         let ca_pem = match &self.ca_file {
@@ -90,7 +90,7 @@ impl ReceiverLine {
 }
 
 impl Unopened {
-    /// The phrase for it, at a start.
+    /// The phrase for it when nginx starts.
     pub fn phrase(&self) -> String {
         match self {
             Self::Mistake(phrase) => phrase.clone(),
