@@ -1,6 +1,6 @@
 //! What each block of the configuration says, and what is in effect for one upstream.
 //!
-//! nginx does not merge the configuration of `http` into `upstream` blocks, so this module does: [`Settings::of`].
+//! nginx does not merge the configuration of `http` into `upstream` blocks, so this module does: `Settings::of`.
 
 use std::ffi::CStr;
 
