@@ -32,7 +32,7 @@ use crate::nginx::status::reply::Reply;
 use crate::nginx::variables::Glance;
 use crate::nginx::zone::{self, Zone};
 use crate::nginx::{inherit, log, zone_init};
-use crate::status::shown::Shown;
+use crate::status::cache::Shown;
 use crate::text::Name;
 
 /// A zone without a size has room for a multiple of so many upstreams: another upstream seldom changes it.

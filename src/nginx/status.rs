@@ -28,9 +28,9 @@ use crate::pipeline::order::Order;
 use crate::state::notices::MAX_SILENCES;
 use crate::state::snapshot::{Facts, Snapshot};
 use crate::state::workers::Workers;
-use crate::status::order::{self, Headers, LONGEST_BODY, Refusal, too_long};
+use crate::status::cache::Look;
+use crate::status::command::{self, Headers, LONGEST_BODY, Refusal, too_long};
 use crate::status::route::{Lost, Route, route};
-use crate::status::shown::Look;
 use crate::status::{html, json, prometheus};
 use crate::text::clean;
 use reply::Reply;
@@ -166,7 +166,7 @@ fn write(r: &ngx_http_request_t) -> Result<Reply, Refusal> {
             headers.check_type()?;
             let is_watched =
                 |name: &[u8]| conf.upstreams.iter().any(|upstream| upstream.watched.name.as_bytes() == name);
-            let silence = order::silence(&body, zone.next_silence(), process::now(), is_watched)?;
+            let silence = command::silence(&body, zone.next_silence(), process::now(), is_watched)?;
             if notices.silences().count() == MAX_SILENCES {
                 return Err(Refusal::new(409, format!("there are {MAX_SILENCES} silences already")));
             }
@@ -184,7 +184,7 @@ fn write(r: &ngx_http_request_t) -> Result<Reply, Refusal> {
             if !body.is_empty() {
                 headers.check_type()?;
             }
-            order::test(&body)?;
+            command::test(&body)?;
             (Order::Test, None, "a test message".to_owned())
         }
         _ => return Err(Refusal::new(404, "there is no such silence")),

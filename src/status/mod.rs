@@ -2,12 +2,12 @@
 //!
 //! All of it is pure: a snapshot or a request in, text or a decision out. nginx's side is in the skin.
 
+pub mod cache;
+pub mod command;
 pub mod html;
 pub mod json;
-pub mod order;
 pub mod prometheus;
 pub mod route;
-pub mod shown;
 
 use crate::config::rules::RateOf;
 use crate::detect::serving::Serving;

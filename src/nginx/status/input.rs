@@ -5,7 +5,7 @@ use std::{iter, slice};
 use nginx_sys::{ngx_buf_t, ngx_http_request_t, ngx_read_file, ngx_table_elt_t};
 
 use crate::nginx::bits;
-use crate::status::order::{LONGEST_BODY, Refusal, too_long};
+use crate::status::command::{LONGEST_BODY, Refusal, too_long};
 
 /// The names and values of all headers, as they came.
 pub(super) fn headers(r: &ngx_http_request_t) -> impl Iterator<Item = (&[u8], &[u8])> {

@@ -1,6 +1,6 @@
 //! The API's documents: `docs/api/v1.schema.json` says what they mean.
 
-mod told;
+mod deliveries;
 mod upstream;
 
 use serde::Serialize;
@@ -43,9 +43,9 @@ pub fn body(part: Part, snapshot: &Snapshot, write: bool) -> String {
     let text = match part {
         Part::State => serde_json::to_string(&state(snapshot, write)),
         Part::Upstreams => serde_json::to_string(&upstream::upstreams(snapshot)),
-        Part::Receivers => serde_json::to_string(&told::receivers(snapshot)),
-        Part::Silences => serde_json::to_string(&told::silences(snapshot)),
-        Part::History => serde_json::to_string(&told::history(snapshot)),
+        Part::Receivers => serde_json::to_string(&deliveries::receivers(snapshot)),
+        Part::Silences => serde_json::to_string(&deliveries::silences(snapshot)),
+        Part::History => serde_json::to_string(&deliveries::history(snapshot)),
         Part::Module => serde_json::to_string(&module(snapshot)),
     };
     // No map with keys that are not strings, so it cannot fail.
@@ -85,9 +85,9 @@ struct StateView {
     write: bool,
     module: ModuleView,
     upstreams: Vec<upstream::UpstreamView>,
-    receivers: Vec<told::ReceiverView>,
-    silences: Vec<told::SilenceView>,
-    history: Vec<told::ChangeView>,
+    receivers: Vec<deliveries::ReceiverView>,
+    silences: Vec<deliveries::SilenceView>,
+    history: Vec<deliveries::ChangeView>,
 }
 
 #[derive(Serialize)]
@@ -142,9 +142,9 @@ fn state(snapshot: &Snapshot, write: bool) -> StateView {
         write,
         module: module(snapshot),
         upstreams: upstream::upstreams(snapshot),
-        receivers: told::receivers(snapshot),
-        silences: told::silences(snapshot),
-        history: told::history(snapshot),
+        receivers: deliveries::receivers(snapshot),
+        silences: deliveries::silences(snapshot),
+        history: deliveries::history(snapshot),
     }
 }
 

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use serde::Serialize;
 
-use super::told::{self, AlertView};
+use super::deliveries::{self, AlertView};
 use super::{ServingView, WORDS, instant, pool_name, seconds, serving, time};
 use crate::config::rules::{ErrorRateRules, RateOf};
 use crate::config::upstream::Role;
@@ -167,7 +167,7 @@ fn upstream_view(snapshot: &Snapshot, upstream: &Upstream) -> UpstreamView {
         pools: pools(snapshot, upstream),
         releases: releases(snapshot, upstream),
         error_rate: upstream.setup.rules.error_rate.map(|rules| error_rate(snapshot, upstream, &rules)),
-        alerts: Key::ALL.into_iter().filter_map(|key| told::alert(snapshot, upstream, key)).collect(),
+        alerts: Key::ALL.into_iter().filter_map(|key| deliveries::alert(snapshot, upstream, key)).collect(),
         series: series(snapshot, upstream),
     }
 }

@@ -26,8 +26,8 @@ pub const POLICY: &str = "default-src 'none'; \
     script-src 'sha256-gDxSE4nVbOkbv7x1OjGrYExvbPV1IpW6tgeZ0R2bDJ8='; \
     img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-const STYLE: &str = include_str!("html/page.css");
-const SCRIPT: &str = include_str!("html/page.js");
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
 
 /// Upstreams that are shown as cards; of more, those in an incident. The others have a tile that leads to them.
 const CARDS: usize = 12;
