@@ -32,7 +32,7 @@ use crate::nginx::status::reply::Reply;
 use crate::nginx::variables::Glance;
 use crate::nginx::zone::{self, Zone};
 use crate::nginx::{inherit, log, zone_init};
-use crate::status::cache::Shown;
+use crate::status::cache::StatusCache;
 use crate::text::Name;
 
 /// A zone without a size has room for a multiple of so many upstreams: another upstream seldom changes it.
@@ -52,7 +52,7 @@ pub(crate) struct MainConf {
     /// Where it is shown.
     pub(crate) pages: Vec<Page>,
     /// What this worker shows there now.
-    pub(crate) shown: RefCell<Shown<Reply>>,
+    pub(crate) status_cache: RefCell<StatusCache<Reply>>,
 }
 
 /// The zone, once nginx has mapped it.

@@ -28,7 +28,7 @@ use crate::pipeline::order::Order;
 use crate::state::notices::MAX_SILENCES;
 use crate::state::snapshot::{Facts, Snapshot};
 use crate::state::workers::Workers;
-use crate::status::cache::Look;
+use crate::status::cache::StatusRequest;
 use crate::status::command::{self, Headers, LONGEST_BODY, Refusal, too_long};
 use crate::status::route::{Lost, Route, route};
 use crate::status::{html, json, prometheus};
@@ -95,7 +95,7 @@ fn answer(r: &mut ngx_http_request_t) -> ngx_int_t {
         },
         Ok(route) => {
             let query = if route == Route::Page { String::from_utf8_lossy(r.args.as_bytes()) } else { "".into() };
-            read(conf, Look { route, query: query.into_owned(), write })
+            read(conf, StatusRequest { route, query: query.into_owned(), write })
         }
         Err(Lost::SlashMissing) => Rc::new(moved(r)),
         Err(Lost::NotFound) => Rc::new(Reply::json(404, json::error("not found"))),
@@ -121,20 +121,20 @@ fn moved(r: &ngx_http_request_t) -> Reply {
     Reply { location: [name, b"/", query[0], query[1]].concat(), ..Reply::json(301, json::error("moved permanently")) }
 }
 
-fn read(conf: &MainConf, look: Look) -> Rc<Reply> {
+fn read(conf: &MainConf, request: StatusRequest) -> Rc<Reply> {
     let changes = conf.zone.mapped.get().map_or(0, Zone::changes);
-    let answer = conf.shown.borrow_mut().answer(look, process::now(), changes, || snapshot(conf), render);
+    let answer = conf.status_cache.borrow_mut().answer(request, process::now(), changes, || snapshot(conf), render);
     answer.unwrap_or_else(|| Rc::new(Reply::json(503, json::error(BUSY))))
 }
 
-fn render(snapshot: &Snapshot, look: &Look) -> Reply {
-    match look.route {
-        Route::Json(part) => Reply::json(200, json::body(part, snapshot, look.write)),
+fn render(snapshot: &Snapshot, request: &StatusRequest) -> Reply {
+    match request.route {
+        Route::Json(part) => Reply::json(200, json::body(part, snapshot, request.write)),
         Route::Metrics => {
             Reply { content_type: prometheus::CONTENT_TYPE, ..Reply::json(200, prometheus::body(snapshot)) }
         }
         _ => {
-            let page = html::page(&json::document(snapshot, look.write), &look.query);
+            let page = html::page(&json::document(snapshot, request.write), &request.query);
             Reply { content_type: "text/html; charset=utf-8", policy: html::POLICY, ..Reply::json(200, page) }
         }
     }
