@@ -30,7 +30,7 @@ use crate::state::snapshot::{Facts, Snapshot};
 use crate::state::workers::Workers;
 use crate::status::cache::StatusRequest;
 use crate::status::command::{self, Headers, LONGEST_BODY, Refusal, too_long};
-use crate::status::route::{Lost, Route, route};
+use crate::status::route::{Route, RouteError, route};
 use crate::status::{html, json, prometheus};
 use crate::text::clean;
 use reply::Reply;
@@ -87,7 +87,7 @@ unsafe extern "C" fn handle(request: *mut ngx_http_request_t) -> ngx_int_t {
 
 fn answer(r: &mut ngx_http_request_t) -> ngx_int_t {
     let Some((conf, write)) = confs(r) else { return Status::NGX_DECLINED.into() };
-    let route = below(r).ok_or(Lost::NotFound).and_then(|path| route(r.method_name.as_bytes(), path));
+    let route = below(r).ok_or(RouteError::NotFound).and_then(|path| route(r.method_name.as_bytes(), path));
     let reply = match route {
         Ok(Route::Silence | Route::EndSilence(_) | Route::Test) => match may_write(r, write) {
             Ok(()) => return read_body(r),
@@ -97,9 +97,11 @@ fn answer(r: &mut ngx_http_request_t) -> ngx_int_t {
             let query = if route == Route::Page { String::from_utf8_lossy(r.args.as_bytes()) } else { "".into() };
             read(conf, StatusRequest { route, query: query.into_owned(), write })
         }
-        Err(Lost::SlashMissing) => Rc::new(moved(r)),
-        Err(Lost::NotFound) => Rc::new(Reply::json(404, json::error("not found"))),
-        Err(Lost::NotAllowed(allow)) => Rc::new(Reply { allow, ..Reply::json(405, json::error("method not allowed")) }),
+        Err(RouteError::SlashMissing) => Rc::new(moved(r)),
+        Err(RouteError::NotFound) => Rc::new(Reply::json(404, json::error("not found"))),
+        Err(RouteError::NotAllowed(allow)) => {
+            Rc::new(Reply { allow, ..Reply::json(405, json::error("method not allowed")) })
+        }
     };
     reply::send(r, &reply)
 }
@@ -156,7 +158,7 @@ unsafe extern "C" fn handle_body(request: *mut ngx_http_request_t) {
 fn write(r: &ngx_http_request_t) -> Result<Reply, Refusal> {
     let unavailable = || Refusal::new(503, "this worker is not watching");
     let (conf, _) = confs(r).ok_or_else(unavailable)?;
-    let route = below(r).ok_or(Lost::NotFound).and_then(|path| route(r.method_name.as_bytes(), path));
+    let route = below(r).ok_or(RouteError::NotFound).and_then(|path| route(r.method_name.as_bytes(), path));
     let body = input::body(r)?;
     let headers = Headers::read(input::headers(r))?;
     let zone = conf.zone.mapped.get().ok_or_else(unavailable)?;

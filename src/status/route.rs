@@ -2,7 +2,7 @@
 
 use crate::status::json::Part;
 
-/// What is asked for.
+/// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// The page for people.
@@ -19,38 +19,38 @@ pub enum Route {
     Test,
 }
 
-/// Why nothing is.
+/// Why no route matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lost {
+pub enum RouteError {
     /// There is no such path.
     NotFound,
     /// The location's own name without the slash after it.
     SlashMissing,
-    /// There is, for these methods, as `Allow` lists them.
+    /// The path takes other methods alone, listed as the header `Allow` does.
     NotAllowed(&'static str),
 }
 
 const READ: &str = "GET, HEAD";
 
-/// Finds the way. `path` is what follows the location's name, `method` as the client sent it.
+/// Finds the route of a request. `path` is what follows the location's name, `method` as the client sent it.
 ///
 /// # Errors
-/// There is nothing there, or not for this method.
-pub fn route(method: &[u8], path: &[u8]) -> Result<Route, Lost> {
+/// There is no such path, or it does not take this method.
+pub fn route(method: &[u8], path: &[u8]) -> Result<Route, RouteError> {
     let is_read = method == b"GET" || method == b"HEAD";
-    let read = |route| if is_read { Ok(route) } else { Err(Lost::NotAllowed(READ)) };
+    let read = |route| if is_read { Ok(route) } else { Err(RouteError::NotAllowed(READ)) };
     let silence = path.strip_prefix(b"/api/v1/silences/").and_then(number);
     match (path, silence) {
-        (b"", _) => read(Route::Page).and(Err(Lost::SlashMissing)),
+        (b"", _) => read(Route::Page).and(Err(RouteError::SlashMissing)),
         (b"/", _) => read(Route::Page),
         (b"/metrics", _) => read(Route::Metrics),
         (b"/api/v1/silences", _) if method == b"POST" => Ok(Route::Silence),
-        (b"/api/v1/silences", _) if !is_read => Err(Lost::NotAllowed("GET, HEAD, POST")),
+        (b"/api/v1/silences", _) if !is_read => Err(RouteError::NotAllowed("GET, HEAD, POST")),
         (b"/api/v1/test", _) if method == b"POST" => Ok(Route::Test),
-        (b"/api/v1/test", _) => Err(Lost::NotAllowed("POST")),
+        (b"/api/v1/test", _) => Err(RouteError::NotAllowed("POST")),
         (_, Some(id)) if method == b"DELETE" => Ok(Route::EndSilence(id)),
-        (_, Some(_)) => Err(Lost::NotAllowed("DELETE")),
-        _ => part(path).ok_or(Lost::NotFound).and_then(|part| read(Route::Json(part))),
+        (_, Some(_)) => Err(RouteError::NotAllowed("DELETE")),
+        _ => part(path).ok_or(RouteError::NotFound).and_then(|part| read(Route::Json(part))),
     }
 }
 
@@ -78,14 +78,14 @@ mod tests {
 
     use super::*;
 
-    fn get(path: &str) -> Result<Route, Lost> {
+    fn get(path: &str) -> Result<Route, RouteError> {
         route(b"GET", path.as_bytes())
     }
 
     #[test]
     fn each_path_has_its_route() {
         assert_eq!(get("/"), Ok(Route::Page));
-        assert_eq!(get(""), Err(Lost::SlashMissing));
+        assert_eq!(get(""), Err(RouteError::SlashMissing));
         assert_eq!(get("/metrics"), Ok(Route::Metrics));
         assert_eq!(route(b"HEAD", b"/metrics"), Ok(Route::Metrics));
         assert_eq!(get("/api/v1/state"), Ok(Route::Json(Part::State)));
@@ -99,17 +99,21 @@ mod tests {
     fn other_paths_are_not_found_and_other_methods_are_told_which_would_do() {
         for path in ["/api", "/api/v1", "/api/v1/", "/api/v2/state", "/api/v1/state/", "/metrics/", "//", "/index.html"]
         {
-            assert_eq!(get(path), Err(Lost::NotFound), "{path}");
+            assert_eq!(get(path), Err(RouteError::NotFound), "{path}");
         }
         for id in ["", "x", "+1", "-1", "01", "1/", "18446744073709551616"] {
-            assert_eq!(route(b"DELETE", format!("/api/v1/silences/{id}").as_bytes()), Err(Lost::NotFound), "{id}");
+            assert_eq!(
+                route(b"DELETE", format!("/api/v1/silences/{id}").as_bytes()),
+                Err(RouteError::NotFound),
+                "{id}"
+            );
         }
-        assert_eq!(route(b"POST", b"/"), Err(Lost::NotAllowed(READ)));
-        assert_eq!(route(b"POST", b""), Err(Lost::NotAllowed(READ)));
-        assert_eq!(route(b"DELETE", b"/metrics"), Err(Lost::NotAllowed(READ)));
-        assert_eq!(route(b"PUT", b"/api/v1/silences"), Err(Lost::NotAllowed("GET, HEAD, POST")));
-        assert_eq!(get("/api/v1/silences/1"), Err(Lost::NotAllowed("DELETE")));
-        assert_eq!(get("/api/v1/test"), Err(Lost::NotAllowed("POST")));
+        assert_eq!(route(b"POST", b"/"), Err(RouteError::NotAllowed(READ)));
+        assert_eq!(route(b"POST", b""), Err(RouteError::NotAllowed(READ)));
+        assert_eq!(route(b"DELETE", b"/metrics"), Err(RouteError::NotAllowed(READ)));
+        assert_eq!(route(b"PUT", b"/api/v1/silences"), Err(RouteError::NotAllowed("GET, HEAD, POST")));
+        assert_eq!(get("/api/v1/silences/1"), Err(RouteError::NotAllowed("DELETE")));
+        assert_eq!(get("/api/v1/test"), Err(RouteError::NotAllowed("POST")));
     }
 
     proptest! {
