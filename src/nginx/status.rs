@@ -29,7 +29,7 @@ use crate::state::notices::MAX_SILENCES;
 use crate::state::snapshot::{Facts, Snapshot};
 use crate::state::workers::Workers;
 use crate::status::cache::StatusRequest;
-use crate::status::command::{self, Headers, LONGEST_BODY, Refusal, too_long};
+use crate::status::command::{self, Headers, LONGEST_BODY, RequestError, too_long};
 use crate::status::route::{Route, RouteError, route};
 use crate::status::{html, json, prometheus};
 use crate::text::clean;
@@ -91,7 +91,7 @@ fn answer(r: &mut ngx_http_request_t) -> ngx_int_t {
     let reply = match route {
         Ok(Route::Silence | Route::EndSilence(_) | Route::Test) => match may_write(r, write) {
             Ok(()) => return read_body(r),
-            Err(refusal) => Rc::new(refused(&refusal)),
+            Err(error) => Rc::new(refused(&error)),
         },
         Ok(route) => {
             let query = if route == Route::Page { String::from_utf8_lossy(r.args.as_bytes()) } else { "".into() };
@@ -147,7 +147,7 @@ unsafe extern "C" fn handle_body(request: *mut ngx_http_request_t) {
     // SAFETY: nginx passes the request that asked for its body.
     let r = unsafe { &mut *request };
     let code = caught(|| {
-        let reply = write(r).unwrap_or_else(|refusal| refused(&refusal));
+        let reply = write(r).unwrap_or_else(|error| refused(&error));
         reply::send(r, &reply)
     });
     let code = code.unwrap_or(self::code(NGX_HTTP_INTERNAL_SERVER_ERROR));
@@ -155,14 +155,14 @@ unsafe extern "C" fn handle_body(request: *mut ngx_http_request_t) {
     unsafe { ngx_http_finalize_request(request, code) };
 }
 
-fn write(r: &ngx_http_request_t) -> Result<Reply, Refusal> {
-    let unavailable = || Refusal::new(503, "this worker is not watching");
+fn write(r: &ngx_http_request_t) -> Result<Reply, RequestError> {
+    let unavailable = || RequestError::new(503, "this worker is not watching");
     let (conf, _) = confs(r).ok_or_else(unavailable)?;
     let route = below(r).ok_or(RouteError::NotFound).and_then(|path| route(r.method_name.as_bytes(), path));
     let body = input::body(r)?;
     let headers = Headers::read(input::headers(r))?;
     let zone = conf.zone.mapped.get().ok_or_else(unavailable)?;
-    let notices = zone.notices().ok_or_else(|| Refusal::new(503, BUSY))?;
+    let notices = zone.notices().ok_or_else(|| RequestError::new(503, BUSY))?;
     let (order, id, what) = match route {
         Ok(Route::Silence) => {
             headers.check_type()?;
@@ -170,7 +170,7 @@ fn write(r: &ngx_http_request_t) -> Result<Reply, Refusal> {
                 |name: &[u8]| conf.upstreams.iter().any(|upstream| upstream.watched.name.as_bytes() == name);
             let silence = command::silence(&body, zone.next_silence(), process::now(), is_watched)?;
             if notices.silences().count() == MAX_SILENCES {
-                return Err(Refusal::new(409, format!("there are {MAX_SILENCES} silences already")));
+                return Err(RequestError::new(409, format!("there are {MAX_SILENCES} silences already")));
             }
             let upstream = match silence.upstream.as_bytes() {
                 b"" => "all upstreams".to_owned(),
@@ -189,10 +189,10 @@ fn write(r: &ngx_http_request_t) -> Result<Reply, Refusal> {
             command::test(&body)?;
             (Order::Test, None, "a test message".to_owned())
         }
-        _ => return Err(Refusal::new(404, "there is no such silence")),
+        _ => return Err(RequestError::new(404, "there is no such silence")),
     };
     if !process::running().ok_or_else(unavailable)?.order(order) {
-        return Err(Refusal::new(503, "too many orders wait"));
+        return Err(RequestError::new(503, "too many orders wait"));
     }
     // nginx adds the client's address.
     // SAFETY: a request has its connection until it is freed.
@@ -204,9 +204,9 @@ fn write(r: &ngx_http_request_t) -> Result<Reply, Refusal> {
 }
 
 /// What can be said of a write before its body is read.
-fn may_write(r: &ngx_http_request_t, write: bool) -> Result<(), Refusal> {
+fn may_write(r: &ngx_http_request_t, write: bool) -> Result<(), RequestError> {
     if !write {
-        return Err(Refusal::new(403, "writes are off here, \"poolwatch_status write=on\" takes them"));
+        return Err(RequestError::new(403, "writes are off here, \"poolwatch_status write=on\" takes them"));
     }
     Headers::read(input::headers(r))?.check_source()?;
     if usize::try_from(r.headers_in.content_length_n).is_ok_and(|length| length > LONGEST_BODY) {
@@ -223,8 +223,8 @@ const fn code(status: u32) -> ngx_int_t {
 
 const BUSY: &str = "the state changes too fast to be read, try again";
 
-fn refused(refusal: &Refusal) -> Reply {
-    Reply::json(refusal.status, json::error(&refusal.text))
+fn refused(error: &RequestError) -> Reply {
+    Reply::json(error.status, json::error(&error.text))
 }
 
 /// Everything at this moment; `None`: it could not be read. Without a watched upstream there is nothing in it.

@@ -1,4 +1,4 @@
-//! What an operator may ask for: the body of a write becomes an order, or a reason why not.
+//! The requests of operators: the body of a write becomes a silence or a test, or an error that says why not.
 
 use serde::Deserialize;
 
@@ -6,29 +6,29 @@ use crate::state::notices::{LONGEST_SILENCE, Silence};
 use crate::text::{Name, Text, clean};
 use crate::units::Millis;
 
-/// The longest body that is read.
+/// The longest body that is read, in bytes.
 pub const LONGEST_BODY: usize = 4096;
 
-/// Bytes of a comment.
+/// The longest comment, in bytes.
 const COMMENT: usize = 120;
 
-/// Why it is refused: the answer's status and its words.
+/// Why a write is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Of the answer.
+pub struct RequestError {
+    /// The answer's status.
     pub status: u16,
-    /// Lower case, without a full stop.
+    /// The answer's words: lower case, without a full stop.
     pub text: String,
 }
 
-impl Refusal {
-    /// In these words.
+impl RequestError {
+    /// An answer with this status and these words.
     pub fn new(status: u16, text: impl Into<String>) -> Self {
         Self { status, text: text.into() }
     }
 }
 
-/// What the headers of a write say of where it comes from, and of its body.
+/// The headers of a write that say where it comes from and what its body is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Headers<'a> {
     /// `X-Poolwatch`, which a page of another site cannot send unasked.
@@ -42,8 +42,8 @@ impl<'a> Headers<'a> {
     /// Picks them from all headers of a request, which are names and values.
     ///
     /// # Errors
-    /// One of them stands twice. Whoever looks only at the first, or only at the last, would be told two different things.
-    pub fn read(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, Refusal> {
+    /// One of them stands twice. A proxy may read the first one only, and we the last.
+    pub fn read(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, RequestError> {
         let mut read = Self::default();
         for (name, value) in headers {
             let Self { own, origin, host, content_type } = &mut read;
@@ -51,19 +51,19 @@ impl<'a> Headers<'a> {
             let known = places.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
             let Some((known, place)) = known else { continue };
             if place.replace(value).is_some() {
-                return Err(Refusal::new(400, format!("duplicate header \"{known}\"")));
+                return Err(RequestError::new(400, format!("duplicate header \"{known}\"")));
             }
         }
         Ok(read)
     }
 
-    /// Refuses a write that a page of another site may have made: what vouches for it is our header or its own origin, and an
-    /// origin that is another never does.
+    /// Refuses a write that a page of another site may have made. A write is taken if its origin is this host, or if it has our
+    /// header and no origin.
     ///
     /// # Errors
-    /// It comes from elsewhere, or does not say.
-    pub fn check_source(&self) -> Result<(), Refusal> {
-        let refused = Err(Refusal::new(403, "cross-site request refused, send the header X-Poolwatch"));
+    /// It comes from another site, or does not say where from.
+    pub fn check_source(&self) -> Result<(), RequestError> {
+        let refused = Err(RequestError::new(403, "cross-site request refused, send the header X-Poolwatch"));
         match (self.origin, self.host) {
             (Some(origin), Some(host)) if is_of(origin, host) => Ok(()),
             (None, _) if self.own.is_some() => Ok(()),
@@ -71,16 +71,16 @@ impl<'a> Headers<'a> {
         }
     }
 
-    /// Refuses a body that is not said to be JSON.
+    /// Refuses a body whose media type is not JSON.
     ///
     /// # Errors
-    /// It is something else.
-    pub fn check_type(&self) -> Result<(), Refusal> {
+    /// It has another media type, or none.
+    pub fn check_type(&self) -> Result<(), RequestError> {
         let media = self.content_type.unwrap_or_default().split(|&byte| byte == b';').next().unwrap_or_default();
         if media.trim_ascii().eq_ignore_ascii_case(b"application/json") {
             return Ok(());
         }
-        Err(Refusal::new(415, "the body must be application/json"))
+        Err(RequestError::new(415, "the body must be application/json"))
     }
 }
 
@@ -90,9 +90,9 @@ fn is_of(origin: &[u8], host: &[u8]) -> bool {
     authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
 }
 
-/// What is said of a body of more than [`LONGEST_BODY`].
-pub fn too_long() -> Refusal {
-    Refusal::new(413, format!("the body is longer than {LONGEST_BODY} bytes"))
+/// The answer to a body of more than [`LONGEST_BODY`] bytes.
+pub fn too_long() -> RequestError {
+    RequestError::new(413, format!("the body is longer than {LONGEST_BODY} bytes"))
 }
 
 #[derive(Deserialize)]
@@ -112,22 +112,22 @@ enum Duration {
     Text(String),
 }
 
-/// `POST api/v1/silences`: reads the silence that is asked for. `is_watched`: is there such an upstream?
+/// `POST api/v1/silences`: reads the silence that is asked for. `is_watched`: is there an upstream of this name?
 ///
 /// # Errors
-/// The body is not what the schema says, or names an upstream that there is not.
-pub fn silence(body: &[u8], id: u64, now: Millis, is_watched: impl Fn(&[u8]) -> bool) -> Result<Silence, Refusal> {
+/// The body is not what the schema says, or no upstream of its name is watched.
+pub fn silence(body: &[u8], id: u64, now: Millis, is_watched: impl Fn(&[u8]) -> bool) -> Result<Silence, RequestError> {
     let request: SilenceRequest = read(body)?;
     let duration = request.duration.read().filter(|&span| span > Millis::ZERO && span <= LONGEST_SILENCE);
     let Some(duration) = duration else {
-        return Err(Refusal::new(400, "invalid \"duration\", it must be more than nothing and at most 24h"));
+        return Err(RequestError::new(400, "invalid \"duration\", it must be more than nothing and at most 24h"));
     };
     if request.comment.len() > COMMENT {
-        return Err(Refusal::new(400, format!("\"comment\" is too long, at most {COMMENT} bytes are possible")));
+        return Err(RequestError::new(400, format!("\"comment\" is too long, at most {COMMENT} bytes are possible")));
     }
     let upstream = request.upstream.unwrap_or_default();
     if !upstream.is_empty() && !is_watched(upstream.as_bytes()) {
-        return Err(Refusal::new(404, format!("unknown upstream \"{}\"", clean(upstream.as_bytes(), 64))));
+        return Err(RequestError::new(404, format!("unknown upstream \"{}\"", clean(upstream.as_bytes(), 64))));
     }
     Ok(Silence {
         id,
@@ -141,7 +141,7 @@ pub fn silence(body: &[u8], id: u64, now: Millis, is_watched: impl Fn(&[u8]) -> 
 ///
 /// # Errors
 /// The body asks for more.
-pub fn test(body: &[u8]) -> Result<(), Refusal> {
+pub fn test(body: &[u8]) -> Result<(), RequestError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct TestRequest {}
@@ -151,9 +151,9 @@ pub fn test(body: &[u8]) -> Result<(), Refusal> {
     read::<TestRequest>(body).map(drop)
 }
 
-fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, RequestError> {
     // serde's own words name the member and the place, and quote what is not known.
-    serde_json::from_slice(body).map_err(|error| Refusal::new(400, clean(error.to_string().as_bytes(), 200)))
+    serde_json::from_slice(body).map_err(|error| RequestError::new(400, clean(error.to_string().as_bytes(), 200)))
 }
 
 impl Duration {
@@ -179,12 +179,12 @@ mod tests {
 
     const NOW: Millis = Millis(1_000_000);
 
-    fn asked(body: &str) -> Result<Silence, Refusal> {
+    fn asked(body: &str) -> Result<Silence, RequestError> {
         silence(body.as_bytes(), 7, NOW, |name| name == b"app")
     }
 
     fn status(body: &str) -> Option<u16> {
-        asked(body).err().map(|refusal| refusal.status)
+        asked(body).err().map(|error| error.status)
     }
 
     #[test]
@@ -221,7 +221,7 @@ mod tests {
 
     fn headers<'a>(headers: &[(&'a str, &'a str)]) -> Result<Headers<'a>, u16> {
         let headers = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        Headers::read(headers).map_err(|refusal| refusal.status)
+        Headers::read(headers).map_err(|error| error.status)
     }
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
             let own = own.map(|value| ("X-Poolwatch", value));
             let origin = origin.map(|value| ("origin", value));
             let all: Vec<_> = own.into_iter().chain(origin).chain([("Host", "web1:8080"), ("Accept", "*/*")]).collect();
-            headers(&all).and_then(|headers| headers.check_source().map_err(|refusal| refusal.status))
+            headers(&all).and_then(|headers| headers.check_source().map_err(|error| error.status))
         };
         assert_eq!(check(Some("1"), None), Ok(()));
         assert_eq!(check(None, Some("http://web1:8080")), Ok(()));
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn only_json_is_read() {
         let check = |all: &[(&'static str, &'static str)]| {
-            headers(all).and_then(|headers| headers.check_type().map_err(|refusal| refusal.status))
+            headers(all).and_then(|headers| headers.check_type().map_err(|error| error.status))
         };
         assert_eq!(check(&[("Content-Type", "application/json")]), Ok(()));
         assert_eq!(check(&[("content-type", "Application/JSON; charset=utf-8")]), Ok(()));
@@ -271,8 +271,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_makes_a_reader_panic(body in any::<Vec<u8>>()) {
-            for refusal in [silence(&body, 1, NOW, |_| true).err(), test(&body).err()].into_iter().flatten() {
-                prop_assert!(refusal.status == 400 && refusal.text.len() <= 256);
+            for error in [silence(&body, 1, NOW, |_| true).err(), test(&body).err()].into_iter().flatten() {
+                prop_assert!(error.status == 400 && error.text.len() <= 256);
             }
         }
     }

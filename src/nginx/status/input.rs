@@ -5,7 +5,7 @@ use std::{iter, slice};
 use nginx_sys::{ngx_buf_t, ngx_http_request_t, ngx_read_file, ngx_table_elt_t};
 
 use crate::nginx::bits;
-use crate::status::command::{LONGEST_BODY, Refusal, too_long};
+use crate::status::command::{LONGEST_BODY, RequestError, too_long};
 
 /// The names and values of all headers, as they came.
 pub(super) fn headers(r: &ngx_http_request_t) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -19,7 +19,7 @@ pub(super) fn headers(r: &ngx_http_request_t) -> impl Iterator<Item = (&[u8], &[
 }
 
 /// The body that nginx has read: what it keeps in memory, and what is in a file, since there was no room or the configuration wants it so.
-pub(super) fn body(r: &ngx_http_request_t) -> Result<Vec<u8>, Refusal> {
+pub(super) fn body(r: &ngx_http_request_t) -> Result<Vec<u8>, RequestError> {
     let mut body = Vec::new();
     // SAFETY: null, or the body that nginx has read.
     let Some(read) = (unsafe { r.request_body.as_ref() }) else { return Ok(body) };
@@ -35,8 +35,8 @@ pub(super) fn body(r: &ngx_http_request_t) -> Result<Vec<u8>, Refusal> {
     Ok(body)
 }
 
-fn append(body: &mut Vec<u8>, buf: &ngx_buf_t) -> Result<(), Refusal> {
-    let unreadable = || Refusal::new(500, "the body cannot be read");
+fn append(body: &mut Vec<u8>, buf: &ngx_buf_t) -> Result<(), RequestError> {
+    let unreadable = || RequestError::new(500, "the body cannot be read");
     let is_in_file = bits::is_in_file(buf);
     let length = if is_in_file {
         usize::try_from(buf.file_last - buf.file_pos).map_err(|_| unreadable())?
