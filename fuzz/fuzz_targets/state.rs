@@ -11,7 +11,7 @@ use ngx_http_poolwatch_module::persist::record::Found;
 use ngx_http_poolwatch_module::persist::document::Saved;
 use ngx_http_poolwatch_module::clock::Times;
 use ngx_http_poolwatch_module::state::slot::Slot;
-use ngx_http_poolwatch_module::state::snapshot::{Facts, Snapshot};
+use ngx_http_poolwatch_module::state::snapshot::{ModuleInfo, Snapshot};
 use ngx_http_poolwatch_module::state::table::Table;
 use ngx_http_poolwatch_module::shared::double_buffer::Twin;
 use ngx_http_poolwatch_module::status::{html, json, prometheus};
@@ -37,8 +37,8 @@ fn restore(text: &str) {
     saved.restore(&mut table, &[], times);
     saved.merge(&mut table, times);
     assert!(Saved::from_text(&Saved::of(&table, 1, times).to_text()).is_some(), "cannot be saved again");
-    let facts = Facts { now: NOW, wall: WALL, host: "web1".into(), ..Facts::default() };
-    let snapshot = Snapshot::new(table.contents(), &[], facts);
+    let info = ModuleInfo { now: NOW, wall: WALL, host: "web1".into(), ..ModuleInfo::default() };
+    let snapshot = Snapshot::new(table.contents(), &[], info);
     let state = json::document(&snapshot, true);
     for text in [prometheus::body(&snapshot), html::page(&state, ""), json::body(json::Part::State, &snapshot, true)] {
         assert!(!text.chars().any(|letter| letter.is_control() && letter != '\n'), "{text}");

@@ -26,7 +26,7 @@ use crate::nginx::{bits, caught, lines, loc_conf, log, main_conf, process};
 use crate::persist::restore::RESTORED;
 use crate::pipeline::order::Order;
 use crate::state::notices::MAX_SILENCES;
-use crate::state::snapshot::{Facts, Snapshot};
+use crate::state::snapshot::{ModuleInfo, Snapshot};
 use crate::state::workers::Workers;
 use crate::status::cache::StatusRequest;
 use crate::status::command::{self, Headers, LONGEST_BODY, RequestError, too_long};
@@ -232,14 +232,14 @@ fn snapshot(conf: &MainConf) -> Option<Snapshot> {
     let zone = conf.zone.mapped.get();
     let contents = match zone {
         Some(zone) => zone.contents()?,
-        None => return Some(Snapshot::empty(facts(conf))),
+        None => return Some(Snapshot::empty(module_info(conf))),
     };
-    Some(Snapshot::new(contents, &conf.receivers, facts(conf)))
+    Some(Snapshot::new(contents, &conf.receivers, module_info(conf)))
 }
 
-fn facts(conf: &MainConf) -> Facts {
+fn module_info(conf: &MainConf) -> ModuleInfo {
     let zone = conf.zone.mapped.get();
-    Facts {
+    ModuleInfo {
         now: process::now(),
         wall: SystemClock.wall(),
         host: SystemClock.host(),

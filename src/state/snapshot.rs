@@ -43,7 +43,7 @@ pub struct Contents {
 
 /// Facts about the module and the machine that are not in the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct ModuleInfo {
     /// The moment of the copy, an instant.
     pub now: Millis,
     /// The same moment, wall clock, milliseconds since the epoch.
@@ -58,7 +58,7 @@ pub struct Facts {
     pub workers: Workers,
     /// Why this nginx delivers no messages; `None`: it delivers.
     pub hindrance: Option<String>,
-    /// Configurations that were loaded into the zone.
+    /// Configurations that were loaded into the zone since it was made.
     pub configurations: u64,
     /// Observations that were lost, for example because the channel was full.
     pub dropped: u64,
@@ -87,7 +87,7 @@ const _: () = {
 #[derive(Clone)]
 pub struct Snapshot {
     /// What is known besides the table.
-    pub facts: Facts,
+    pub info: ModuleInfo,
     pub(crate) receivers: Vec<Listed>,
     pub(crate) notices: Notices,
     pub(crate) upstreams: Vec<Upstream>,
@@ -95,19 +95,19 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The snapshot of a table and a configuration. A receiver that no worker has adopted yet is left out.
-    pub fn new(contents: Contents, receivers: &[Receiver], facts: Facts) -> Self {
+    pub fn new(contents: Contents, receivers: &[Receiver], info: ModuleInfo) -> Self {
         let Contents { receivers: states, notices, upstreams } = contents;
         let listed = receivers.iter().filter_map(|receiver| {
             // A receiver that no worker has adopted yet is not in the table.
             let place = states.iter().position(|state| state.name == receiver.name)?;
             Some(Listed { receiver: receiver.public(), place, state: *states.get(place)? })
         });
-        Self { facts, receivers: listed.collect(), notices, upstreams }
+        Self { info, receivers: listed.collect(), notices, upstreams }
     }
 
     /// The snapshot without a table, when nothing is watched.
-    pub fn empty(facts: Facts) -> Self {
-        Self { facts, receivers: Vec::new(), notices: Notices::default(), upstreams: Vec::new() }
+    pub fn empty(info: ModuleInfo) -> Self {
+        Self { info, receivers: Vec::new(), notices: Notices::default(), upstreams: Vec::new() }
     }
 
     /// The upstream of this name; `None`: it is not watched.
@@ -117,10 +117,10 @@ impl Snapshot {
 
     /// The wall-clock time of an instant, milliseconds since the epoch.
     pub(crate) fn wall(&self, instant: Millis) -> u64 {
-        if instant > self.facts.now {
-            return self.facts.wall.saturating_add((instant - self.facts.now).0);
+        if instant > self.info.now {
+            return self.info.wall.saturating_add((instant - self.info.now).0);
         }
-        self.facts.wall.saturating_sub((self.facts.now - instant).0)
+        self.info.wall.saturating_sub((self.info.now - instant).0)
     }
 }
 

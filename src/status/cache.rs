@@ -75,7 +75,7 @@ impl<A> StatusCache<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::snapshot::Facts;
+    use crate::state::snapshot::ModuleInfo;
 
     const START: Millis = Millis(10_000);
 
@@ -93,11 +93,11 @@ mod tests {
             let request = StatusRequest { route: Route::Page, query: query.to_owned(), write: false };
             let take = || {
                 *copies += 1;
-                Some(Snapshot::empty(Facts { now, ..Facts::default() }))
+                Some(Snapshot::empty(ModuleInfo { now, ..ModuleInfo::default() }))
             };
             let answer = cache.answer(request, now, changes, take, |snapshot, request| {
                 *answers += 1;
-                (snapshot.facts.now, request.query.clone())
+                (snapshot.info.now, request.query.clone())
             });
             let (at, its_query) = answer.as_deref().expect("it could be copied");
             assert_eq!(its_query, query);

@@ -69,5 +69,5 @@ pub fn error_rate(upstream: &Upstream, now: Millis) -> Option<String> {
 
 /// Are messages about this upstream held back now, by the configuration or by an operator?
 fn is_silenced(snapshot: &Snapshot, upstream: &Upstream) -> bool {
-    upstream.setup.rules.silenced || snapshot.notices.silenced_until(&upstream.name) > snapshot.facts.now
+    upstream.setup.rules.silenced || snapshot.notices.silenced_until(&upstream.name) > snapshot.info.now
 }

@@ -137,7 +137,7 @@ fn error_rates(page: &mut Page, snapshot: &Snapshot) {
     let text = "Share of failed requests in the window that is watched; of=upstream counts those that a retry saved.";
     page.family("poolwatch_error_ratio", "gauge", text);
     for upstream in &snapshot.upstreams {
-        let counts = upstream.view().counts(snapshot.facts.now);
+        let counts = upstream.view().counts(snapshot.info.now);
         let name = label(upstream.name.as_bytes());
         for (of, errors) in [("upstream", counts.upstream_errors), ("client", counts.client_errors)] {
             let ratio = if counts.requests == 0 { 0.0 } else { f64::from(errors) / f64::from(counts.requests) };
@@ -189,27 +189,27 @@ fn receivers(page: &mut Page, snapshot: &Snapshot) {
 }
 
 fn module(page: &mut Page, snapshot: &Snapshot) {
-    let facts = &snapshot.facts;
+    let info = &snapshot.info;
     page.family("poolwatch_observations_dropped_total", "counter", "Requests that were not observed.");
-    page.sample("", &[], facts.dropped);
+    page.sample("", &[], info.dropped);
     page.family("poolwatch_workers", "gauge", "Worker processes that should watch the requests they serve.");
-    page.sample("", &[], facts.workers.expected);
+    page.sample("", &[], info.workers.expected);
     page.family("poolwatch_workers_watching", "gauge", "Those of them that do.");
-    page.sample("", &[], facts.workers.watching());
+    page.sample("", &[], info.workers.watching());
     page.family(
         "poolwatch_delivers",
         "gauge",
         "1: this nginx delivers messages, 0: another one does, which keeps the state file.",
     );
-    page.sample("", &[], u64::from(facts.hindrance.is_none()));
+    page.sample("", &[], u64::from(info.hindrance.is_none()));
     page.family("poolwatch_zone_size_bytes", "gauge", "Size of the shared memory zone.");
-    page.sample("", &[], facts.zone_size);
+    page.sample("", &[], info.zone_size);
     page.family("poolwatch_zone_upstreams", "gauge", "Upstreams that are watched.");
     page.sample("", &[], snapshot.upstreams.len() as u64);
     page.family("poolwatch_zone_upstreams_max", "gauge", "Upstreams that the zone has room for.");
-    page.sample("", &[], facts.zone_upstreams);
+    page.sample("", &[], info.zone_upstreams);
     page.family("poolwatch_build_info", "gauge", "Versions, in the labels.");
-    let labels = [("version", env!("CARGO_PKG_VERSION")), ("nginx_version", facts.nginx_version.as_str())];
+    let labels = [("version", env!("CARGO_PKG_VERSION")), ("nginx_version", info.nginx_version.as_str())];
     page.sample("", &labels, 1_u64);
 }
 

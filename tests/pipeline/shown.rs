@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::{env, fs};
 
-use ngx_http_poolwatch_module::state::snapshot::{Facts, Snapshot};
+use ngx_http_poolwatch_module::state::snapshot::{ModuleInfo, Snapshot};
 use ngx_http_poolwatch_module::state::workers::{Condition, Workers};
 use ngx_http_poolwatch_module::status::json::{self, Part, body};
 use ngx_http_poolwatch_module::status::{self, html, prometheus};
@@ -16,7 +16,7 @@ use super::*;
 
 impl Host {
     fn snapshot(&self) -> Snapshot {
-        let facts = Facts {
+        let info = ModuleInfo {
             now: self.time.now(),
             wall: self.time.wall(),
             host: "web1".into(),
@@ -29,7 +29,7 @@ impl Host {
             zone_size: 1_048_576,
             zone_upstreams: 4,
         };
-        Snapshot::new(self.shared.with(|table| table.contents()), &self.receivers, facts)
+        Snapshot::new(self.shared.with(|table| table.contents()), &self.receivers, info)
     }
 
     pub(crate) fn document(&self) -> Value {
@@ -175,7 +175,7 @@ fn variables_say_who_serves_and_how_often_it_fails() {
     let upstream = snapshot.upstream(b"app").expect("it is watched");
     assert_eq!((status::state(upstream), status::pool(upstream)), ("pool", Some("green".to_owned())));
     assert_eq!(status::release(upstream).as_deref(), Some("v1.2.3"));
-    assert_eq!(status::error_rate(upstream, snapshot.facts.now).as_deref(), Some("0.1550"));
+    assert_eq!(status::error_rate(upstream, snapshot.info.now).as_deref(), Some("0.1550"));
 }
 
 /// The most series that the README's table may promise: 8 pools, 16 releases.

@@ -106,8 +106,8 @@ pub(super) fn alert(snapshot: &Snapshot, upstream: &Upstream, key: Key) -> Optio
     if incident.truth.over {
         return None;
     }
-    let facts = &snapshot.facts;
-    let report = view.report(key, facts.now, facts.wall, &facts.host);
+    let info = &snapshot.info;
+    let report = view.report(key, info.now, info.wall, &info.host);
     let generation = incident.truth.generation;
     let record = upstream.history.newest().find(|record| record.key() == key && record.generation() == generation);
     Some(AlertView {
@@ -207,12 +207,12 @@ fn receiver(snapshot: &Snapshot, listed: &Listed) -> ReceiverView {
         last_accepted: instant(snapshot, *last_accepted),
         last_error: instant(snapshot, *last_failed)
             .map(|at| LastErrorView { text: clean(last_error.as_bytes(), WORDS), at }),
-        retry_seconds: (held > snapshot.facts.now).then(|| seconds(held - snapshot.facts.now)),
+        retry_seconds: (held > snapshot.info.now).then(|| seconds(held - snapshot.info.now)),
     }
 }
 
 pub(super) fn silences(snapshot: &Snapshot) -> Vec<SilenceView> {
-    let now = snapshot.facts.now;
+    let now = snapshot.info.now;
     let holding = snapshot.notices.began().filter(|(silence, _)| silence.until > now);
     let view = |(silence, began): (&Silence, Millis)| SilenceView {
         id: silence.id.to_string(),

@@ -137,8 +137,8 @@ struct ServingView {
 fn state(snapshot: &Snapshot, write: bool) -> StateView {
     StateView {
         version: VERSION,
-        now: rfc3339(snapshot.facts.wall),
-        host: clean(snapshot.facts.host.as_bytes(), 255),
+        now: rfc3339(snapshot.info.wall),
+        host: clean(snapshot.info.host.as_bytes(), 255),
         write,
         module: module(snapshot),
         upstreams: upstream::upstreams(snapshot),
@@ -149,23 +149,23 @@ fn state(snapshot: &Snapshot, write: bool) -> StateView {
 }
 
 fn module(snapshot: &Snapshot) -> ModuleView {
-    let facts = &snapshot.facts;
+    let info = &snapshot.info;
     ModuleView {
         version: env!("CARGO_PKG_VERSION"),
-        nginx_version: facts.nginx_version.clone(),
-        worker_processes: facts.worker_processes,
+        nginx_version: info.nginx_version.clone(),
+        worker_processes: info.worker_processes,
         workers: WorkersView {
-            expected: facts.workers.expected,
-            watching: facts.workers.watching(),
-            not_watching: facts.workers.blind.iter().map(blind).collect(),
+            expected: info.workers.expected,
+            watching: info.workers.watching(),
+            not_watching: info.workers.blind.iter().map(blind).collect(),
         },
-        delivery: DeliveryView { delivers: facts.hindrance.is_none(), reason: facts.hindrance.clone() },
-        configurations: facts.configurations,
-        observations_dropped: facts.dropped,
+        delivery: DeliveryView { delivers: info.hindrance.is_none(), reason: info.hindrance.clone() },
+        configurations: info.configurations,
+        observations_dropped: info.dropped,
         zone: ZoneView {
-            size_bytes: facts.zone_size,
+            size_bytes: info.zone_size,
             upstreams_used: snapshot.upstreams.len(),
-            upstreams_max: facts.zone_upstreams,
+            upstreams_max: info.zone_upstreams,
         },
     }
 }

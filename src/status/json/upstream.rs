@@ -144,7 +144,7 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
 }
 
 fn upstream_view(snapshot: &Snapshot, upstream: &Upstream) -> UpstreamView {
-    let now = snapshot.facts.now;
+    let now = snapshot.info.now;
     let view = upstream.view();
     let failover = &upstream.detection.failover;
     let since = Some(failover.since()).filter(|_| failover.serving() != Serving::Unknown);
@@ -230,7 +230,7 @@ fn releases(snapshot: &Snapshot, upstream: &Upstream) -> Vec<ReleaseView> {
 
 fn error_rate(snapshot: &Snapshot, upstream: &Upstream, rules: &ErrorRateRules) -> ErrorRateView {
     let machine = &upstream.detection.error_rate;
-    let counts = upstream.view().counts(snapshot.facts.now);
+    let counts = upstream.view().counts(snapshot.info.now);
     let rate = |errors: u32| RateView {
         errors,
         requests: counts.requests,
@@ -257,7 +257,7 @@ fn error_rate(snapshot: &Snapshot, upstream: &Upstream, rules: &ErrorRateRules) 
 }
 
 fn series(snapshot: &Snapshot, upstream: &Upstream) -> SeriesView {
-    let current = snapshot.facts.now.0 / STEP.0;
+    let current = snapshot.info.now.0 / STEP.0;
     let first = current.saturating_sub(STEPS as u64 - 1);
     let samples: Vec<Sample> = samples(upstream, first, current);
     let column = |value: fn(&Sample) -> u32| samples.iter().map(value).collect();
