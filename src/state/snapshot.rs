@@ -70,7 +70,7 @@ pub struct ModuleInfo {
 
 /// A configured receiver and its state.
 #[derive(Clone, Copy)]
-pub struct Listed {
+pub struct ReceiverStatus {
     pub(crate) receiver: PublicReceiver,
     /// The receiver's index in the table.
     pub(crate) place: usize,
@@ -80,7 +80,7 @@ pub struct Listed {
 /// Rendered data must be plain (`Copy`): a receiver's URL or certificates are not, and would not compile here.
 const _: () = {
     const fn is_plain<T: Copy>() {}
-    is_plain::<Listed>();
+    is_plain::<ReceiverStatus>();
 };
 
 /// Everything at one moment.
@@ -88,7 +88,7 @@ const _: () = {
 pub struct Snapshot {
     /// What is known besides the table.
     pub info: ModuleInfo,
-    pub(crate) receivers: Vec<Listed>,
+    pub(crate) receivers: Vec<ReceiverStatus>,
     pub(crate) notices: Notices,
     pub(crate) upstreams: Vec<Upstream>,
 }
@@ -97,12 +97,12 @@ impl Snapshot {
     /// The snapshot of a table and a configuration. A receiver that no worker has adopted yet is left out.
     pub fn new(contents: Contents, receivers: &[Receiver], info: ModuleInfo) -> Self {
         let Contents { receivers: states, notices, upstreams } = contents;
-        let listed = receivers.iter().filter_map(|receiver| {
+        let configured = receivers.iter().filter_map(|receiver| {
             // A receiver that no worker has adopted yet is not in the table.
             let place = states.iter().position(|state| state.name == receiver.name)?;
-            Some(Listed { receiver: receiver.public(), place, state: *states.get(place)? })
+            Some(ReceiverStatus { receiver: receiver.public(), place, state: *states.get(place)? })
         });
-        Self { info, receivers: listed.collect(), notices, upstreams }
+        Self { info, receivers: configured.collect(), notices, upstreams }
     }
 
     /// The snapshot without a table, when nothing is watched.

@@ -13,7 +13,7 @@ use crate::outbox::receiver::Health;
 use crate::outbox::tally::Tally;
 use crate::state::history::{Heard, Record};
 use crate::state::notices::Silence;
-use crate::state::snapshot::{Listed, Snapshot, Upstream};
+use crate::state::snapshot::{ReceiverStatus, Snapshot, Upstream};
 use crate::status::name;
 use crate::text::clean;
 use crate::units::Millis;
@@ -130,11 +130,11 @@ fn deliveries(
     record: Option<&Record>,
 ) -> Vec<DeliveryView> {
     let truth = &upstream.view().incident(key).truth;
-    let result = |listed: &Listed| {
+    let result = |status: &ReceiverStatus| {
         // What is settled, and what is not worth a message of its own, like the end of something that was never told.
         let is_covered = |debt: &Debt| debt.has_settled(generation) || !debt.is_due(truth);
-        let debt = upstream.debt(key, listed.place);
-        match record.map_or(Heard::Nothing, |record| record.heard(listed.place)) {
+        let debt = upstream.debt(key, status.place);
+        match record.map_or(Heard::Nothing, |record| record.heard(status.place)) {
             Heard::Absent => None,
             Heard::Accepted => Some("accepted"),
             Heard::Refused => Some("refused"),
@@ -143,8 +143,9 @@ fn deliveries(
             Heard::Nothing => Some("pending"),
         }
     };
-    let view =
-        |listed: &Listed| Some(DeliveryView { receiver: name(listed.state.name.as_bytes()), result: result(listed)? });
+    let view = |status: &ReceiverStatus| {
+        Some(DeliveryView { receiver: name(status.state.name.as_bytes()), result: result(status)? })
+    };
     snapshot.receivers.iter().filter_map(view).collect()
 }
 
@@ -177,11 +178,11 @@ fn change(snapshot: &Snapshot, upstream: &Upstream, record: &Record) -> ChangeVi
 }
 
 pub(super) fn receivers(snapshot: &Snapshot) -> Vec<ReceiverView> {
-    snapshot.receivers.iter().map(|listed| receiver(snapshot, listed)).collect()
+    snapshot.receivers.iter().map(|status| receiver(snapshot, status)).collect()
 }
 
-fn receiver(snapshot: &Snapshot, listed: &Listed) -> ReceiverView {
-    let Listed { receiver, place, state } = listed;
+fn receiver(snapshot: &Snapshot, status: &ReceiverStatus) -> ReceiverView {
+    let ReceiverStatus { receiver, place, state } = status;
     let Tally { sent, failed: [unavailable, rate_limited, rejected, broken], last_accepted, last_failed, last_error } =
         &state.tally;
     let owes = |upstream: &Upstream, key| {
