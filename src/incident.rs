@@ -155,7 +155,7 @@ pub(crate) fn severity(kind: Kind, critical: bool) -> Severity {
     }
 }
 
-pub(crate) fn is_as_expected(serving: Serving, expected: Expected) -> bool {
+pub(crate) fn serves_expected_pool(serving: Serving, expected: Expected) -> bool {
     matches!(serving, Serving::Pool(pool) if expected.includes(pool))
 }
 

@@ -5,7 +5,7 @@ use crate::config::rules::{RateOf, Rules};
 use crate::detect::error_rate::{self, Easing, Level};
 use crate::detect::flapping::Flapping;
 use crate::detect::serving::{Change, Serving};
-use crate::incident::{FLAPPING, Incident, Key, Sums, Truth, is_as_expected, severity};
+use crate::incident::{FLAPPING, Incident, Key, Sums, Truth, serves_expected_pool, severity};
 use crate::state::detection::{Detection, News, Setup};
 use crate::state::history::Record;
 use crate::units::Millis;
@@ -19,7 +19,7 @@ impl Detection {
         let kind = self.kind_of(setup, change.to);
         let is_first = change.from == Serving::Unknown && [Serving::Unknown, change.to].contains(&self.switching);
         let [incident, _] = &mut self.incidents;
-        if is_first && incident.truth.over && is_as_expected(change.to, setup.expected) {
+        if is_first && incident.truth.over && serves_expected_pool(change.to, setup.expected) {
             // The first answer of the expected pool is the normal state: no message, and no change.
             incident.truth.state = change.to.index() as u8;
             self.switching = Serving::Unknown;
@@ -52,7 +52,7 @@ impl Detection {
     pub(super) fn kind_of(&self, setup: &Setup, serving: Serving) -> Kind {
         match serving {
             Serving::Down => Kind::Down,
-            _ if is_as_expected(serving, setup.expected) => {
+            _ if serves_expected_pool(serving, setup.expected) => {
                 // Without an incident there is nothing to recover from: a server was given to another pool.
                 let [incident, _] = &self.incidents;
                 let is_planned = self.switching != Serving::Unknown || incident.truth.over;

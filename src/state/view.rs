@@ -4,7 +4,7 @@ use crate::alert::{self, Kind, Missing, PoolFacts, Rates, Report, Sample, Severi
 use crate::config::rules::RateOf;
 use crate::detect::error_rate::{self, Easing};
 use crate::detect::serving::Serving;
-use crate::incident::{Incident, Key, is_as_expected, severity};
+use crate::incident::{Incident, Key, serves_expected_pool, severity};
 use crate::observation::Example;
 use crate::outbox::debt::Claim;
 use crate::pools::set::{Expected, PoolId};
@@ -47,19 +47,19 @@ impl<'a> View<'a> {
     }
 
     /// Does an expected pool serve?
-    pub(crate) fn is_as_expected(&self) -> bool {
-        is_as_expected(self.detection.failover.serving(), self.setup.expected)
+    pub(crate) fn serves_expected_pool(&self) -> bool {
+        serves_expected_pool(self.detection.failover.serving(), self.setup.expected)
     }
 
     /// Does this pool serve, alone or as one of several that should?
     pub(crate) fn is_serving(&self, pool: PoolId) -> bool {
         let serving = self.detection.failover.serving();
-        serving == Serving::Pool(pool) || (self.setup.expected.includes(pool) && self.is_as_expected())
+        serving == Serving::Pool(pool) || (self.setup.expected.includes(pool) && self.serves_expected_pool())
     }
 
     /// Is this the state in which several pools serve together by configuration?
     pub(crate) fn is_several(&self, serving: Serving) -> bool {
-        matches!(self.setup.expected, Expected::Several(_)) && is_as_expected(serving, self.setup.expected)
+        matches!(self.setup.expected, Expected::Several(_)) && serves_expected_pool(serving, self.setup.expected)
     }
 
     /// Requests and errors over the window or, if there is none, over the period.
@@ -125,7 +125,7 @@ impl<'a> View<'a> {
             }),
             threshold: rate.map(|rate| Threshold { ratio: rate.threshold, window: rate.window, period: rate.period }),
             rate_of: rate.map_or(RateOf::Upstream, |rate| rate.of),
-            as_expected: self.is_as_expected(),
+            as_expected: self.serves_expected_pool(),
             changes: detection.flapping.changes(now),
             samples: self.own_examples(incident).map(sample).collect(),
             runbook: String::from_utf8_lossy(setup.rules.runbook.as_bytes()).into_owned(),

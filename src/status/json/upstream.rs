@@ -158,7 +158,7 @@ fn upstream_view(snapshot: &Snapshot, upstream: &Upstream) -> UpstreamView {
             Expected::Pool(pool) => pool_name(upstream, pool),
             Expected::Several(_) => None,
         },
-        as_expected: view.is_as_expected(),
+        as_expected: view.serves_expected_pool(),
         flapping: upstream.detection.flapping.is_on(),
         changes_10m: upstream.detection.flapping.changes(now),
         silenced: is_silenced(snapshot, upstream),
