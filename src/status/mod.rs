@@ -8,6 +8,7 @@ pub mod html;
 pub mod json;
 pub mod prometheus;
 pub mod route;
+mod view;
 
 use crate::config::rules::RateOf;
 use crate::detect::serving::Serving;

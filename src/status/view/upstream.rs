@@ -23,7 +23,7 @@ use crate::text::clean;
 use crate::units::{Millis, Ratio};
 
 #[derive(Serialize)]
-pub(super) struct UpstreamView {
+pub(in crate::status) struct UpstreamView {
     name: String,
     serving: ServingView,
     since: Option<String>,
@@ -139,7 +139,7 @@ struct SeriesView {
     p95_seconds: Vec<Option<f64>>,
 }
 
-pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
+pub(in crate::status) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
     snapshot.upstreams.iter().map(|upstream| upstream_view(snapshot, upstream)).collect()
 }
 

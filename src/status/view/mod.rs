@@ -1,10 +1,9 @@
-//! The API's documents: `docs/api/v1.schema.json` says what they mean.
+//! What the API's documents hold, as values: `docs/api/v1.schema.json` says what they mean.
 
-mod deliveries;
-mod upstream;
+pub(super) mod deliveries;
+pub(super) mod upstream;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::calendar::rfc3339;
 use crate::detect::serving::Serving;
@@ -21,64 +20,8 @@ const WORDS: usize = 512;
 /// The version in the API's path.
 const VERSION: u8 = 1;
 
-/// A document, or a member of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Everything.
-    State,
-    /// `upstreams`
-    Upstreams,
-    /// `receivers`
-    Receivers,
-    /// `silences`
-    Silences,
-    /// `history`
-    History,
-    /// `module`
-    Module,
-}
-
-/// The body of a part. `write`: the location takes writes.
-pub fn body(part: Part, snapshot: &Snapshot, write: bool) -> String {
-    let text = match part {
-        Part::State => serde_json::to_string(&state(snapshot, write)),
-        Part::Upstreams => serde_json::to_string(&upstream::upstreams(snapshot)),
-        Part::Receivers => serde_json::to_string(&deliveries::receivers(snapshot)),
-        Part::Silences => serde_json::to_string(&deliveries::silences(snapshot)),
-        Part::History => serde_json::to_string(&deliveries::history(snapshot)),
-        Part::Module => serde_json::to_string(&module(snapshot)),
-    };
-    // No map with keys that are not strings, so it cannot fail.
-    text.unwrap_or_default()
-}
-
-/// [`Part::State`] as a value, for the page.
-pub fn document(snapshot: &Snapshot, write: bool) -> Value {
-    // As above.
-    serde_json::to_value(state(snapshot, write)).unwrap_or_default()
-}
-
-/// The body of an answer that is an error.
-pub fn error(text: &str) -> String {
-    #[derive(Serialize)]
-    struct Error<'a> {
-        error: &'a str,
-    }
-    serde_json::to_string(&Error { error: text }).unwrap_or_default()
-}
-
-/// The body of an answer to a write; a test has no id.
-pub fn accepted(id: Option<u64>) -> String {
-    #[derive(Serialize)]
-    struct Accepted {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        id: Option<String>,
-    }
-    serde_json::to_string(&Accepted { id: id.map(|id| id.to_string()) }).unwrap_or_default()
-}
-
 #[derive(Serialize)]
-struct StateView {
+pub(super) struct StateView {
     version: u8,
     now: String,
     host: String,
@@ -91,7 +34,7 @@ struct StateView {
 }
 
 #[derive(Serialize)]
-struct ModuleView {
+pub(super) struct ModuleView {
     version: &'static str,
     nginx_version: String,
     worker_processes: u64,
@@ -134,7 +77,7 @@ struct ServingView {
     pool: Option<String>,
 }
 
-fn state(snapshot: &Snapshot, write: bool) -> StateView {
+pub(super) fn state(snapshot: &Snapshot, write: bool) -> StateView {
     StateView {
         version: VERSION,
         now: rfc3339(snapshot.info.wall),
@@ -148,7 +91,7 @@ fn state(snapshot: &Snapshot, write: bool) -> StateView {
     }
 }
 
-fn module(snapshot: &Snapshot) -> ModuleView {
+pub(super) fn module(snapshot: &Snapshot) -> ModuleView {
     let info = &snapshot.info;
     ModuleView {
         version: env!("CARGO_PKG_VERSION"),

@@ -23,7 +23,7 @@ use crate::wording;
 const HOST: usize = 260;
 
 #[derive(Serialize)]
-pub(super) struct AlertView {
+pub(in crate::status) struct AlertView {
     id: String,
     /// Which change of the incident the present state came with, from 1.
     change: u64,
@@ -41,7 +41,7 @@ struct DeliveryView {
 }
 
 #[derive(Serialize)]
-pub(super) struct ChangeView {
+pub(in crate::status) struct ChangeView {
     upstream: String,
     id: Option<String>,
     change: Option<u64>,
@@ -62,7 +62,7 @@ enum KindView {
 }
 
 #[derive(Serialize)]
-pub(super) struct ReceiverView {
+pub(in crate::status) struct ReceiverView {
     name: String,
     kind: &'static str,
     host: String,
@@ -91,7 +91,7 @@ struct LastErrorView {
 }
 
 #[derive(Serialize)]
-pub(super) struct SilenceView {
+pub(in crate::status) struct SilenceView {
     id: String,
     upstream: Option<String>,
     since: String,
@@ -100,7 +100,7 @@ pub(super) struct SilenceView {
     comment: String,
 }
 
-pub(super) fn alert(snapshot: &Snapshot, upstream: &Upstream, key: Key) -> Option<AlertView> {
+pub(in crate::status) fn alert(snapshot: &Snapshot, upstream: &Upstream, key: Key) -> Option<AlertView> {
     let view = upstream.view();
     let incident = view.incident(key);
     if incident.truth.over {
@@ -150,7 +150,7 @@ fn deliveries(
 }
 
 /// Of all upstreams, newest first.
-pub(super) fn history(snapshot: &Snapshot) -> Vec<ChangeView> {
+pub(in crate::status) fn history(snapshot: &Snapshot) -> Vec<ChangeView> {
     let of = |upstream| move |record| (upstream, record);
     let mut all: Vec<(&Upstream, &Record)> =
         snapshot.upstreams.iter().flat_map(|upstream| upstream.history.newest().map(of(upstream))).collect();
@@ -177,7 +177,7 @@ fn change(snapshot: &Snapshot, upstream: &Upstream, record: &Record) -> ChangeVi
     }
 }
 
-pub(super) fn receivers(snapshot: &Snapshot) -> Vec<ReceiverView> {
+pub(in crate::status) fn receivers(snapshot: &Snapshot) -> Vec<ReceiverView> {
     snapshot.receivers.iter().map(|status| receiver(snapshot, status)).collect()
 }
 
@@ -212,7 +212,7 @@ fn receiver(snapshot: &Snapshot, status: &ReceiverStatus) -> ReceiverView {
     }
 }
 
-pub(super) fn silences(snapshot: &Snapshot) -> Vec<SilenceView> {
+pub(in crate::status) fn silences(snapshot: &Snapshot) -> Vec<SilenceView> {
     let now = snapshot.info.now;
     let holding = snapshot.notices.began().filter(|(silence, _)| silence.until > now);
     let view = |(silence, began): (&Silence, Millis)| SilenceView {
