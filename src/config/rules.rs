@@ -5,6 +5,7 @@
 
 use crate::text::{Name, Text};
 use crate::units::{Millis, Ratio};
+use crate::window::Counts;
 
 /// Which of the two error rates may fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,21 @@ pub enum RateOf {
     Upstream,
     /// A request counts as an error when the client got a 5xx.
     Client,
+}
+
+impl Counts {
+    /// Requests with an error of this kind.
+    pub fn errors(&self, of: RateOf) -> u32 {
+        match of {
+            RateOf::Upstream => self.upstream_errors,
+            RateOf::Client => self.client_errors,
+        }
+    }
+
+    /// Their share of all requests, from 0 to 1. `None`: there were no requests.
+    pub fn ratio(&self, of: RateOf) -> Option<f64> {
+        (self.requests > 0).then(|| f64::from(self.errors(of)) / f64::from(self.requests))
+    }
 }
 
 /// `poolwatch_error_rate`.

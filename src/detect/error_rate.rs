@@ -151,7 +151,7 @@ impl ErrorRate {
     /// Notes the present share of failed requests. Is the rate above the threshold?
     fn note_share(&mut self, rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> bool {
         let counts = shown(rules, window, period, now);
-        let millionths = u64::from(errors_of(rules, &counts)) * 1_000_000 / u64::from(counts.requests.max(1));
+        let millionths = u64::from(counts.errors(rules.of)) * 1_000_000 / u64::from(counts.requests.max(1));
         self.peak = self.peak.max(Ratio::from_millionths(u32::try_from(millionths).unwrap_or(u32::MAX)));
         let is_above = is_breached(rules, window, period, now);
         self.below = match (is_above, self.below) {
@@ -205,12 +205,12 @@ fn is_breached(rules: &ErrorRateRules, window: &Window, period: &Period, now: Mi
 }
 
 fn is_exceeded_by_count(rules: &ErrorRateRules, window: &Window) -> bool {
-    let errors = errors_of(rules, &window.counts());
+    let errors = window.counts().errors(rules.of);
     rules.window > 0 && rules.threshold.is_exceeded_by(errors.into(), window.size.into())
 }
 
 fn is_exceeded_by_time(rules: &ErrorRateRules, counts: &Counts) -> bool {
-    let errors = errors_of(rules, counts);
+    let errors = counts.errors(rules.of);
     counts.requests >= PERIOD_REQUESTS
         && errors >= PERIOD_ERRORS
         && rules.threshold.is_exceeded_by(errors.into(), counts.requests.into())
@@ -220,15 +220,8 @@ fn is_exceeded_by_time(rules: &ErrorRateRules, counts: &Counts) -> bool {
 fn is_low(rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> bool {
     // No share is less than a resolve ratio of 0, so a window without an error is low in any case.
     let low = |errors: u32, requests: u32| errors == 0 || rules.resolve.is_above(errors.into(), requests.into());
-    let by_count = rules.window == 0 || low(errors_of(rules, &window.counts()), window.size);
-    by_count && period.counts(now).is_none_or(|counts| low(errors_of(rules, &counts), counts.requests))
-}
-
-fn errors_of(rules: &ErrorRateRules, counts: &Counts) -> u32 {
-    match rules.of {
-        RateOf::Upstream => counts.upstream_errors,
-        RateOf::Client => counts.client_errors,
-    }
+    let by_count = rules.window == 0 || low(window.counts().errors(rules.of), window.size);
+    by_count && period.counts(now).is_none_or(|counts| low(counts.errors(rules.of), counts.requests))
 }
 
 /// New requests that must come with the rate low before it resolves: a whole window, or the fewest that a period needs.
