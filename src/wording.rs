@@ -6,6 +6,7 @@
 use crate::alert::{During, Easing, Kind, Missing, PoolFacts, Rate, Reasons, Report, Severity, Suppressed, Threshold};
 use crate::calendar::{duration, rfc3339};
 use crate::config::rules::RateOf;
+use crate::detect::serving::Serving;
 use crate::text::clean;
 use crate::units::{Millis, Ratio};
 
@@ -35,8 +36,8 @@ pub fn headline(report: &Report) -> String {
         Kind::Failover => format!("Failover on \"{upstream}\": {}", moved()),
         Kind::Recovery => format!("Recovery on \"{upstream}\": {}, {SERVING_AGAIN}", moved()),
         Kind::PlannedSwitch => format!("Planned switch on \"{upstream}\": {}", moved()),
-        Kind::Down => format!("Outage on \"{upstream}\": no pool answers"),
-        Kind::Mixed => format!("Mixed traffic on \"{upstream}\": no pool prevails"),
+        Kind::Down => format!("Outage on \"{upstream}\": {}", state(Serving::Down)),
+        Kind::Mixed => format!("Mixed traffic on \"{upstream}\": {}", state(Serving::Mixed)),
         Kind::Flapping => format!("Flapping on \"{upstream}\": {} in 10 minutes", counted(report.changes, "change")),
         Kind::ErrorRateFiring => {
             let why = report.easing.as_ref().map_or_else(|| above(report), |easing| eased(report, easing));
@@ -52,6 +53,16 @@ pub fn headline(report: &Report) -> String {
         Kind::SilenceBegan => format!("Silence on {}: messages are held back", silenced(report)),
         Kind::SilenceEnded => format!("Silence on {} is over", silenced(report)),
         Kind::Test => "Test message: Poolwatch reaches this channel".to_owned(),
+    }
+}
+
+/// A state of an upstream in a few words.
+pub fn state(serving: Serving) -> &'static str {
+    match serving {
+        Serving::Unknown => "no answer seen yet",
+        Serving::Pool(_) => "one pool serves",
+        Serving::Mixed => "no pool prevails",
+        Serving::Down => "no pool answers",
     }
 }
 
@@ -103,9 +114,9 @@ pub fn log_line(report: &Report) -> String {
         Kind::Recovery => vec![movement(report, "->", located), format!("{SERVING_AGAIN}{}", after(report))],
         Kind::Down => {
             let last = report.from.iter().map(|pool| format!("last served by {}", located(pool)));
-            ["no pool answers".to_owned()].into_iter().chain(last).collect()
+            [state(Serving::Down).to_owned()].into_iter().chain(last).collect()
         }
-        Kind::Mixed => vec!["no pool prevails".to_owned()],
+        Kind::Mixed => vec![state(Serving::Mixed).to_owned()],
         Kind::Flapping => vec![],
         Kind::ErrorRateNoData => vec!["no traffic any more".to_owned()],
         Kind::ErrorRateFiring => {
