@@ -4,8 +4,9 @@
 use std::io::{self, Write};
 
 use ngx_http_poolwatch_module::status::html;
+use ngx_http_poolwatch_module::status::view::StateView;
 
 fn main() -> io::Result<()> {
-    let state = serde_json::from_reader(io::stdin())?;
+    let state: StateView = serde_json::from_reader(io::stdin())?;
     io::stdout().write_all(html::page(&state, "").as_bytes())
 }

@@ -14,6 +14,7 @@ use ngx_http_poolwatch_module::state::slot::Slot;
 use ngx_http_poolwatch_module::state::snapshot::{ModuleInfo, Snapshot};
 use ngx_http_poolwatch_module::state::table::Table;
 use ngx_http_poolwatch_module::shared::double_buffer::Twin;
+use ngx_http_poolwatch_module::status::view::StateView;
 use ngx_http_poolwatch_module::status::{html, json, prometheus};
 use ngx_http_poolwatch_module::units::Millis;
 
@@ -38,9 +39,8 @@ fn restore(text: &str) {
     saved.merge(&mut table, times);
     assert!(Saved::from_text(&Saved::of(&table, 1, times).to_text()).is_some(), "cannot be saved again");
     let info = ModuleInfo { now: NOW, wall: WALL, host: "web1".into(), ..ModuleInfo::default() };
-    let snapshot = Snapshot::new(table.contents(), &[], info);
-    let state = json::document(&snapshot, true);
-    for text in [prometheus::body(&snapshot), html::page(&state, ""), json::body(json::Part::State, &snapshot, true)] {
+    let state = StateView::new(&Snapshot::new(table.contents(), &[], info), true);
+    for text in [prometheus::body(&state), html::page(&state, ""), json::body(json::Part::State, &state)] {
         assert!(!text.chars().any(|letter| letter.is_control() && letter != '\n'), "{text}");
     }
 }

@@ -31,6 +31,7 @@ use crate::state::workers::Workers;
 use crate::status::cache::StatusRequest;
 use crate::status::command::{self, Headers, LONGEST_BODY, RequestError, too_long};
 use crate::status::route::{Route, RouteError, route};
+use crate::status::view::StateView;
 use crate::status::{html, json, prometheus};
 use crate::text::clean;
 use reply::Reply;
@@ -125,18 +126,16 @@ fn moved(r: &ngx_http_request_t) -> Reply {
 
 fn read(conf: &MainConf, request: StatusRequest) -> Rc<Reply> {
     let changes = conf.zone.mapped.get().map_or(0, Zone::changes);
-    let answer = conf.status_cache.borrow_mut().answer(request, process::now(), changes, || snapshot(conf), render);
+    let answer = conf.status_cache.borrow_mut().answer(request, process::now(), changes, || state(conf), render);
     answer.unwrap_or_else(|| Rc::new(Reply::json(503, json::error(BUSY))))
 }
 
-fn render(snapshot: &Snapshot, request: &StatusRequest) -> Reply {
+fn render(state: &StateView, request: &StatusRequest) -> Reply {
     match request.route {
-        Route::Json(part) => Reply::json(200, json::body(part, snapshot, request.write)),
-        Route::Metrics => {
-            Reply { content_type: prometheus::CONTENT_TYPE, ..Reply::json(200, prometheus::body(snapshot)) }
-        }
+        Route::Json(part) => Reply::json(200, json::body(part, state)),
+        Route::Metrics => Reply { content_type: prometheus::CONTENT_TYPE, ..Reply::json(200, prometheus::body(state)) },
         _ => {
-            let page = html::page(&json::document(snapshot, request.write), &request.query);
+            let page = html::page(state, &request.query);
             Reply { content_type: "text/html; charset=utf-8", policy: html::POLICY, ..Reply::json(200, page) }
         }
     }
@@ -228,13 +227,12 @@ fn refused(error: &RequestError) -> Reply {
 }
 
 /// Everything at this moment; `None`: it could not be read. Without a watched upstream there is nothing in it.
-fn snapshot(conf: &MainConf) -> Option<Snapshot> {
-    let zone = conf.zone.mapped.get();
-    let contents = match zone {
-        Some(zone) => zone.contents()?,
-        None => return Some(Snapshot::empty(module_info(conf))),
+fn state(conf: &MainConf) -> Option<StateView> {
+    let snapshot = match conf.zone.mapped.get() {
+        Some(zone) => Snapshot::new(zone.contents()?, &conf.receivers, module_info(conf)),
+        None => Snapshot::empty(module_info(conf)),
     };
-    Some(Snapshot::new(contents, &conf.receivers, module_info(conf)))
+    Some(StateView::new(&snapshot, false))
 }
 
 fn module_info(conf: &MainConf) -> ModuleInfo {

@@ -11,7 +11,7 @@ use ngx::core::Status;
 use crate::nginx::conf::Upstream;
 use crate::nginx::{bits, caught, main_conf, process};
 use crate::state::snapshot;
-use crate::status;
+use crate::status::variables;
 use crate::text::Text;
 use crate::units::Millis;
 
@@ -27,10 +27,10 @@ type Value = fn(&snapshot::Upstream, Millis) -> Option<String>;
 
 /// The variables, each with what makes its value.
 const VARIABLES: [(&str, Value); 4] = [
-    ("poolwatch_state", |upstream, _| Some(status::state(upstream).to_owned())),
-    ("poolwatch_pool", |upstream, _| status::pool(upstream)),
-    ("poolwatch_release", |upstream, _| status::release(upstream)),
-    ("poolwatch_error_rate", status::error_rate),
+    ("poolwatch_state", |upstream, _| Some(variables::state(upstream).to_owned())),
+    ("poolwatch_pool", |upstream, _| variables::pool(upstream)),
+    ("poolwatch_release", |upstream, _| variables::release(upstream)),
+    ("poolwatch_error_rate", variables::error_rate),
 ];
 
 /// Adds them to nginx's own.

@@ -115,6 +115,11 @@ impl Snapshot {
         self.upstreams.iter().find(|upstream| upstream.name.as_bytes() == name)
     }
 
+    /// Are messages about this upstream held back now, by the configuration or by an operator?
+    pub(crate) fn is_silenced(&self, upstream: &Upstream) -> bool {
+        upstream.setup.rules.silenced || self.notices.silenced_until(&upstream.name) > self.info.now
+    }
+
     /// The wall-clock time of an instant, milliseconds since the epoch.
     pub(crate) fn wall(&self, instant: Millis) -> u64 {
         if instant > self.info.now {

@@ -4,14 +4,14 @@
 
 use std::rc::Rc;
 
-use crate::state::snapshot::Snapshot;
-use crate::status::route::Route;
+use super::route::Route;
+use super::view::StateView;
 use crate::units::Millis;
 
-/// How long a copy of the state is shown, in milliseconds: no person notices it, and no scraper.
+/// How long a state is shown, in milliseconds: no person notices it, and no scraper.
 const LIFETIME: Millis = Millis(250);
 
-/// The most answers that are kept of one copy: a page may be asked for with any query.
+/// The most answers that are kept of one state: a page may be asked for with any query.
 const ANSWERS: usize = 8;
 
 /// What is requested.
@@ -25,17 +25,17 @@ pub struct StatusRequest {
     pub write: bool,
 }
 
-/// A copy of the state, and the answers that were made of it.
+/// The state of a moment, and the answers that were made of it.
 pub struct StatusCache<A> {
     entry: Option<CacheEntry<A>>,
 }
 
 struct CacheEntry<A> {
-    /// When the copy was taken, milliseconds since boot.
+    /// The moment, milliseconds since boot.
     at: Millis,
-    /// The number of changes at that time.
+    /// The number of changes at that moment.
     changes: u32,
-    snapshot: Snapshot,
+    state: StateView,
     answers: Vec<(StatusRequest, Rc<A>)>,
 }
 
@@ -46,25 +46,26 @@ impl<A> Default for StatusCache<A> {
 }
 
 impl<A> StatusCache<A> {
-    /// The answer to a request. `changes` is a number that rises with each change that would be reported; `take` copies the
-    /// state as it is now, and `render` makes an answer of a copy. `None`: the state could not be copied.
+    /// The answer to a request. `changes` is a number that rises with each change that would be reported; `take` reads
+    /// the state as it is now, and `render` makes an answer of it. `None`: the state could not be read.
     pub fn answer(
         &mut self,
         request: StatusRequest,
         now: Millis,
         changes: u32,
-        take: impl FnOnce() -> Option<Snapshot>,
-        render: impl FnOnce(&Snapshot, &StatusRequest) -> A,
+        take: impl FnOnce() -> Option<StateView>,
+        render: impl FnOnce(&StateView, &StatusRequest) -> A,
     ) -> Option<Rc<A>> {
         if !self.entry.as_ref().is_some_and(|entry| entry.changes == changes && now - entry.at < LIFETIME) {
-            let snapshot = take()?;
-            self.entry = Some(CacheEntry { at: now, changes, snapshot, answers: Vec::new() });
+            let state = take()?;
+            self.entry = Some(CacheEntry { at: now, changes, state, answers: Vec::new() });
         }
         let entry = self.entry.as_mut()?;
         if let Some((_, answer)) = entry.answers.iter().find(|(kept, _)| *kept == request) {
             return Some(Rc::clone(answer));
         }
-        let answer = Rc::new(render(&entry.snapshot, &request));
+        entry.state.write = request.write;
+        let answer = Rc::new(render(&entry.state, &request));
         if entry.answers.len() < ANSWERS {
             entry.answers.push((request, Rc::clone(&answer)));
         }
@@ -75,13 +76,14 @@ impl<A> StatusCache<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::snapshot::ModuleInfo;
+    use crate::state::snapshot::{ModuleInfo, Snapshot};
+    use crate::status::view::values::Timestamp;
 
     const START: Millis = Millis(10_000);
 
     #[derive(Default)]
     struct Worker {
-        cache: StatusCache<(Millis, String)>,
+        cache: StatusCache<(Timestamp, String)>,
         copies: u32,
         answers: u32,
     }
@@ -93,15 +95,18 @@ mod tests {
             let request = StatusRequest { route: Route::Page, query: query.to_owned(), write: false };
             let take = || {
                 *copies += 1;
-                Some(Snapshot::empty(ModuleInfo { now, ..ModuleInfo::default() }))
+                Some(StateView::new(
+                    &Snapshot::empty(ModuleInfo { wall: now.0 * 1000, ..ModuleInfo::default() }),
+                    false,
+                ))
             };
-            let answer = cache.answer(request, now, changes, take, |snapshot, request| {
+            let answer = cache.answer(request, now, changes, take, |state, request| {
                 *answers += 1;
-                (snapshot.info.now, request.query.clone())
+                (state.now, request.query.clone())
             });
             let (at, its_query) = answer.as_deref().expect("it could be copied");
             assert_eq!(its_query, query);
-            *at
+            Millis(at.seconds() as u64)
         }
     }
 
@@ -116,6 +121,17 @@ mod tests {
         assert_eq!(worker.ask("", START + LIFETIME, 7), START + LIFETIME);
         assert_eq!(worker.ask("upstream=app", START + LIFETIME, 7), START + LIFETIME);
         assert_eq!((worker.copies, worker.answers), (2, 4));
+    }
+
+    #[test]
+    fn a_location_that_takes_writes_and_one_that_takes_none_get_answers_of_their_own() {
+        let mut cache = StatusCache::default();
+        for write in [true, false, true] {
+            let request = StatusRequest { route: Route::Page, query: String::new(), write };
+            let state = || Some(StateView::new(&Snapshot::empty(ModuleInfo::default()), false));
+            let answer = cache.answer(request, START, 7, state, |state, _| state.write);
+            assert_eq!(answer.as_deref(), Some(&write));
+        }
     }
 
     #[test]

@@ -1,10 +1,8 @@
 //! The API's documents as JSON: `docs/api/v1.schema.json` says what they mean.
 
 use serde::Serialize;
-use serde_json::Value;
 
-use crate::state::snapshot::Snapshot;
-use crate::status::view::{self, deliveries, upstream};
+use crate::status::view::StateView;
 
 /// A document, or a member of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,24 +21,16 @@ pub enum Part {
     Module,
 }
 
-/// The body of a part. `write`: the location takes writes.
-pub fn body(part: Part, snapshot: &Snapshot, write: bool) -> String {
-    let text = match part {
-        Part::State => serde_json::to_string(&view::state(snapshot, write)),
-        Part::Upstreams => serde_json::to_string(&upstream::upstreams(snapshot)),
-        Part::Receivers => serde_json::to_string(&deliveries::receivers(snapshot)),
-        Part::Silences => serde_json::to_string(&deliveries::silences(snapshot)),
-        Part::History => serde_json::to_string(&deliveries::history(snapshot)),
-        Part::Module => serde_json::to_string(&view::module(snapshot)),
-    };
-    // No map with keys that are not strings, so it cannot fail.
-    text.unwrap_or_default()
-}
-
-/// [`Part::State`] as a value, for the page.
-pub fn document(snapshot: &Snapshot, write: bool) -> Value {
-    // As above.
-    serde_json::to_value(view::state(snapshot, write)).unwrap_or_default()
+/// The body of a part.
+pub fn body(part: Part, state: &StateView) -> String {
+    match part {
+        Part::State => text(state),
+        Part::Upstreams => text(&state.upstreams),
+        Part::Receivers => text(&state.receivers),
+        Part::Silences => text(&state.silences),
+        Part::History => text(&state.history),
+        Part::Module => text(&state.module),
+    }
 }
 
 /// The body of an answer that is an error.
@@ -49,7 +39,7 @@ pub fn error(text: &str) -> String {
     struct Error<'a> {
         error: &'a str,
     }
-    serde_json::to_string(&Error { error: text }).unwrap_or_default()
+    self::text(&Error { error: text })
 }
 
 /// The body of an answer to a write; a test has no id.
@@ -59,5 +49,10 @@ pub fn accepted(id: Option<u64>) -> String {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<String>,
     }
-    serde_json::to_string(&Accepted { id: id.map(|id| id.to_string()) }).unwrap_or_default()
+    text(&Accepted { id: id.map(|id| id.to_string()) })
+}
+
+/// No map has keys that are not strings, so it cannot fail.
+fn text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }

@@ -8,8 +8,9 @@ use std::{env, fs};
 
 use ngx_http_poolwatch_module::state::snapshot::{ModuleInfo, Snapshot};
 use ngx_http_poolwatch_module::state::workers::{Condition, Workers};
-use ngx_http_poolwatch_module::status::json::{self, Part, body};
-use ngx_http_poolwatch_module::status::{self, html, prometheus};
+use ngx_http_poolwatch_module::status::json::{Part, body};
+use ngx_http_poolwatch_module::status::view::StateView;
+use ngx_http_poolwatch_module::status::{html, prometheus, variables};
 use proptest::prelude::*;
 
 use super::*;
@@ -32,8 +33,13 @@ impl Host {
         Snapshot::new(self.shared.with(|table| table.contents()), &self.receivers, info)
     }
 
+    /// What is shown where writes are taken.
+    fn state(&self) -> StateView {
+        StateView::new(&self.snapshot(), true)
+    }
+
     pub(crate) fn document(&self) -> Value {
-        serde_json::from_str(&body(Part::State, &self.snapshot(), true)).expect("JSON")
+        serde_json::from_str(&body(Part::State, &self.state())).expect("JSON")
     }
 
     /// What each receiver accepted of each change, newest first: `failover slack=accepted`.
@@ -98,7 +104,7 @@ fn the_state_is_told_as_in_its_golden_file() {
 
 #[test]
 fn metrics_are_as_in_their_golden_file() {
-    let metrics = prometheus::body(&incident().snapshot());
+    let metrics = prometheus::body(&incident().state());
     assert_eq!(metrics, expected("status/metrics.txt", &metrics));
 }
 
@@ -108,19 +114,18 @@ fn parts_are_members_of_the_state() {
     let state = host.document();
     let parts = [Part::Upstreams, Part::Receivers, Part::Silences, Part::History, Part::Module];
     for (part, name) in parts.into_iter().zip(["upstreams", "receivers", "silences", "history", "module"]) {
-        let alone: Value = serde_json::from_str(&body(part, &host.snapshot(), true)).expect("JSON");
+        let alone: Value = serde_json::from_str(&body(part, &host.state())).expect("JSON");
         assert_eq!(alone, state[name], "{name}");
     }
 }
 
 #[test]
 fn no_secret_is_shown() {
-    let snapshot = incident().snapshot();
-    let page = html::page(&json::document(&snapshot, true), "");
-    for text in [body(Part::State, &snapshot, true), prometheus::body(&snapshot), page] {
+    let state = incident().state();
+    for text in [body(Part::State, &state), prometheus::body(&state), html::page(&state, "")] {
         assert!(!text.contains("secret") && !text.contains("pass") && !text.contains("services"), "{text}");
     }
-    assert!(body(Part::Receivers, &snapshot, true).contains("ops.example:8443"));
+    assert!(body(Part::Receivers, &state).contains("ops.example:8443"));
 }
 
 #[test]
@@ -173,16 +178,16 @@ fn a_receiver_that_wants_no_recoveries_and_one_that_came_later_differ() {
 fn variables_say_who_serves_and_how_often_it_fails() {
     let snapshot = incident().snapshot();
     let upstream = snapshot.upstream(b"app").expect("it is watched");
-    assert_eq!((status::state(upstream), status::pool(upstream)), ("pool", Some("green".to_owned())));
-    assert_eq!(status::release(upstream).as_deref(), Some("v1.2.3"));
-    assert_eq!(status::error_rate(upstream, snapshot.info.now).as_deref(), Some("0.1550"));
+    assert_eq!((variables::state(upstream), variables::pool(upstream)), ("pool", Some("green".to_owned())));
+    assert_eq!(variables::release(upstream).as_deref(), Some("v1.2.3"));
+    assert_eq!(variables::error_rate(upstream, snapshot.info.now).as_deref(), Some("0.1550"));
 }
 
 /// The most series that the README's table may promise: 8 pools, 16 releases.
 #[test]
 fn the_number_of_series_is_bounded_as_the_readme_says() {
     let mut host = Host::new(1, &Rules::default());
-    let count = |host: &Host, of: &str| series(&host.snapshot()).keys().filter(|series| series.contains(of)).count();
+    let count = |host: &Host, of: &str| series(&host.state()).keys().filter(|series| series.contains(of)).count();
     host.answer(BLUE, b"blue", b"v1");
     host.answer(GREEN, b"green", b"v2");
     host.run(2000);
@@ -193,7 +198,7 @@ fn the_number_of_series_is_bounded_as_the_readme_says() {
     }
     let readme = fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md");
     let (most, receiver) = (count(&host, "upstream="), count(&host, "receiver="));
-    let all = series(&host.snapshot()).len();
+    let all = series(&host.state()).len();
     let said = format!(
         "{usual} series an upstream with two pools and two releases, {most} at most with 8 and 16, {receiver} a receiver and {} beside",
         all - most - receiver
@@ -235,8 +240,8 @@ impl Host {
 }
 
 /// The metrics: each series with its value.
-fn series(snapshot: &Snapshot) -> BTreeMap<String, f64> {
-    let metrics = prometheus::body(snapshot);
+fn series(state: &StateView) -> BTreeMap<String, f64> {
+    let metrics = prometheus::body(state);
     let samples = metrics.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
     samples.map(|(series, value)| (series.to_owned(), value.parse().expect("a number"))).collect()
 }
@@ -263,9 +268,9 @@ fn check_births(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>, i
 }
 
 /// Documents are JSON, and each series of the metrics occurs once.
-fn check(snapshot: &Snapshot) {
-    serde_json::from_str::<Value>(&body(Part::State, snapshot, false)).expect("JSON");
-    let metrics = prometheus::body(snapshot);
+fn check(state: &StateView) {
+    serde_json::from_str::<Value>(&body(Part::State, state)).expect("JSON");
+    let metrics = prometheus::body(state);
     let mut seen = BTreeSet::new();
     for line in metrics.lines().filter(|line| !line.starts_with('#')) {
         assert!(is_sample(line), "{line}");
@@ -280,7 +285,7 @@ fn check_names(names: &[(Vec<u8>, Vec<u8>)]) {
     for (round, (pool, release)) in names.iter().enumerate() {
         host.answer(if round % 2 == 0 { BLUE } else { GREEN }, pool, release);
         host.run(2000);
-        check(&host.snapshot());
+        check(&host.state());
     }
 }
 
@@ -312,9 +317,9 @@ fn a_pool_may_be_called_like_a_state() {
         host.request(0, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Refused)], 502);
         host.run(500);
     }
-    let snapshot = host.snapshot();
-    assert!(prometheus::body(&snapshot).contains(r#"failovers_total{upstream="app",from="blue",to="down"} 2"#));
-    check(&snapshot);
+    let state = host.state();
+    assert!(prometheus::body(&state).contains(r#"failovers_total{upstream="app",from="blue",to="down"} 2"#));
+    check(&state);
 }
 
 proptest! {
@@ -336,7 +341,7 @@ proptest! {
         } else {
             host.load(1, &Rules::default());
         }
-        let mut before = series(&host.snapshot());
+        let mut before = series(&host.state());
         for (event, times, pause) in events {
             for _ in 0..times {
                 match event {
@@ -354,7 +359,7 @@ proptest! {
                 }
                 host.run(pause);
             }
-            let after = series(&host.snapshot());
+            let after = series(&host.state());
             check_births(&before, &after, is_configured);
             before = after;
         }

@@ -2,37 +2,38 @@
 
 use std::fmt::Write;
 
+use super::words::{counted, grouped, last, latency, percent, span, whole};
+use crate::config::rules::RateOf;
+use crate::status::view::names::Named;
+use crate::status::view::traffic::SeriesView;
+use crate::status::view::upstream::{ErrorRateView, RateView, UpstreamView};
+use crate::status::view::values::Timestamp;
 use maud::{Markup, html};
-use serde_json::Value;
-
-use super::words::{between, counted, grouped, last, latency, list, number, percent, span, text, whole};
 
 /// Height of a drawing in its own units.
 const HEIGHT: f64 = 100.0;
 
 /// The charts of one upstream. `now`: when the document was made.
-pub(super) fn charts(upstream: &Value, now: &str) -> Markup {
-    let series = &upstream["series"];
-    let shown = last(number(series, "step_seconds") * list(series, "requests").len() as f64);
+pub(super) fn charts(upstream: &UpstreamView, now: Timestamp) -> Markup {
+    let series = &upstream.series;
+    let shown = last(series.step_seconds * series.requests.len() as f64);
     html! {
         h3 { "Traffic" span.soft { ", last " (shown) } }
         div.charts {
-            (errors(&upstream["error_rate"], series))
+            (errors(upstream.error_rate.as_ref(), series))
             (latencies(series))
             (requests(series, now))
         }
     }
 }
 
-fn errors(rate: &Value, series: &Value) -> Markup {
-    let requests = numbers(series, "requests");
-    let shares = |key| -> Vec<Option<f64>> {
-        let of =
-            |(errors, requests): (Option<f64>, &Option<f64>)| Some(errors? / (*requests)?).filter(|share| *share > 0.0);
-        numbers(series, key).into_iter().zip(&requests).map(of).collect()
+fn errors(rate: Option<&ErrorRateView>, series: &SeriesView) -> Markup {
+    let shares = |errors: &[u32]| -> Vec<Option<f64>> {
+        let of = |(&errors, &requests)| Some(f64::from(errors) / f64::from(requests)).filter(|share| *share > 0.0);
+        errors.iter().zip(&series.requests).map(of).collect()
     };
-    let (upstream, client) = (shares("upstream_errors"), shares("client_errors"));
-    let threshold = rate["threshold"].as_f64();
+    let (upstream, client) = (shares(&series.upstream_errors), shares(&series.client_errors));
+    let threshold = rate.map(|rate| rate.threshold);
     let top = highest([&upstream, &client]).max(threshold.unwrap_or_default() * 2.5).clamp(0.001, 1.0);
     let limit = html! {
         @if let Some(threshold) = threshold {
@@ -42,16 +43,15 @@ fn errors(rate: &Value, series: &Value) -> Markup {
         }
     };
     let label = format!("Share of failed requests, at most {}", percent(highest([&upstream, &client])));
-    let watched = &rate[text(rate, "of")];
-    let other = if text(rate, "of") == "client" { "upstream" } else { "client" };
     html! {
-        figure class={ "chart " (text(rate, "level")) } {
+        figure class={ "chart " (rate.map_or("", |rate| rate.level.name())) } {
             figcaption {
                 span.what { "Errors" }
-                @if threshold.is_some() {
-                    strong { (ratio(watched)) }
-                    span.soft { (text(rate, "of")) ", of " (window(watched)) }
-                    span.soft { (other) " " (ratio(&rate[other])) }
+                @if let Some(rate) = rate {
+                    @let (watched, other) = rates(rate);
+                    strong { (ratio(watched.1)) }
+                    span.soft { (watched.0.name()) ", of " (counted(watched.1.requests.into(), "request")) }
+                    span.soft { (other.0.name()) " " (ratio(other.1)) }
                 } @else {
                     strong { "–" }
                     span.soft { "not watched" }
@@ -63,9 +63,18 @@ fn errors(rate: &Value, series: &Value) -> Markup {
     }
 }
 
-fn latencies(series: &Value) -> Markup {
-    let (p50, p95) = (numbers(series, "p50_seconds"), numbers(series, "p95_seconds"));
-    let top = highest([&p50, &p95]);
+/// The rate that is watched, and the other one.
+fn rates(rate: &ErrorRateView) -> ((RateOf, &RateView), (RateOf, &RateView)) {
+    let (upstream, client) = ((RateOf::Upstream, &rate.upstream), (RateOf::Client, &rate.client));
+    match rate.of {
+        RateOf::Upstream => (upstream, client),
+        RateOf::Client => (client, upstream),
+    }
+}
+
+fn latencies(series: &SeriesView) -> Markup {
+    let (p50, p95) = (&series.p50_seconds, &series.p95_seconds);
+    let top = highest([p50, p95]);
     let slowest = latency(Some(top).filter(|top| *top > 0.0));
     let label = format!("Response time, 95% within at most {slowest}");
     // The step that is going on may have no answer yet.
@@ -79,21 +88,21 @@ fn latencies(series: &Value) -> Markup {
         figure.chart {
             figcaption {
                 span.what { "Response time" }
-                strong { (latency(latest(&p50))) }
+                strong { (latency(latest(p50))) }
                 span.soft { "median" (of) }
-                span.soft { "95% within " (latency(latest(&p95))) }
+                span.soft { "95% within " (latency(latest(p95))) }
             }
-            (plot(&label, p50.len().saturating_sub(1), &[("p95", line(&p95, top * 1.15)), ("p50", line(&p50, top * 1.15))], &html! {}))
+            (plot(&label, p50.len().saturating_sub(1), &[("p95", line(p95, top * 1.15)), ("p50", line(p50, top * 1.15))], &html! {}))
             p.legend { span.p50 { "median" } span.p95 { "95%" } span.top { "top " (slowest) } }
         }
     }
 }
 
-fn requests(series: &Value, now: &str) -> Markup {
-    let requests = numbers(series, "requests");
-    let step = number(series, "step_seconds").max(1.0);
+fn requests(series: &SeriesView, now: Timestamp) -> Markup {
+    let requests: Vec<Option<f64>> = series.requests.iter().map(|&count| Some(count.into())).collect();
+    let step = series.step_seconds.max(1.0);
     let top = highest([&requests]);
-    let (rate, seconds) = latest_rate(&requests, step, between(now, text(series, "end")));
+    let (rate, seconds) = latest_rate(&requests, step, series.end.seconds_since(now));
     let total = grouped(whole(requests.iter().flatten().sum()));
     let label = format!("Requests: {total}");
     html! {
@@ -131,20 +140,12 @@ fn plot(label: &str, width: usize, paths: &[(&str, String)], over: &Markup) -> M
     }
 }
 
-fn ratio(rate: &Value) -> String {
-    rate["ratio"].as_f64().map_or_else(|| "–".to_owned(), percent)
-}
-
-fn window(rate: &Value) -> String {
-    counted(rate["requests"].as_u64().unwrap_or_default(), "request")
+fn ratio(rate: &RateView) -> String {
+    rate.ratio.map_or_else(|| "–".to_owned(), percent)
 }
 
 fn per_second(rate: f64) -> String {
     if rate >= 10.0 || rate == 0.0 { grouped(whole(rate)) } else { format!("{rate:.1}") }
-}
-
-fn numbers(series: &Value, key: &str) -> Vec<Option<f64>> {
-    list(series, key).iter().map(Value::as_f64).collect()
 }
 
 fn highest<const N: usize>(columns: [&Vec<Option<f64>>; N]) -> f64 {
@@ -184,8 +185,6 @@ fn line(values: &[Option<f64>], top: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -195,29 +194,26 @@ mod tests {
         assert_eq!(latest_rate(&requests, 60.0, 30.0), (32.0, 30.0));
         assert_eq!(latest_rate(&requests, 60.0, 45.0), (13.6, 75.0));
         assert_eq!(latest_rate(&[], 60.0, 61.0), (0.0, 61.0));
-        let series = |now| {
-            let series = json!({"step_seconds": 60, "end": "2026-11-24T11:41:00Z", "requests": [6000, 60, 960]});
-            super::requests(&series, now).into_string()
+        let shown = |seconds_left: u64| {
+            let requests = vec![6000, 60, 960];
+            let series =
+                SeriesView { step_seconds: 60.0, end: Timestamp::from_unix(60_000), requests, ..SeriesView::default() };
+            super::requests(&series, Timestamp::from_unix((60 - seconds_left) * 1000)).into_string()
         };
-        assert!(
-            series("2026-11-24T11:40:45Z").contains(r#"<strong>21</strong><span class="soft">per second, last 45 s"#)
-        );
-        assert!(
-            series("2026-11-24T11:40:15Z")
-                .contains(r#"<strong>14</strong><span class="soft">per second, last 1 min 15 s"#)
-        );
+        assert!(shown(15).contains(r#"<strong>21</strong><span class="soft">per second, last 45 s"#));
+        assert!(shown(45).contains(r#"<strong>14</strong><span class="soft">per second, last 1 min 15 s"#));
     }
 
     #[test]
     fn a_response_time_says_of_which_minute_it_is() {
-        let shown = |p50: Value| latencies(&json!({"p50_seconds": p50, "p95_seconds": p50})).into_string();
-        assert!(
-            shown(json!([0.001, 0.002])).contains(r#"<strong>2 ms</strong><span class="soft">median, this minute<"#)
-        );
-        assert!(
-            shown(json!([0.001, null])).contains(r#"<strong>1 ms</strong><span class="soft">median, last minute<"#)
-        );
-        assert!(shown(json!([0.001, null, null])).contains(r#"<strong>–</strong><span class="soft">median<"#));
+        let shown = |p50: &[Option<f64>]| {
+            let (p50_seconds, p95_seconds) = (p50.to_vec(), p50.to_vec());
+            latencies(&SeriesView { p50_seconds, p95_seconds, ..SeriesView::default() }).into_string()
+        };
+        let (fast, slow) = (Some(0.001), Some(0.002));
+        assert!(shown(&[fast, slow]).contains(r#"<strong>2 ms</strong><span class="soft">median, this minute<"#));
+        assert!(shown(&[fast, None]).contains(r#"<strong>1 ms</strong><span class="soft">median, last minute<"#));
+        assert!(shown(&[fast, None, None]).contains(r#"<strong>–</strong><span class="soft">median<"#));
     }
 
     #[test]

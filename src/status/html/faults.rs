@@ -1,12 +1,11 @@
 //! What is wrong with Poolwatch itself: workers that do not watch, messages that are not delivered.
 
+use super::words::counted;
+use crate::status::view::StateView;
 use maud::{Markup, html};
-use serde_json::Value;
-
-use super::words::{count, counted, is, list, text};
 
 /// The section, if anything is.
-pub(super) fn faults(state: &Value) -> Markup {
+pub(super) fn faults(state: &StateView) -> Markup {
     let faults: Vec<String> = not_watching(state).into_iter().chain(not_delivering(state)).collect();
     html! {
         @if !faults.is_empty() {
@@ -18,17 +17,17 @@ pub(super) fn faults(state: &Value) -> Markup {
 }
 
 /// Does every worker watch that should?
-pub(super) fn all_watch(state: &Value) -> bool {
-    let workers = &state["module"]["workers"];
-    count(workers, "watching") >= count(workers, "expected")
+pub(super) fn all_watch(state: &StateView) -> bool {
+    let workers = &state.module.workers;
+    workers.watching >= workers.expected
 }
 
 /// A sentence for each reason.
-fn not_watching(state: &Value) -> Vec<String> {
-    let workers = &state["module"]["workers"];
-    let of_all = counted(count(workers, "expected"), "worker");
+fn not_watching(state: &StateView) -> Vec<String> {
+    let workers = &state.module.workers;
+    let of_all = counted(workers.expected, "worker");
     let mut reasons: Vec<(&str, u64)> = Vec::new();
-    for reason in list(workers, "not_watching").iter().map(|worker| text(worker, "reason")) {
+    for reason in workers.not_watching.iter().map(|worker| worker.reason.as_str()) {
         match reasons.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, workers)) => *workers += 1,
             None => reasons.push((reason, 1)),
@@ -42,8 +41,9 @@ fn not_watching(state: &Value) -> Vec<String> {
 }
 
 /// Where there is a receiver.
-fn not_delivering(state: &Value) -> Option<String> {
-    let delivery = &state["module"]["delivery"];
-    let says = delivery.is_object() && !is(delivery, "delivers") && !list(state, "receivers").is_empty();
-    says.then(|| format!("Messages are not delivered from here: {}.", text(delivery, "reason")))
+fn not_delivering(state: &StateView) -> Option<String> {
+    let delivery = &state.module.delivery;
+    let says = !delivery.delivers && !state.receivers.is_empty();
+    let reason = delivery.reason.as_deref().unwrap_or_default();
+    says.then(|| format!("Messages are not delivered from here: {reason}."))
 }

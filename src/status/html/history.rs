@@ -1,9 +1,13 @@
 //! What happened, newest first, and who heard of it.
 
+use super::words::{self, moment, span};
+use crate::alert::{Kind, Severity};
+use crate::status::view::StateView;
+use crate::status::view::deliveries::{ChangeKind, ChangeView, DeliveryResult, DeliveryView};
+use crate::status::view::names::Named;
+use crate::status::view::serving::{ServingState, ServingView};
+use crate::status::view::values::Timestamp;
 use maud::{Markup, html};
-use serde_json::Value;
-
-use super::words::{list, moment, span, text};
 
 /// Changes that are shown at once, and on demand.
 const SHOWN: usize = 10;
@@ -11,10 +15,9 @@ const SHOWN: usize = 10;
 const FOLDED: usize = 30;
 
 /// The section.
-pub(super) fn history(state: &Value) -> Markup {
-    let changes = list(state, "history");
-    let now = text(state, "now");
-    let several = list(state, "upstreams").len() > 1;
+pub(super) fn history(state: &StateView) -> Markup {
+    let (changes, now) = (&state.history, state.now);
+    let several = state.upstreams.len() > 1;
     let (shown, folded) = changes.split_at(changes.len().min(SHOWN));
     html! {
         section #history .card aria-labelledby="history-title" {
@@ -33,69 +36,68 @@ pub(super) fn history(state: &Value) -> Markup {
 }
 
 /// What a change is, in a few words: `Failover: blue → green`.
-pub(super) fn what(change: &Value) -> String {
-    let (from, to) = (serving(&change["from"]), serving(&change["to"]));
-    match text(change, "kind") {
-        "failover" => format!("Failover: {from} → {to}"),
-        "recovery" => format!("Recovery: {from} → {to}"),
-        "planned_switch" => format!("Planned switch: {from} → {to}"),
-        "down" => "Outage: no pool answers".to_owned(),
-        "mixed" => "Mixed traffic: no pool prevails".to_owned(),
-        "flapping" => "Flapping".to_owned(),
-        "error_rate_firing" => "Error rate too high".to_owned(),
-        "error_rate_resolved" => "Error rate back to normal".to_owned(),
-        "error_rate_no_data" => "Error rate: no traffic any more".to_owned(),
-        "untold" if text(&change["from"], "state") == "unknown" => format!("First answers: {to}"),
-        _ => format!("{from} → {to}"),
+pub(super) fn what(change: &ChangeView) -> String {
+    let (from, to) = (serving(&change.from), serving(&change.to));
+    match change.kind {
+        ChangeKind::Told(Kind::Failover) => format!("Failover: {from} → {to}"),
+        ChangeKind::Told(Kind::Recovery) => format!("Recovery: {from} → {to}"),
+        ChangeKind::Told(Kind::PlannedSwitch) => format!("Planned switch: {from} → {to}"),
+        ChangeKind::Told(Kind::Down) => format!("Outage: {}", words::state(ServingState::Down)),
+        ChangeKind::Told(Kind::Mixed) => format!("Mixed traffic: {}", words::state(ServingState::Mixed)),
+        ChangeKind::Told(Kind::Flapping) => "Flapping".to_owned(),
+        ChangeKind::Told(Kind::ErrorRateFiring) => "Error rate too high".to_owned(),
+        ChangeKind::Told(Kind::ErrorRateResolved) => "Error rate back to normal".to_owned(),
+        ChangeKind::Told(Kind::ErrorRateNoData) => "Error rate: no traffic any more".to_owned(),
+        ChangeKind::Untold if change.from.state == ServingState::Unknown => format!("First answers: {to}"),
+        ChangeKind::Untold | ChangeKind::Told(_) => format!("{from} → {to}"),
     }
 }
 
-/// What each receiver heard.
-pub(super) fn deliveries(told: &[Value]) -> Markup {
+/// What became of a message at each receiver.
+pub(super) fn deliveries(deliveries: &[DeliveryView]) -> Markup {
     html! {
-        @if !told.is_empty() {
+        @if !deliveries.is_empty() {
             ul.told aria-label="Delivery" {
-                @for delivery in told {
-                    @let result = text(delivery, "result");
-                    li class=(result) title=[meaning(result)] { bdi { (text(delivery, "receiver")) } " " (result) }
+                @for DeliveryView { receiver, result } in deliveries {
+                    li class=(result.name()) title=[meaning(*result)] { bdi { (receiver) } " " (result.name()) }
                 }
             }
         }
     }
 }
 
-fn event(change: &Value, now: &str, several: bool) -> Markup {
-    let severity = text(change, "severity");
+fn event(change: &ChangeView, now: Timestamp, several: bool) -> Markup {
+    let severity = change.severity.name();
     html! {
         li class=(severity) {
-            (moment(text(change, "at"), now))
+            (moment(change.at, now))
             span.happened {
-                @if severity != "info" { span.level { (severity) } " " }
-                @if several { bdi.soft { (text(change, "upstream")) } " " }
+                @if change.severity != Severity::Info { span.level { (severity) } " " }
+                @if several { bdi.soft { (change.upstream) } " " }
                 bdi { (what(change)) }
-                @if let Some(lasted) = change["lasted_seconds"].as_f64() { span.soft { " after " (span(lasted)) } }
+                @if let Some(lasted) = change.lasted_seconds { span.soft { " after " (span(lasted)) } }
             }
-            (deliveries(list(change, "deliveries")))
+            (deliveries(&change.deliveries))
         }
     }
 }
 
-fn serving(serving: &Value) -> &str {
-    match text(serving, "state") {
-        "pool" => text(serving, "pool"),
-        "down" => "nobody",
-        "several" | "mixed" => "several pools",
-        _ => "unknown",
+fn serving(serving: &ServingView) -> &str {
+    match serving.state {
+        ServingState::Pool => serving.pool.as_ref().map_or("", |pool| pool.as_str()),
+        ServingState::Down => "nobody",
+        ServingState::Several | ServingState::Mixed => "several pools",
+        ServingState::Unknown => "unknown",
     }
 }
 
 /// What is not plain from the word.
-fn meaning(result: &str) -> Option<&'static str> {
+fn meaning(result: DeliveryResult) -> Option<&'static str> {
     match result {
-        "pending" => Some("not told yet: silenced, or too soon, or out of reach"),
-        "covered" => Some("a later message told of it"),
-        "waived" => Some("does not want to hear when something is over"),
-        "refused" => Some("refused in every form"),
-        _ => None,
+        DeliveryResult::Pending => Some("not told yet: silenced, or too soon, or out of reach"),
+        DeliveryResult::Covered => Some("a later message told of it"),
+        DeliveryResult::Waived => Some("does not want to hear when something is over"),
+        DeliveryResult::Refused => Some("refused in every form"),
+        DeliveryResult::Accepted => None,
     }
 }

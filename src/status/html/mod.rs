@@ -1,8 +1,9 @@
-//! The status page: the API's document of the state, for people.
+//! The status page: the state, for people.
 //!
-//! It is made from the very document that `api/v1/state` answers, so the two cannot tell different stories, and it is made
-//! here alone: its script fetches the page again and takes over what differs. So it says the same without scripts.
+//! It is drawn from the values whose JSON `api/v1/state` answers, so both say the same, and it is drawn here alone: its script
+//! fetches the page again and takes over what differs. So it says the same without scripts.
 
+mod attention;
 mod card;
 mod chart;
 mod controls;
@@ -14,11 +15,14 @@ mod timeline;
 mod words;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use serde_json::Value;
 
-use card::{Level, card};
+use crate::status::view::StateView;
+use crate::status::view::serving::ServingState;
+use crate::status::view::upstream::UpstreamView;
+use attention::Attention;
+use card::card;
 use palette::Palette;
-use words::{count, counted, grouped, is, list, moment, text};
+use words::{counted, grouped, moment};
 
 /// The value of the header Content-Security-Policy that belongs to the page: this style and this script, and nothing else.
 pub const POLICY: &str = "default-src 'none'; \
@@ -38,21 +42,21 @@ const OPEN: usize = 3;
 /// Seconds between two looks of a reader without scripts.
 const REFRESH: u32 = 10;
 
-/// The page for a document of the state, with controls if that says `write`. `query` is what stands behind the `?` of the
-/// request, raw: `upstream=` shows this one alone.
-pub fn page(state: &Value, query: &str) -> String {
-    let mut upstreams: Vec<&Value> = list(state, "upstreams").iter().collect();
+/// The page of a state, with controls if its location takes writes. `query` is what stands behind the `?` of the request, raw:
+/// `upstream=` shows this one alone.
+pub fn page(state: &StateView, query: &str) -> String {
+    let mut upstreams: Vec<&UpstreamView> = state.upstreams.iter().collect();
     // By need, then by name.
-    upstreams.sort_by_cached_key(|upstream| (Level::of(upstream), text(upstream, "name")));
+    upstreams.sort_by_cached_key(|upstream| (Attention::of(upstream), upstream.name.as_str()));
     let chosen = upstreams.iter().copied().find(|upstream| query == link(upstream).trim_start_matches('?'));
     document(state, &upstreams, chosen).into_string()
 }
 
-fn document(state: &Value, upstreams: &[&Value], chosen: Option<&Value>) -> Markup {
+fn document(state: &StateView, upstreams: &[&UpstreamView], chosen: Option<&UpstreamView>) -> Markup {
     let all_watch = faults::all_watch(state);
     let verdict = verdict(upstreams, all_watch);
-    let worst = upstreams.first().map_or(Level::Calm, |upstream| Level::of(upstream));
-    let worst = if all_watch { worst } else { worst.min(Level::Warning) };
+    let worst = upstreams.first().map_or(Attention::Calm, |upstream| Attention::of(upstream));
+    let worst = if all_watch { worst } else { worst.min(Attention::Warning) };
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -68,8 +72,8 @@ fn document(state: &Value, upstreams: &[&Value], chosen: Option<&Value>) -> Mark
             }
             body {
                 header {
-                    h1 { "Poolwatch" span.soft { " on " bdi { (text(state, "host")) } } }
-                    p #live role="status" { "As of " (moment(text(state, "now"), text(state, "now"))) }
+                    h1 { "Poolwatch" span.soft { " on " bdi { (state.host) } } }
+                    p #live role="status" { "As of " (moment(state.now, state.now)) }
                 }
                 main #main {
                     p #verdict role="status" .alone[upstreams.len() == 1] { (verdict) }
@@ -80,13 +84,13 @@ fn document(state: &Value, upstreams: &[&Value], chosen: Option<&Value>) -> Mark
                     }
                     @for (place, upstream) in shown(upstreams, chosen).into_iter().enumerate() {
                         @let is_alone = upstreams.len() == 1 || chosen.is_some();
-                        @let is_open = is_alone || place < OPEN && Level::of(upstream) < Level::Calm;
+                        @let is_open = is_alone || place < OPEN && Attention::of(upstream) < Attention::Calm;
                         (card(state, upstream, is_open))
                     }
                     (receivers::silences(state))
                     (receivers::receivers(state))
                     (history::history(state))
-                    @if is(state, "write") { (controls::shared()) }
+                    @if state.write { (controls::shared()) }
                 }
                 (footer(state))
                 script { (PreEscaped(SCRIPT)) }
@@ -96,52 +100,51 @@ fn document(state: &Value, upstreams: &[&Value], chosen: Option<&Value>) -> Mark
 }
 
 /// Those with a card: the chosen one, or as many as there is room for, and those in an incident first.
-fn shown<'a>(upstreams: &[&'a Value], chosen: Option<&'a Value>) -> Vec<&'a Value> {
+fn shown<'a>(upstreams: &[&'a UpstreamView], chosen: Option<&'a UpstreamView>) -> Vec<&'a UpstreamView> {
     match chosen {
         Some(chosen) => vec![chosen],
         None if upstreams.len() <= CARDS => upstreams.to_vec(),
         None => {
-            let in_need = upstreams.iter().filter(|upstream| Level::of(upstream) < Level::Calm);
+            let in_need = upstreams.iter().filter(|upstream| Attention::of(upstream) < Attention::Calm);
             in_need.take(CARDS).copied().collect()
         }
     }
 }
 
 /// All upstreams at a glance.
-fn overview(upstreams: &[&Value], chosen: Option<&Value>) -> Markup {
+fn overview(upstreams: &[&UpstreamView], chosen: Option<&UpstreamView>) -> Markup {
     let cards = shown(upstreams, chosen);
     html! {
         nav #overview aria-label="Upstreams" {
             @if chosen.is_some() { a.all href="./" { "all upstreams" } }
             @for upstream in upstreams.iter().copied() {
-                @let palette = Palette::of(upstream);
+                @let palette = Palette::of(upstream.pool_names());
                 @let has_card = cards.iter().any(|card| std::ptr::eq(*card, upstream));
                 @let target = if has_card { format!("#{}", card::id(upstream)) } else { link(upstream) };
-                a href=(target) class={ "tile " (Level::of(upstream).name()) " " (card::look(&palette, upstream)) } {
+                a href=(target) class={ "tile " (Attention::of(upstream).name()) " " (card::look(&palette, upstream)) } {
                     span.emblem aria-hidden="true" { (card::emblem(&palette, upstream)) }
-                    bdi { (text(upstream, "name")) }
-                    span.soft { bdi { (serving(upstream)) } @if is(upstream, "silenced") { ", silenced" } }
+                    bdi { (upstream.name) }
+                    span.soft { bdi { (serving(upstream)) } @if upstream.silenced { ", silenced" } }
                 }
             }
         }
     }
 }
 
-fn footer(state: &Value) -> Markup {
-    let module = &state["module"];
-    let zone = &module["zone"];
+fn footer(state: &StateView) -> Markup {
+    let module = &state.module;
     html! {
         footer {
             p #module {
-                span { "Poolwatch " (text(module, "version")) }
-                span { "nginx " (text(module, "nginx_version")) }
-                span { (counted(count(module, "worker_processes"), "worker")) }
-                span { (counted(count(module, "configurations"), "configuration")) " loaded" }
+                span { "Poolwatch " (module.version) }
+                span { "nginx " (module.nginx_version) }
+                span { (counted(module.worker_processes, "worker")) }
+                span { (counted(module.configurations, "configuration")) " loaded" }
                 span {
-                    "zone " (count(zone, "upstreams_used")) " of " (counted(count(zone, "upstreams_max"), "upstream"))
-                    " in " (grouped(count(zone, "size_bytes") / 1024)) " KiB"
+                    "zone " (module.zone.upstreams_used) " of " (counted(module.zone.upstreams_max, "upstream"))
+                    " in " (grouped(module.zone.size_bytes / 1024)) " KiB"
                 }
-                span { (counted(count(module, "observations_dropped"), "observation")) " dropped" }
+                span { (counted(module.observations_dropped, "observation")) " dropped" }
             }
             p { a href="api/v1/state" { "JSON" } a href="metrics" { "Metrics" } }
         }
@@ -149,9 +152,9 @@ fn footer(state: &Value) -> Markup {
 }
 
 /// All in a sentence, without anything that changes by itself: it is read aloud when it changes.
-fn verdict(upstreams: &[&Value], all_watch: bool) -> String {
-    let in_need: Vec<_> = upstreams.iter().filter(|upstream| Level::of(upstream) < Level::Calm).collect();
-    let what = |upstream: &Value| format!("{}: {}", text(upstream, "name"), serving(upstream));
+fn verdict(upstreams: &[&UpstreamView], all_watch: bool) -> String {
+    let in_need: Vec<_> = upstreams.iter().filter(|upstream| Attention::of(upstream) < Attention::Calm).collect();
+    let what = |upstream: &UpstreamView| format!("{}: {}", upstream.name, serving(upstream));
     let said = match (upstreams, in_need.as_slice()) {
         ([], _) => "No upstream is watched.".to_owned(),
         ([only], []) => format!("{}.", what(only)),
@@ -166,34 +169,31 @@ fn verdict(upstreams: &[&Value], all_watch: bool) -> String {
     if all_watch { said } else { format!("Not all requests are watched. {said}") }
 }
 
-fn title(upstreams: &[&Value], worst: Level) -> String {
-    let sign = if worst == Level::Calm { "" } else { "⚠ " };
+fn title(upstreams: &[&UpstreamView], worst: Attention) -> String {
+    let sign = if worst == Attention::Calm { "" } else { "⚠ " };
     match upstreams {
         [] => format!("{sign}Poolwatch"),
-        [first, ..] if Level::of(first) < Level::Calm || upstreams.len() == 1 => {
-            format!("{sign}{}: {} – Poolwatch", text(first, "name"), serving(first))
+        [first, ..] if Attention::of(first) < Attention::Calm || upstreams.len() == 1 => {
+            format!("{sign}{}: {} – Poolwatch", first.name, serving(first))
         }
         all => format!("{sign}{} upstreams as expected – Poolwatch", all.len()),
     }
 }
 
 /// `green serves instead of blue`
-fn serving(upstream: &Value) -> String {
-    let pool = text(&upstream["serving"], "pool");
-    let expected = upstream["expected_pool"].as_str().filter(|_| !is(upstream, "as_expected"));
-    match (card::state(upstream), expected) {
-        ("pool", None) => format!("{pool} serves"),
-        ("pool", Some(expected)) => format!("{pool} serves instead of {expected}"),
-        ("several", _) => "several pools serve".to_owned(),
-        ("mixed", _) => "no pool prevails".to_owned(),
-        ("down", _) => "no pool answers".to_owned(),
-        _ => "no answer seen yet".to_owned(),
+fn serving(upstream: &UpstreamView) -> String {
+    let words = words::state(upstream.serving.state);
+    let expected = upstream.expected_pool.as_ref().filter(|_| !upstream.as_expected);
+    match (upstream.serving.state, &upstream.serving.pool, expected) {
+        (ServingState::Pool, Some(pool), None) => format!("{pool} {words}"),
+        (ServingState::Pool, Some(pool), Some(expected)) => format!("{pool} {words} instead of {expected}"),
+        _ => words.to_owned(),
     }
 }
 
 /// The page of one upstream.
-fn link(upstream: &Value) -> String {
-    let encoded = text(upstream, "name").bytes().map(|byte| match byte {
+fn link(upstream: &UpstreamView) -> String {
+    let encoded = upstream.name.as_str().bytes().map(|byte| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
         _ => format!("%{byte:02X}"),
     });
@@ -201,11 +201,11 @@ fn link(upstream: &Value) -> String {
 }
 
 /// The tab's icon: a shape and a colour by what is wrong.
-fn icon(worst: Level) -> String {
+fn icon(worst: Attention) -> String {
     let shape = match worst {
-        Level::Critical => "<path fill='%23dc2626' d='M5 1h6l4 4v6l-4 4H5l-4-4V5z'/>",
-        Level::Warning => "<path fill='%23d97706' d='M8 1l7.5 14H.5z'/>",
-        Level::Calm => "<circle fill='%236b7280' cx='8' cy='8' r='7'/>",
+        Attention::Critical => "<path fill='%23dc2626' d='M5 1h6l4 4v6l-4 4H5l-4-4V5z'/>",
+        Attention::Warning => "<path fill='%23d97706' d='M8 1l7.5 14H.5z'/>",
+        Attention::Calm => "<circle fill='%236b7280' cx='8' cy='8' r='7'/>",
     };
     format!("data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>{shape}</svg>")
 }

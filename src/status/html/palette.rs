@@ -1,9 +1,7 @@
 //! How a pool looks: a colour and a shape of its own, so that it is never told by colour alone.
 
+use super::words::hash;
 use maud::{Markup, PreEscaped, html};
-use serde_json::Value;
-
-use super::words::{hash, list, text};
 
 /// Looks by number; the style sheet has the colours. The first two are blue's and green's.
 const SHAPES: [&str; 8] = [
@@ -30,10 +28,9 @@ pub(super) struct Palette<'a> {
 
 impl<'a> Palette<'a> {
     /// Blue and green have theirs. Another name has the same one everywhere, unless a pool before it has it already.
-    pub(super) fn of(upstream: &'a Value) -> Self {
+    pub(super) fn of(pools: impl IntoIterator<Item = &'a str>) -> Self {
         let mut palette = Self { looks: Vec::new() };
-        for pool in list(upstream, "pools") {
-            let name = text(pool, "name");
+        for name in pools {
             let wanted = wanted(name);
             let others = (0..UNOWNED).map(|step| OWNED.len() + (wanted + step) % UNOWNED);
             let mut all = [wanted].into_iter().chain(others);
@@ -76,28 +73,19 @@ fn wanted(pool: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    fn upstream(pools: &[&str]) -> Value {
-        json!({ "pools": pools.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>() })
-    }
 
     #[test]
     fn blue_and_green_look_like_it() {
-        let pools = upstream(&["Green", "blue"]);
-        let palette = Palette::of(&pools);
+        let palette = Palette::of(["Green", "blue"]);
         assert_eq!(["blue", "Green"].map(|name| palette.look(name)), [0, 1]);
     }
 
     #[test]
     fn a_name_looks_the_same_everywhere_and_no_two_of_an_upstream_look_alike() {
-        let alone = upstream(&["canary"]);
         let names = ["canary", "a", "b", "c", "d", "e", "blue", "green"];
-        let many = upstream(&names);
-        let palette = Palette::of(&many);
-        assert_eq!(palette.look("canary"), Palette::of(&alone).look("canary"));
+        let palette = Palette::of(names);
+        assert_eq!(palette.look("canary"), Palette::of(["canary"]).look("canary"));
         let mut looks = names.map(|name| palette.look(name));
         looks.sort_unstable();
         assert_eq!(looks, [0, 1, 2, 3, 4, 5, 6, 7]);
@@ -105,7 +93,7 @@ mod tests {
 
     #[test]
     fn eight_pools_without_blue_or_green_end_too() {
-        let many = upstream(&["a", "b", "c", "d", "e", "f", "g", "h"]);
-        assert!(Palette::of(&many).looks.iter().all(|(_, look)| (2..8).contains(look)));
+        let many = Palette::of(["a", "b", "c", "d", "e", "f", "g", "h"]);
+        assert!(many.looks.iter().all(|(_, look)| (2..8).contains(look)));
     }
 }

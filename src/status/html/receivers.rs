@@ -1,62 +1,60 @@
 //! Who is told, whether that works, and what is silenced.
 
-use maud::{Markup, html};
-use serde_json::Value;
-
 use super::card::{fact, failures};
 use super::controls;
-use super::words::{count, grouped, is, list, moment, number, span, text};
+use super::words::{grouped, moment, reasons, span};
+use crate::status::view::StateView;
+use crate::status::view::names::Named;
+use crate::status::view::receivers::{ReceiverView, SilenceView};
+use crate::status::view::values::Timestamp;
+use maud::{Markup, html};
 
 /// The section of the receivers.
-pub(super) fn receivers(state: &Value) -> Markup {
+pub(super) fn receivers(state: &StateView) -> Markup {
     html! {
         section #receivers .card aria-labelledby="receivers-title" {
             h2 #receivers-title { "Receivers" }
-            @if list(state, "receivers").is_empty() {
+            @if state.receivers.is_empty() {
                 p.soft { "None is configured: alerts are lines in the error log." }
             }
             div.grid {
-                @for receiver in list(state, "receivers") { (receiver_box(receiver, text(state, "now"))) }
+                @for receiver in &state.receivers { (receiver_box(receiver, state.now)) }
             }
-            @if is(state, "write") && !list(state, "receivers").is_empty() { (controls::test()) }
+            @if state.write && !state.receivers.is_empty() { (controls::test()) }
         }
     }
 }
 
-fn receiver_box(receiver: &Value, now: &str) -> Markup {
-    let health = text(receiver, "health");
-    let failed = &receiver["failed"];
-    let reasons = ["unavailable", "rate_limited", "rejected", "broken"].map(|key| (key, count(failed, key)));
-    let why = reasons.iter().filter(|(_, count)| *count > 0);
-    let why: Vec<String> =
-        why.map(|(reason, count)| format!("{} {}", grouped(*count), reason.replace('_', " "))).collect();
+fn receiver_box(receiver: &ReceiverView, now: Timestamp) -> Markup {
+    let health = receiver.health.name();
+    let failed = receiver.failed.by_reason();
+    let why = reasons(failed.map(|(reason, count)| (count, reason.replace('_', " "))));
     html! {
         article class={ "box " (health) } {
-            h4 { bdi { (text(receiver, "name")) } span class={ "tag " (health) } { (health) } }
+            h4 { bdi { (receiver.name) } span class={ "tag " (health) } { (health) } }
             p.soft {
-                (text(receiver, "kind")) " at " bdi { (text(receiver, "host")) }
-                @if !is(receiver, "send_resolved") { ", not told when something is over" }
+                (receiver.kind) " at " bdi { (receiver.host) }
+                @if !receiver.send_resolved { ", not told when something is over" }
             }
             dl {
-                (fact("accepted", &grouped(count(receiver, "sent"))))
-                (fact("owed", &grouped(count(receiver, "pending"))))
-                (failures("failed", reasons.iter().map(|(_, count)| count).sum()))
-                @if let Some(retry) = receiver["retry_seconds"].as_f64() { (fact("rests for", &span(retry))) }
+                (fact("accepted", &grouped(receiver.sent)))
+                (fact("owed", &grouped(receiver.pending as u64)))
+                (failures("failed", failed.iter().map(|(_, count)| count).sum()))
+                @if let Some(retry) = receiver.retry_seconds { (fact("rests for", &span(retry))) }
             }
-            @if !why.is_empty() { p.soft { "failed: " (why.join(", ")) } }
-            @if let Some(last) = receiver["last_accepted"].as_str() { p.soft { "last accepted " (moment(last, now)) } }
-            @if receiver["last_error"].is_object() {
-                @let error = &receiver["last_error"];
-                p.error { "Last error " (moment(text(error, "at"), now)) ": " bdi { (text(error, "text")) } }
+            @if !why.is_empty() { p.soft { "failed: " (why) } }
+            @if let Some(last) = receiver.last_accepted { p.soft { "last accepted " (moment(last, now)) } }
+            @if let Some(error) = &receiver.last_error {
+                p.error { "Last error " (moment(error.at, now)) ": " bdi { (error.text) } }
             }
         }
     }
 }
 
 /// The section of the silences; each card has a way to begin one, and this one for all.
-pub(super) fn silences(state: &Value) -> Markup {
-    let silences = list(state, "silences");
-    let for_all = is(state, "write") && list(state, "upstreams").len() > 1;
+pub(super) fn silences(state: &StateView) -> Markup {
+    let silences = &state.silences;
+    let for_all = state.write && state.upstreams.len() > 1;
     html! {
         @if !silences.is_empty() || for_all {
             section #silences .card aria-labelledby="silences-title" {
@@ -69,16 +67,16 @@ pub(super) fn silences(state: &Value) -> Markup {
     }
 }
 
-fn silence_box(state: &Value, silence: &Value) -> Markup {
+fn silence_box(state: &StateView, silence: &SilenceView) -> Markup {
     html! {
-        article id={ "silence" (text(silence, "id")) } .box {
-            h4 { bdi { (silence["upstream"].as_str().unwrap_or("all upstreams")) } }
+        article id={ "silence" (silence.id) } .box {
+            h4 { bdi { (silence.upstream.as_ref().map_or("all upstreams", |name| name.as_str())) } }
             p {
-                "until " (moment(text(silence, "until"), text(state, "now"))) ", "
-                span.soft { (span(number(silence, "remaining_seconds"))) " left" }
+                "until " (moment(silence.until, state.now)) ", "
+                span.soft { (span(silence.remaining_seconds)) " left" }
             }
-            @if !text(silence, "comment").is_empty() { p.comment { bdi { (text(silence, "comment")) } } }
-            @if is(state, "write") { (controls::end_silence(text(silence, "id"))) }
+            @if !silence.comment.is_empty() { p.comment { bdi { (silence.comment) } } }
+            @if state.write { (controls::end_silence(&silence.id)) }
         }
     }
 }

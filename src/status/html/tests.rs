@@ -3,16 +3,23 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ring::digest::{SHA256, digest};
-use serde_json::json;
+use serde_json::{Value, from_value, json};
 
 use super::*;
+use crate::alert::Kind;
+use crate::state::snapshot::{ModuleInfo, Snapshot};
+use crate::status::view::serving::ServingView;
+use crate::status::view::values::ForeignName;
+use crate::status::view::{BlindView, DeliversView, WorkersView};
+
+const EXAMPLE: &str = include_str!("../../../docs/api/example.json");
 
 /// Green serves instead of blue, and the location takes writes.
-fn example() -> Value {
-    serde_json::from_str(include_str!("../../../docs/api/example.json")).expect("JSON")
+pub(super) fn example() -> StateView {
+    serde_json::from_str(EXAMPLE).expect("a document of the state")
 }
 
-fn shown(state: &Value) -> String {
+fn shown(state: &StateView) -> String {
     page(state, "")
 }
 
@@ -26,26 +33,23 @@ fn text_of(page: &str) -> String {
 }
 
 /// The example with another state.
-fn in_state(state: &str, pool: Option<&str>, as_expected: bool) -> Value {
+fn in_state(state: &str, pool: Option<&str>, as_expected: bool) -> StateView {
     let mut document = example();
-    let upstream = &mut document["upstreams"][0];
-    upstream["serving"] = json!({ "state": state, "pool": pool });
-    upstream["as_expected"] = json!(as_expected);
-    upstream["alerts"] = json!([]);
+    let serving: ServingView = from_value(json!({ "state": state, "pool": pool })).expect("a state");
+    let upstream = &mut document.upstreams[0];
+    (upstream.serving, upstream.as_expected, upstream.alerts) = (serving, as_expected, vec![]);
     document
 }
 
 /// The example with so many upstreams, of which each `every`th is in an incident.
-fn many(count: usize, every: usize) -> Value {
+fn many(count: usize, every: usize) -> StateView {
     let (calm, incident) = (in_state("pool", Some("blue"), true), example());
     let upstream = |place: usize| {
-        let mut upstream = if place % every == 0 { &incident } else { &calm }["upstreams"][0].clone();
-        upstream["name"] = json!(format!("app {place}"));
+        let mut upstream = if place % every == 0 { &incident } else { &calm }.upstreams[0].clone();
+        upstream.name = ForeignName::new(format!("app {place}").as_bytes());
         upstream
     };
-    let mut document = example();
-    document["upstreams"] = (0..count).map(upstream).collect();
-    document
+    StateView { upstreams: (0..count).map(upstream).collect(), ..example() }
 }
 
 #[test]
@@ -108,15 +112,15 @@ fn each_state_says_what_it_is() {
 fn an_alert_links_to_its_section_of_the_runbook() {
     let mut document = example();
     assert!(shown(&document).contains("href=\"https://runbook.example/poolwatch#failover\""));
-    document["upstreams"][0]["alerts"][0]["kind"] = json!("of a newer version");
-    assert!(shown(&document).contains("href=\"https://runbook.example/poolwatch\""));
+    document.upstreams[0].alerts[0].kind = Kind::ErrorRateFiring;
+    assert!(shown(&document).contains("href=\"https://runbook.example/poolwatch#error-rate\""));
 }
 
 #[test]
 fn only_a_location_that_takes_writes_has_controls() {
     let mut document = many(3, 2);
     assert!(shown(&document).contains("<form"));
-    document["write"] = json!(false);
+    document.write = false;
     let read_only = shown(&document);
     for control in ["<form", "<button", "<input", "<output", "<datalist"] {
         assert!(!read_only.contains(control), "{control}");
@@ -126,10 +130,10 @@ fn only_a_location_that_takes_writes_has_controls() {
 #[test]
 fn names_of_others_stay_text() {
     let evil = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
-    let spelled = serde_json::to_string(&example()).expect("JSON");
+    let spelled: Value = serde_json::from_str(EXAMPLE).expect("JSON");
     let quoted = serde_json::to_string(evil).expect("JSON");
     let quoted = &quoted[1..quoted.len() - 1];
-    let mut document = spelled;
+    let mut document = spelled.to_string();
     for name in ["blue", "green", "app", "slack", "ops", "web1", "v1.2.3", "v1.3.0", "10.0.0.1:3000", "timed out"] {
         document = document.replace(&format!("\"{name}\""), &format!("\"{quoted}\""));
     }
@@ -145,7 +149,7 @@ fn names_of_others_stay_text() {
 #[test]
 fn nothing_comes_from_elsewhere_and_nothing_is_styled_or_run_in_place() {
     let mut document = example();
-    document["upstreams"][0]["runbook"] = Value::Null;
+    document.upstreams[0].runbook = None;
     let page = shown(&document).replace("xmlns='http://www.w3.org/2000/svg'", "");
     for bad in ["http://", "https://", "//cdn", " src=", " style=", " onclick=", "url(", "@import"] {
         assert!(!page.contains(bad), "{bad}");
@@ -179,23 +183,28 @@ fn one_of_many_can_be_looked_at_alone() {
 #[test]
 fn a_full_history_of_one_upstream_stays_small() {
     let mut document = example();
-    let change = document["history"][0].clone();
-    document["history"] = (0..64).map(|_| change.clone()).collect();
+    document.history = vec![document.history[0].clone(); 64];
     let page = shown(&document);
     assert!(page.len() < 60 << 10, "{}", page.len());
 }
 
 #[test]
 fn whatever_a_document_leaves_out_there_is_a_page() {
+    let example: Value = serde_json::from_str(EXAMPLE).expect("JSON");
     let mut paths = Vec::new();
-    collect(&example(), String::new(), &mut paths);
+    collect(&example, String::new(), &mut paths);
     assert!(paths.len() > 200);
-    for path in paths {
-        let mut document = example();
-        *document.pointer_mut(&path).expect("a path of its own") = Value::Null;
-        assert!(shown(&document).ends_with("</html>"), "without {path}");
-    }
-    assert!(text_of(&shown(&Value::Null)).contains("No upstream is watched."));
+    let without = |path: &String| {
+        let mut document = example.clone();
+        *document.pointer_mut(path).expect("a path of its own") = Value::Null;
+        // Only what may be left out makes a document.
+        serde_json::from_value::<StateView>(document).ok()
+    };
+    let left_out: Vec<StateView> = paths.iter().filter_map(without).collect();
+    assert!(left_out.len() > 20, "{}", left_out.len());
+    assert!(left_out.iter().all(|document| shown(document).ends_with("</html>")));
+    let empty = StateView::new(&Snapshot::empty(ModuleInfo::default()), false);
+    assert!(text_of(&shown(&empty)).contains("No upstream is watched."));
 }
 
 /// Paths of all members, but of each list of numbers only the first.
@@ -216,36 +225,40 @@ fn collect(value: &Value, path: String, paths: &mut Vec<String>) {
     paths.push(path);
 }
 
-/// The example with this in its module.
-fn with_module(key: &str, value: Value) -> Value {
+/// The example with so many workers of which these do not watch.
+fn with_workers(expected: u64, not_watching: Vec<BlindView>) -> StateView {
+    let watching = expected - not_watching.len() as u64;
     let mut document = example();
-    document["module"][key] = value;
+    document.module.workers = WorkersView { expected, watching, not_watching };
     document
 }
 
 #[test]
 fn workers_that_do_not_watch_are_told_by_reason() {
-    let blind = |process, reason: &str| json!({ "process": process, "reason": reason });
-    let reasons = [blind(Some(7), "no thread"), blind(None, "it has not begun to"), blind(Some(8), "no thread")];
-    let mut document = with_module("workers", json!({ "expected": 4, "watching": 1, "not_watching": reasons }));
+    let blind = |process, reason: &str| BlindView { process, reason: reason.to_owned() };
+    let reasons = vec![blind(Some(7), "no thread"), blind(None, "it has not begun to"), blind(Some(8), "no thread")];
+    let mut document = with_workers(4, reasons);
     let text = text_of(&shown(&document));
     for fact in ["2 of 4 workers do not watch: no thread.", "1 of 4 workers does not watch: it has not begun to."] {
         assert!(text.contains(fact), "no {fact:?} in {text}");
     }
     assert!(text.contains("Not all requests are watched. Needs attention: app"), "{text}");
-    document["upstreams"] = json!([]);
+    document.upstreams.clear();
     let page = shown(&document);
     assert!(page.contains("<title>⚠ Poolwatch</title>") && !page.contains("stands in none"), "{page}");
-    let calm = with_module("workers", json!({ "expected": 4, "watching": 4, "not_watching": [] }));
-    assert!(!shown(&calm).contains("id=\"faults\""));
+    assert!(!shown(&with_workers(4, vec![])).contains("id=\"faults\""));
 }
 
 #[test]
 fn an_nginx_that_delivers_nothing_says_so_where_there_is_somebody_to_deliver_to() {
-    let mut document = with_module("delivery", json!({ "delivers": false, "reason": "another nginx does" }));
+    let with = |delivers, reason: Option<&str>| {
+        let mut document = example();
+        document.module.delivery = DeliversView { delivers, reason: reason.map(str::to_owned) };
+        document
+    };
+    let mut document = with(false, Some("another nginx does"));
     assert!(text_of(&shown(&document)).contains("Messages are not delivered from here: another nginx does."));
-    document["receivers"] = json!([]);
+    document.receivers.clear();
     assert!(!shown(&document).contains("not delivered from here"));
-    let delivers = with_module("delivery", json!({ "delivers": true, "reason": null }));
-    assert!(!shown(&delivers).contains("not delivered from here"));
+    assert!(!shown(&with(true, None)).contains("not delivered from here"));
 }

@@ -1,71 +1,79 @@
 //! Who served when, one lane for each pool, and what happened, over the last hours.
 
-use maud::{Markup, PreEscaped, html};
-use serde_json::Value;
-
+use super::history::what;
 use super::palette::Palette;
-use super::words::{last, list, number, percent, span, text, unix};
+use super::words::{last, percent, span};
+use crate::alert::Severity;
+use crate::status::view::deliveries::{ChangeKind, ChangeView};
+use crate::status::view::names::Named;
+use crate::status::view::serving::{ServingState, ServingView};
+use crate::status::view::upstream::UpstreamView;
+use crate::status::view::values::Timestamp;
+use maud::{Markup, PreEscaped, html};
 
 /// Hours that may be shown: the fewest that have all changes, else the most.
-const HOURS: [u32; 4] = [1, 3, 6, 12];
+const HOURS: [u32; 4] = [1, 3, 6, MOST_HOURS];
+/// See [`HOURS`].
+const MOST_HOURS: u32 = 12;
 
 /// A stretch of time in one state.
 struct Stretch<'a> {
-    serving: &'a Value,
+    serving: &'a ServingView,
     begin: f64,
     end: f64,
 }
 
-/// What is shown of time.
+/// The hours that are shown.
 #[derive(Clone, Copy)]
-struct Window {
-    hours: u32,
+struct Hours {
+    count: u32,
     now: f64,
 }
 
 /// The lanes, from an upstream's own changes, newest first.
-pub(super) fn timeline(palette: &Palette, upstream: &Value, changes: &[&Value], now: &str) -> Markup {
-    let Some(now) = unix(now) else { return html! {} };
-    let window = Window::of(changes, now);
+pub(super) fn timeline(palette: &Palette, upstream: &UpstreamView, changes: &[&ChangeView], now: Timestamp) -> Markup {
+    let now = now.seconds();
+    let hours = Hours::of(changes, now);
     let stretches = stretches(upstream, changes, now);
-    let others = [("several", "several"), ("mixed", "mixed"), ("down", "nobody")];
-    let in_state = |key, value| -> Vec<&Stretch> {
-        stretches.iter().filter(|stretch| text(stretch.serving, key) == value).collect()
+    let others = [(ServingState::Several, "several"), (ServingState::Mixed, "mixed"), (ServingState::Down, "nobody")];
+    let those = |is_one: &dyn Fn(&ServingView) -> bool| -> Vec<&Stretch> {
+        stretches.iter().filter(|stretch| is_one(stretch.serving)).collect()
     };
     html! {
-        section.timeline aria-label={ "Who served in the last " (last(window.seconds())) } {
-            h3 { "Who served" span.soft { ", last " (last(window.seconds())) } }
+        section.timeline aria-label={ "Who served in the last " (last(hours.seconds())) } {
+            h3 { "Who served" span.soft { ", last " (last(hours.seconds())) } }
             div.lanes {
-                @for pool in list(upstream, "pools") {
-                    @let name = text(pool, "name");
-                    (lane(&palette.pool(name), &palette.look(name).to_string(), name, &in_state("pool", name), window))
+                @for pool in &upstream.pools {
+                    @let its = those(&|serving| serving.pool.as_ref() == Some(&pool.name));
+                    @let name = pool.name.as_str();
+                    (lane(&palette.pool(name), &palette.look(name).to_string(), name, &its, hours))
                 }
                 @for (state, label) in others {
-                    @let its = in_state("state", state);
-                    @if its.iter().any(|stretch| window.share(stretch) > 0.0) {
-                        (lane(&html! { span.pool { (label) } }, state, label, &its, window))
+                    @let its = those(&|serving| serving.state == state);
+                    @if its.iter().any(|stretch| hours.share(stretch) > 0.0) {
+                        (lane(&html! { span.pool { (label) } }, state.name(), label, &its, hours))
                     }
                 }
-                (incidents(changes, window))
+                (incidents(changes, hours))
             }
             p.axis aria-hidden="true" {
-                span { (span(window.seconds())) " ago" }
-                span { (span(window.seconds() / 2.0)) }
+                span { (span(hours.seconds())) " ago" }
+                span { (span(hours.seconds() / 2.0)) }
                 span { "now" }
             }
         }
     }
 }
 
-fn lane(label: &Markup, look: &str, name: &str, stretches: &[&Stretch], window: Window) -> Markup {
-    let share: f64 = stretches.iter().map(|stretch| window.share(stretch)).sum();
+fn lane(label: &Markup, look: &str, name: &str, stretches: &[&Stretch], hours: Hours) -> Markup {
+    let share: f64 = stretches.iter().map(|stretch| hours.share(stretch)).sum();
     html! {
         div.lane {
             div.who { (label) }
             svg class={ "bar p" (look) } role="img" aria-label={ (name) ": " (rounded(share)) } {
-                @for stretch in stretches.iter().filter(|stretch| window.share(stretch) > 0.0) {
-                    rect x=(window.x(stretch.begin)) y="1" width=(window.width(stretch.begin, stretch.end)) height="14" {
-                        title { (name) " for " (window.at_least(stretch)) }
+                @for stretch in stretches.iter().filter(|stretch| hours.share(stretch) > 0.0) {
+                    rect x=(hours.x(stretch.begin)) y="1" width=(hours.width(stretch.begin, stretch.end)) height="14" {
+                        title { (name) " for " (hours.at_least(stretch)) }
                     }
                 }
             }
@@ -80,23 +88,23 @@ fn rounded(share: f64) -> String {
 }
 
 /// Marks of what happened, and how long error rates were too high.
-fn incidents(changes: &[&Value], window: Window) -> Markup {
-    let shown = |change: &&&Value| unix(text(change, "at")).is_some_and(|at| at >= window.begin());
-    let told: Vec<_> = changes.iter().filter(|change| text(change, "kind") != "untold").filter(shown).collect();
+fn incidents(changes: &[&ChangeView], hours: Hours) -> Markup {
+    let is_shown = |change: &&&ChangeView| change.at.seconds() >= hours.begin();
+    let told: Vec<_> = changes.iter().filter(|change| change.kind != ChangeKind::Untold).filter(is_shown).collect();
     html! {
         @if !told.is_empty() {
             div.lane {
                 div.who { "incidents" }
                 svg.bar.marks role="img" aria-label={ "incidents: " (told.len()) } {
                     @for change in told.iter().rev() {
-                        @let at = unix(text(change, "at")).unwrap_or_default();
-                        @let began = at - number(change, "lasted_seconds");
+                        @let at = change.at.seconds();
+                        @let began = at - change.lasted_seconds.unwrap_or_default();
                         @if began < at {
-                            rect.lasted x=(window.x(began)) y="7" width=(window.width(began, at)) height="2" {}
+                            rect.lasted x=(hours.x(began)) y="7" width=(hours.width(began, at)) height="2" {}
                         }
-                        svg class=(text(change, "severity")) x=(window.x(at)) y="8" overflow="visible" {
-                            (PreEscaped(shape(text(change, "severity"))))
-                            title { (super::history::what(change)) ", " (text(change, "at")) }
+                        svg class=(change.severity.name()) x=(hours.x(at)) y="8" overflow="visible" {
+                            (PreEscaped(shape(change.severity)))
+                            title { (what(change)) ", " (change.at) }
                         }
                     }
                 }
@@ -107,19 +115,19 @@ fn incidents(changes: &[&Value], window: Window) -> Markup {
 }
 
 /// By severity, around the origin.
-fn shape(severity: &str) -> &'static str {
+fn shape(severity: Severity) -> &'static str {
     match severity {
-        "critical" => r#"<path d="M-3-6h6l3 3v6l-3 3h-6l-3-3v-6z"/>"#,
-        "warning" => r#"<path d="M0-6 6.5 5.5h-13z"/>"#,
-        _ => r#"<circle r="4"/>"#,
+        Severity::Critical => r#"<path d="M-3-6h6l3 3v6l-3 3h-6l-3-3v-6z"/>"#,
+        Severity::Warning => r#"<path d="M0-6 6.5 5.5h-13z"/>"#,
+        Severity::Info => r#"<circle r="4"/>"#,
     }
 }
 
 /// The states that followed one another, oldest first. What served before the first change is known from the change
 /// itself, since when is not.
-fn stretches<'a>(upstream: &'a Value, changes: &[&'a Value], now: f64) -> Vec<Stretch<'a>> {
+fn stretches<'a>(upstream: &'a UpstreamView, changes: &[&'a ChangeView], now: f64) -> Vec<Stretch<'a>> {
     let mut stretches: Vec<Stretch> = Vec::new();
-    let mut enter = |serving: &'a Value, at: f64| match stretches.last_mut() {
+    let mut enter = |serving: &'a ServingView, at: f64| match stretches.last_mut() {
         Some(last) if last.serving == serving => {}
         last => {
             if let Some(last) = last {
@@ -129,21 +137,20 @@ fn stretches<'a>(upstream: &'a Value, changes: &[&'a Value], now: f64) -> Vec<St
         }
     };
     if let Some(first) = changes.last() {
-        enter(&first["from"], f64::NEG_INFINITY);
+        enter(&first.from, f64::NEG_INFINITY);
     }
     for change in changes.iter().rev() {
-        enter(&change["to"], unix(text(change, "at")).unwrap_or(now));
+        enter(&change.to, change.at.seconds());
     }
-    enter(&upstream["serving"], unix(text(upstream, "since")).unwrap_or(now));
+    enter(&upstream.serving, upstream.since.map_or(now, Timestamp::seconds));
     stretches
 }
 
-impl Window {
-    fn of(changes: &[&Value], now: f64) -> Self {
-        let oldest = changes.last().and_then(|change| unix(text(change, "at"))).unwrap_or(now);
-        let fits = |hours: &&u32| now - f64::from(**hours) * 3600.0 <= oldest;
-        let most = HOURS[HOURS.len() - 1];
-        Self { hours: HOURS.iter().find(fits).copied().unwrap_or(most), now }
+impl Hours {
+    fn of(changes: &[&ChangeView], now: f64) -> Self {
+        let oldest = changes.last().map_or(now, |change| change.at.seconds());
+        let fits = |hours: &u32| now - f64::from(*hours) * 3600.0 <= oldest;
+        Self { count: HOURS.into_iter().find(fits).unwrap_or(MOST_HOURS), now }
     }
 
     fn begin(self) -> f64 {
@@ -151,10 +158,10 @@ impl Window {
     }
 
     fn seconds(self) -> f64 {
-        f64::from(self.hours) * 3600.0
+        f64::from(self.count) * 3600.0
     }
 
-    /// The part of the window that a stretch takes.
+    /// The part of the hours that a stretch takes, from 0 to 1.
     fn share(self, stretch: &Stretch) -> f64 {
         ((stretch.end - stretch.begin.max(self.begin())) / self.seconds()).clamp(0.0, 1.0)
     }
@@ -176,11 +183,14 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::status::html::tests::example;
 
-    const NOW: &str = "2026-11-24T12:00:00Z";
+    fn read<T: for<'a> serde::Deserialize<'a>>(value: Value) -> T {
+        serde_json::from_value(value).expect("a part of a document")
+    }
 
     fn serving(pool: &str) -> Value {
         match pool {
@@ -189,17 +199,24 @@ mod tests {
         }
     }
 
-    fn change(at: &str, from: &str, to: &str) -> Value {
-        let (kind, at) = ("failover", format!("2026-11-24T{at}Z"));
-        json!({ "kind": kind, "severity": "warning", "at": at, "from": serving(from), "to": serving(to) })
+    fn change(at: &str, from: &str, to: &str) -> ChangeView {
+        change_of("failover", &format!("2026-11-24T{at}Z"), from, to)
+    }
+
+    fn change_of(kind: &str, at: &str, from: &str, to: &str) -> ChangeView {
+        let (from, to) = (serving(from), serving(to));
+        let (upstream, severity) = ("app", "warning");
+        read(json!({ "upstream": upstream, "kind": kind, "severity": severity, "at": at, "from": from, "to": to,
+            "deliveries": [] }))
     }
 
     /// The lanes as `name share`, with blue and green as pools and green serving since 11:45.
-    fn lanes(changes: &[Value]) -> Vec<String> {
-        let pools = json!([{ "name": "blue" }, { "name": "green" }]);
-        let upstream = json!({ "pools": pools, "serving": serving("green"), "since": "2026-11-24T11:45:00Z" });
-        let changes: Vec<&Value> = changes.iter().collect();
-        let markup = timeline(&Palette::of(&upstream), &upstream, &changes, NOW).into_string();
+    fn lanes(changes: &[ChangeView]) -> Vec<String> {
+        let mut upstream = example().upstreams.swap_remove(0);
+        (upstream.serving, upstream.since) = (read(serving("green")), read(json!("2026-11-24T11:45:00Z")));
+        let changes: Vec<&ChangeView> = changes.iter().collect();
+        let now = read(json!("2026-11-24T12:00:00Z"));
+        let markup = timeline(&Palette::of(upstream.pool_names()), &upstream, &changes, now).into_string();
         let labels = markup.split("aria-label=\"").skip(2).map(|rest| rest.split('"').next().unwrap_or_default());
         labels.map(str::to_owned).collect()
     }
@@ -217,8 +234,7 @@ mod tests {
 
     #[test]
     fn an_outage_has_a_lane_and_a_change_of_anything_else_ends_nothing() {
-        let rate = json!({ "kind": "error_rate_firing", "severity": "warning", "at": "2026-11-24T11:50:00Z",
-            "from": serving("green"), "to": serving("green") });
+        let rate = change_of("error_rate_firing", "2026-11-24T11:50:00Z", "green", "green");
         let moved = [rate, change("11:45:00", "down", "green"), change("11:30:00", "blue", "down")];
         assert_eq!(lanes(&moved), ["blue: 50%", "green: 25%", "nobody: 25%", "incidents: 3"]);
     }
@@ -228,8 +244,7 @@ mod tests {
         let begin = |at| lanes(&[change("11:45:00", "blue", "green"), change(at, "unknown", "blue")]);
         assert_eq!(begin("09:00:00")[1], "green: 8.3%");
         assert_eq!(begin("00:00:01")[1], "green: 2.1%");
-        let at = "2026-11-20T00:00:00Z";
-        let yesterday = json!({ "kind": "untold", "at": at, "from": serving("unknown"), "to": serving("blue") });
+        let yesterday = change_of("untold", "2026-11-20T00:00:00Z", "unknown", "blue");
         assert_eq!(
             lanes(&[change("11:45:00", "blue", "green"), yesterday]),
             ["blue: 97.9%", "green: 2.1%", "incidents: 1"]

@@ -1,35 +1,15 @@
 //! Numbers, spans and times as the page says them.
 
+use std::fmt::Display;
+
 use maud::{Markup, html};
-use serde_json::Value;
 
 use crate::calendar;
+use crate::detect::serving::Serving;
+use crate::status::view::serving::ServingState;
+use crate::status::view::values::Timestamp;
 use crate::units::{Millis, Ratio};
-
-/// A text member; none: empty.
-pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value[key].as_str().unwrap_or_default()
-}
-
-/// A number; none: zero.
-pub(super) fn number(value: &Value, key: &str) -> f64 {
-    value[key].as_f64().unwrap_or_default()
-}
-
-/// A count; none: zero.
-pub(super) fn count(value: &Value, key: &str) -> u64 {
-    value[key].as_u64().unwrap_or_default()
-}
-
-/// Is it said, and true?
-pub(super) fn is(value: &Value, key: &str) -> bool {
-    value[key].as_bool().unwrap_or_default()
-}
-
-/// A list's items; none: nothing.
-pub(super) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value[key].as_array().map_or(&[], Vec::as_slice)
-}
+use crate::wording;
 
 /// `66,212`
 pub(super) fn grouped(count: u64) -> String {
@@ -75,36 +55,40 @@ pub(super) fn last(seconds: f64) -> String {
     if span == "1 h" { "hour".to_owned() } else { span }
 }
 
-/// A moment: the time in UTC for the eye (the script puts it into the reader's own zone) with the day where it is not
-/// today's, and all of it for machines and on hovering.
-pub(super) fn moment(at: &str, now: &str) -> Markup {
-    let (day, time) = at.trim_end_matches('Z').split_once('T').unwrap_or_default();
+/// A date: the time in UTC for the eye (the script puts it into the reader's own zone) with the day where it is not today's, and all
+/// of it for machines and on hovering.
+pub(super) fn moment(at: Timestamp, now: Timestamp) -> Markup {
+    let text = at.to_string();
+    let (day, time) = text.trim_end_matches('Z').split_once('T').unwrap_or_default();
     html! {
-        time datetime=(at) title=(at) {
-            @if !now.starts_with(day) { (day) " " }
+        time datetime=(text) title=(text) {
+            @if !at.is_same_day(now) { (day) " " }
             (time) " UTC"
         }
     }
 }
 
-/// Seconds since the epoch of an RFC 3339 time in UTC, as the API writes it.
-pub(super) fn unix(time: &str) -> Option<f64> {
-    let mut fields = time.strip_suffix('Z')?.split(['-', 'T', ':']).map(|field| field.parse::<i64>().ok());
-    let mut next = || fields.next().flatten();
-    let (year, month, day) = (next()?, next()?, next()?);
-    let (hour, minute, second) = (next()?, next()?, next()?);
-    // Years begin in March here, as in `calendar::rfc3339`.
-    let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
-    Some((days * 86_400 + hour * 3600 + minute * 60 + second) as f64)
+/// A state in a few words; of a pool that serves, the words that follow its name.
+pub(super) fn state(state: ServingState) -> &'static str {
+    match state {
+        ServingState::Pool => "serves",
+        ServingState::Several => "several pools serve",
+        ServingState::Unknown => wording::state(Serving::Unknown),
+        ServingState::Mixed => wording::state(Serving::Mixed),
+        ServingState::Down => wording::state(Serving::Down),
+    }
 }
 
-/// Seconds from one time to a later one; unreadable or not later: zero.
-pub(super) fn between(earlier: &str, later: &str) -> f64 {
-    match (unix(earlier), unix(later)) {
-        (Some(earlier), Some(later)) => (later - earlier).max(0.0),
-        _ => 0.0,
-    }
+/// As the first words of a title: `No pool answers`.
+pub(super) fn capitalised(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// The reasons that there are, each with its count: `70 answered 5xx, 12 refused`.
+pub(super) fn reasons(all: impl IntoIterator<Item = (u64, impl Display)>) -> String {
+    let given = all.into_iter().filter(|(count, _)| *count > 0);
+    given.map(|(count, reason)| format!("{} {reason}", grouped(count))).collect::<Vec<_>>().join(", ")
 }
 
 /// To the nearest whole number; less than nothing is nothing.
@@ -143,19 +127,9 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_read_as_it_was_written() {
-        for seconds in [0, 951_782_400, 951_868_799, 1_795_441_703, 4_102_444_799] {
-            assert_eq!(unix(&calendar::rfc3339(seconds * 1000)), Some(seconds as f64));
-        }
-        assert_eq!(unix("yesterday"), None);
-        let (earlier, later) = ("2026-11-24T11:39:32Z", "2026-11-24T11:40:13Z");
-        assert_eq!([between(earlier, later), between(later, earlier)].map(span), ["41 s", "0 s"]);
-    }
-
-    #[test]
     fn another_days_time_names_the_day() {
-        let now = "2026-11-24T11:40:13Z";
-        assert!(moment("2026-11-24T11:39:32Z", now).into_string().ends_with(">11:39:32 UTC</time>"));
-        assert!(moment("2026-11-23T11:39:32Z", now).into_string().ends_with(">2026-11-23 11:39:32 UTC</time>"));
+        let at = |millis| moment(Timestamp::from_unix(millis), Timestamp::from_unix(1_795_520_413_000)).into_string();
+        assert!(at(1_795_520_372_000).ends_with(">11:39:32 UTC</time>"));
+        assert!(at(1_795_433_972_000).ends_with(">2026-11-23 11:39:32 UTC</time>"));
     }
 }

@@ -1,140 +1,128 @@
-//! What the API's documents hold, as values: `docs/api/v1.schema.json` says what they mean.
+//! What is known of everything at one moment, as values. JSON is their serialisation, and the page and the metrics are drawn from
+//! them: all three say the same.
+//!
+//! `docs/api/v1.schema.json` says what each member means. Members that only the metrics need are not serialised.
 
-pub(super) mod deliveries;
-pub(super) mod upstream;
+pub(crate) mod deliveries;
+pub(crate) mod names;
+pub(crate) mod pools;
+pub(crate) mod receivers;
+pub(crate) mod serving;
+pub(crate) mod traffic;
+pub(crate) mod upstream;
+pub(crate) mod values;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::calendar::rfc3339;
-use crate::detect::serving::Serving;
-use crate::pools::set::PoolId;
-use crate::state::snapshot::{Snapshot, Upstream};
+use crate::state::snapshot::Snapshot;
 use crate::state::workers::Blind;
-use crate::status::name;
 use crate::text::clean;
-use crate::units::Millis;
-
-/// Bytes of a comment or an error: each may be spelled out.
-const WORDS: usize = 512;
+use deliveries::ChangeView;
+use receivers::{ReceiverView, SilenceView};
+use upstream::UpstreamView;
+use values::{Timestamp, words};
 
 /// The version in the API's path.
 const VERSION: u8 = 1;
 
-#[derive(Serialize)]
-pub(super) struct StateView {
-    version: u8,
-    now: String,
-    host: String,
-    write: bool,
-    module: ModuleView,
-    upstreams: Vec<upstream::UpstreamView>,
-    receivers: Vec<deliveries::ReceiverView>,
-    silences: Vec<deliveries::SilenceView>,
-    history: Vec<deliveries::ChangeView>,
+/// The longest text of the machine's name in bytes.
+const HOST: usize = 255;
+
+/// Everything, as the document `api/v1/state` has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StateView {
+    pub(crate) version: u8,
+    pub(crate) now: Timestamp,
+    pub(crate) host: String,
+    pub(crate) write: bool,
+    pub(crate) module: ModuleView,
+    pub(crate) upstreams: Vec<UpstreamView>,
+    pub(crate) receivers: Vec<ReceiverView>,
+    pub(crate) silences: Vec<SilenceView>,
+    pub(crate) history: Vec<ChangeView>,
 }
 
-#[derive(Serialize)]
-pub(super) struct ModuleView {
-    version: &'static str,
-    nginx_version: String,
-    worker_processes: u64,
-    workers: WorkersView,
-    delivery: DeliveryView,
-    configurations: u64,
-    observations_dropped: u64,
-    zone: ZoneView,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ModuleView {
+    pub(crate) version: String,
+    pub(crate) nginx_version: String,
+    pub(crate) worker_processes: u64,
+    pub(crate) workers: WorkersView,
+    pub(crate) delivery: DeliversView,
+    pub(crate) configurations: u64,
+    pub(crate) observations_dropped: u64,
+    pub(crate) zone: ZoneView,
 }
 
-#[derive(Serialize)]
-struct WorkersView {
-    expected: u64,
-    watching: u64,
-    not_watching: Vec<BlindView>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct WorkersView {
+    pub(crate) expected: u64,
+    pub(crate) watching: u64,
+    pub(crate) not_watching: Vec<BlindView>,
 }
 
-#[derive(Serialize)]
-struct BlindView {
-    process: Option<u32>,
-    reason: String,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct BlindView {
+    pub(crate) process: Option<u32>,
+    pub(crate) reason: String,
 }
 
-#[derive(Serialize)]
-struct DeliveryView {
-    delivers: bool,
-    reason: Option<String>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DeliversView {
+    pub(crate) delivers: bool,
+    pub(crate) reason: Option<String>,
 }
 
-#[derive(Serialize)]
-struct ZoneView {
-    size_bytes: u64,
-    upstreams_used: usize,
-    upstreams_max: u64,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ZoneView {
+    pub(crate) size_bytes: u64,
+    pub(crate) upstreams_used: usize,
+    pub(crate) upstreams_max: u64,
 }
 
-#[derive(Serialize)]
-struct ServingView {
-    state: &'static str,
-    pool: Option<String>,
-}
-
-pub(super) fn state(snapshot: &Snapshot, write: bool) -> StateView {
-    StateView {
-        version: VERSION,
-        now: rfc3339(snapshot.info.wall),
-        host: clean(snapshot.info.host.as_bytes(), 255),
-        write,
-        module: module(snapshot),
-        upstreams: upstream::upstreams(snapshot),
-        receivers: deliveries::receivers(snapshot),
-        silences: deliveries::silences(snapshot),
-        history: deliveries::history(snapshot),
+impl StateView {
+    /// Of a copy of the state. `write`: the location takes writes.
+    pub fn new(snapshot: &Snapshot, write: bool) -> Self {
+        Self {
+            version: VERSION,
+            now: Timestamp::from_unix(snapshot.info.wall),
+            host: clean(snapshot.info.host.as_bytes(), HOST),
+            write,
+            module: ModuleView::new(snapshot),
+            upstreams: snapshot.upstreams.iter().map(|upstream| UpstreamView::new(snapshot, upstream)).collect(),
+            receivers: receivers::receivers(snapshot),
+            silences: receivers::silences(snapshot),
+            history: deliveries::history(snapshot),
+        }
     }
 }
 
-pub(super) fn module(snapshot: &Snapshot) -> ModuleView {
-    let info = &snapshot.info;
-    ModuleView {
-        version: env!("CARGO_PKG_VERSION"),
-        nginx_version: info.nginx_version.clone(),
-        worker_processes: info.worker_processes,
-        workers: WorkersView {
-            expected: info.workers.expected,
-            watching: info.workers.watching(),
-            not_watching: info.workers.blind.iter().map(blind).collect(),
-        },
-        delivery: DeliveryView { delivers: info.hindrance.is_none(), reason: info.hindrance.clone() },
-        configurations: info.configurations,
-        observations_dropped: info.dropped,
-        zone: ZoneView {
-            size_bytes: info.zone_size,
-            upstreams_used: snapshot.upstreams.len(),
-            upstreams_max: info.zone_upstreams,
-        },
+impl ModuleView {
+    fn new(snapshot: &Snapshot) -> Self {
+        let info = &snapshot.info;
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            nginx_version: info.nginx_version.clone(),
+            worker_processes: info.worker_processes,
+            workers: WorkersView {
+                expected: info.workers.expected,
+                watching: info.workers.watching(),
+                not_watching: info.workers.blind.iter().map(BlindView::new).collect(),
+            },
+            delivery: DeliversView { delivers: info.hindrance.is_none(), reason: info.hindrance.clone() },
+            configurations: info.configurations,
+            observations_dropped: info.dropped,
+            zone: ZoneView {
+                size_bytes: info.zone_size,
+                upstreams_used: snapshot.upstreams.len(),
+                upstreams_max: info.zone_upstreams,
+            },
+        }
     }
 }
 
-fn blind(worker: &Blind) -> BlindView {
-    BlindView { process: worker.process, reason: clean(worker.reason.as_bytes(), WORDS) }
-}
-
-fn serving(upstream: &Upstream, serving: Serving) -> ServingView {
-    let (state, pool) = crate::status::serving(upstream, serving);
-    ServingView { state, pool }
-}
-
-fn pool_name(upstream: &Upstream, pool: PoolId) -> Option<String> {
-    Some(upstream.setup.directory.name(pool)).filter(|bytes| !bytes.is_empty()).map(name)
-}
-
-fn seconds(span: Millis) -> f64 {
-    span.0 as f64 / 1000.0
-}
-
-fn time(snapshot: &Snapshot, instant: Millis) -> String {
-    rfc3339(snapshot.wall(instant))
-}
-
-/// Of an instant that may never have been.
-fn instant(snapshot: &Snapshot, instant: Millis) -> Option<String> {
-    (instant > Millis::ZERO).then(|| time(snapshot, instant))
+impl BlindView {
+    fn new(worker: &Blind) -> Self {
+        Self { process: worker.process, reason: words(worker.reason.as_bytes()) }
+    }
 }

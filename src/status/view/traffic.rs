@@ -1,0 +1,136 @@
+//! How many requests and attempts, how they ended, and how long answers took.
+
+use serde::{Deserialize, Serialize};
+
+use super::values::{Timestamp, seconds};
+use crate::observation::Verdict;
+use crate::state::ending::{Ending, RESULTS};
+use crate::state::histogram::{BUCKETS, Histogram, percentile};
+use crate::state::series::{STEP, STEPS, Sample};
+use crate::state::snapshot::{Snapshot, Upstream};
+use crate::units::Millis;
+
+/// Requests by what became of them.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct RequestsView {
+    pub(crate) served: u64,
+    pub(crate) masked_failover: u64,
+    pub(crate) client_error: u64,
+    pub(crate) no_live_upstreams: u64,
+    pub(crate) aborted: u64,
+}
+
+impl RequestsView {
+    pub(super) fn new(counts: [u64; Ending::ALL.len()]) -> Self {
+        let [served, masked_failover, client_error, no_live_upstreams, aborted] = counts;
+        Self { served, masked_failover, client_error, no_live_upstreams, aborted }
+    }
+
+    /// Each ending with its count.
+    pub(crate) fn by_ending(&self) -> impl Iterator<Item = (Ending, u64)> {
+        let Self { served, masked_failover, client_error, no_live_upstreams, aborted } = *self;
+        Ending::ALL.into_iter().zip([served, masked_failover, client_error, no_live_upstreams, aborted])
+    }
+}
+
+/// Attempts by how they ended.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct AttemptsView {
+    pub(crate) ok: u64,
+    pub(crate) server_error: u64,
+    pub(crate) refused: u64,
+    pub(crate) timed_out: u64,
+}
+
+impl AttemptsView {
+    pub(super) fn new(counts: [u64; RESULTS.len()]) -> Self {
+        let [ok, server_error, refused, timed_out] = counts;
+        Self { ok, server_error, refused, timed_out }
+    }
+
+    /// Each result with its count.
+    pub(crate) fn by_result(&self) -> [(Verdict, u64); RESULTS.len()] {
+        let Self { ok, server_error, refused, timed_out } = *self;
+        [
+            (Verdict::Ok, ok),
+            (Verdict::ServerError, server_error),
+            (Verdict::Refused, refused),
+            (Verdict::TimedOut, timed_out),
+        ]
+    }
+
+    /// How many failed.
+    pub(crate) fn failed(&self) -> u64 {
+        self.server_error + self.refused + self.timed_out
+    }
+}
+
+/// Response times in seconds.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct TimesView {
+    pub(crate) count: u64,
+    pub(crate) sum: f64,
+    pub(crate) p50: Option<f64>,
+    pub(crate) p95: Option<f64>,
+    pub(crate) p99: Option<f64>,
+    /// For the metrics: see [`Histogram::buckets`].
+    #[serde(skip)]
+    pub(crate) buckets: [u64; BUCKETS],
+}
+
+impl TimesView {
+    pub(super) fn new(histogram: &Histogram) -> Self {
+        let Histogram { buckets, sum } = *histogram;
+        // To the microsecond.
+        let at = |share| percentile(&buckets, share).map(|time| (time * 1000.0).round() / 1_000_000.0);
+        let count = buckets.iter().sum();
+        Self { count, sum: seconds(Millis(sum)), p50: at(0.5), p95: at(0.95), p99: at(0.99), buckets }
+    }
+}
+
+/// The last hour in steps, oldest first; the last one is going on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SeriesView {
+    pub(crate) step_seconds: f64,
+    pub(crate) end: Timestamp,
+    pub(crate) requests: Vec<u32>,
+    pub(crate) upstream_errors: Vec<u32>,
+    pub(crate) client_errors: Vec<u32>,
+    pub(crate) p50_seconds: Vec<Option<f64>>,
+    pub(crate) p95_seconds: Vec<Option<f64>>,
+}
+
+impl SeriesView {
+    pub(super) fn new(snapshot: &Snapshot, upstream: &Upstream) -> Self {
+        let current = snapshot.info.now.0 / STEP.0;
+        let first = current.saturating_sub(STEPS as u64 - 1);
+        let samples = samples(upstream, first, current);
+        let column = |value: fn(&Sample) -> u32| samples.iter().map(value).collect();
+        let times = |value: fn(&Sample) -> u16| {
+            let time = |sample| Some(value(sample)).filter(|&time| time != Sample::NO_TIME);
+            samples.iter().map(|sample| time(sample).map(|time| seconds(Millis(time.into())))).collect()
+        };
+        Self {
+            step_seconds: seconds(STEP),
+            end: Timestamp::from_unix(snapshot.wall(STEP.times(current + 1))),
+            requests: column(|sample| sample.requests),
+            upstream_errors: column(|sample| sample.upstream_errors),
+            client_errors: column(|sample| sample.client_errors),
+            p50_seconds: times(|sample| sample.p50),
+            p95_seconds: times(|sample| sample.p95),
+        }
+    }
+}
+
+/// A sample of each step from `first` to `last`, oldest first.
+fn samples(upstream: &Upstream, first: u64, last: u64) -> Vec<Sample> {
+    let none = Sample { p50: Sample::NO_TIME, p95: Sample::NO_TIME, ..Sample::default() };
+    let mut samples = vec![none; (last - first + 1) as usize];
+    for sample in upstream.series.newest().chain([&upstream.counters.current()]).filter(|sample| sample.requests > 0) {
+        let place = u64::from(sample.step).checked_sub(first);
+        if let Some(place) = place.and_then(|place| samples.get_mut(place as usize)) {
+            *place = *sample;
+        }
+    }
+    samples
+}
