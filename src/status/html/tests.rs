@@ -8,7 +8,9 @@ use serde_json::{Value, from_value, json};
 use super::*;
 use crate::alert::Kind;
 use crate::state::snapshot::{ModuleInfo, Snapshot};
+use crate::status::view::receivers::FailedView;
 use crate::status::view::serving::ServingView;
+use crate::status::view::traffic::{AttemptsView, RequestsView};
 use crate::status::view::values::ForeignName;
 use crate::status::view::{BlindView, DeliversView, WorkersView};
 
@@ -52,6 +54,22 @@ fn many(count: usize, every: usize) -> StateView {
     StateView { upstreams: (0..count).map(upstream).collect(), ..example() }
 }
 
+/// JSON with all numbers as floats: 60 and 60.0 are the same.
+fn with_floats(value: Value) -> Value {
+    match value {
+        Value::Number(number) => json!(number.as_f64()),
+        Value::Array(items) => items.into_iter().map(with_floats).collect(),
+        Value::Object(members) => members.into_iter().map(|(name, member)| (name, with_floats(member))).collect(),
+        other => other,
+    }
+}
+
+#[test]
+fn the_example_has_all_members_of_a_document_and_no_others() {
+    let document: Value = serde_json::from_str(EXAMPLE).expect("JSON");
+    assert_eq!(with_floats(json!(example())), with_floats(document));
+}
+
 #[test]
 fn the_policy_allows_this_style_and_this_script_and_nothing_else() {
     for (kind, text) in [("style", STYLE), ("script", SCRIPT)] {
@@ -88,6 +106,60 @@ fn without_scripts_everything_can_be_read() {
         "11:38:31 UTC Error rate back to normal after 1 min 43 s slack accepted ops waived",
         "10:44:30 UTC First answers: blue",
         "Poolwatch 0.1.0 nginx 1.22.1 4 workers 2 configurations loaded zone 1 of 15 upstreams in 1,024 KiB",
+    ] {
+        assert!(text.contains(fact), "no {fact:?} in {text}");
+    }
+}
+
+/// The number that stands behind a label, in the order of the page.
+fn numbers(page: &str, label: &str) -> Vec<String> {
+    let before = format!("<dt>{label}</dt><dd");
+    let behind = page.split(&before).skip(1);
+    let number = |rest: &str| {
+        rest.split_once('>').and_then(|(_, rest)| rest.split_once('<')).map(|(number, _)| number.to_owned())
+    };
+    behind.filter_map(number).collect()
+}
+
+#[test]
+fn each_number_of_a_pool_a_release_and_a_receiver_stands_behind_its_label() {
+    let mut document = example();
+    let pool = &mut document.upstreams[0].pools[1];
+    pool.requests = RequestsView {
+        served: 1001,
+        masked_failover: 1002,
+        client_error: 1003,
+        no_live_upstreams: 2000,
+        aborted: 1005,
+    };
+    pool.attempts = AttemptsView { ok: 10_000, server_error: 200, refused: 30, timed_out: 4 };
+    (pool.response_seconds.p50, pool.response_seconds.p95, pool.response_seconds.p99) =
+        (Some(0.1), Some(0.2), Some(0.3));
+    let release = &mut document.upstreams[0].releases[0];
+    (release.requests, release.errors) = (400, 3);
+    let receiver = &mut document.receivers[0];
+    (receiver.sent, receiver.pending, receiver.retry_seconds) = (41, 42, Some(43.0));
+    receiver.failed = FailedView { unavailable: 1, rate_limited: 20, rejected: 300, broken: 4000 };
+    let page = shown(&document);
+    for (label, expected) in [
+        ("attempts", ["66,282", "10,234"].as_slice()),
+        ("masked", &["0", "1,002"]),
+        ("client errors", &["0", "3,003"]),
+        ("requests", &["400"]),
+        ("errors", &["3"]),
+        ("of all", &["0.75%"]),
+        ("accepted", &["41"]),
+        ("owed", &["42"]),
+        ("rests for", &["43 s"]),
+    ] {
+        assert_eq!(numbers(&page, label)[..expected.len()], *expected, "{label}");
+    }
+    assert_eq!(numbers(&page, "failed")[..3], ["82", "234", "4,321"]);
+    assert_eq!(["median", "95%", "99%"].map(|label| numbers(&page, label)[1].clone()), ["100 ms", "200 ms", "300 ms"]);
+    let text = text_of(&page);
+    for fact in [
+        "failed: 200 answered 5xx, 30 refused, 4 timed out",
+        "failed: 1 unavailable, 20 rate limited, 300 rejected, 4,000 broken",
     ] {
         assert!(text.contains(fact), "no {fact:?} in {text}");
     }
