@@ -33,7 +33,7 @@ impl Host {
         Snapshot::new(self.shared.with(|table| table.contents()), &self.receivers, info)
     }
 
-    /// What is shown where writes are taken.
+    /// The view for a page that accepts commands.
     fn state(&self) -> StateView {
         StateView::new(&self.snapshot(), true)
     }
