@@ -14,8 +14,8 @@ use crate::directives::DIRECTIVES;
 use crate::directives::directive::{Arguments, Context, Directive};
 use crate::directives::place::DirectiveLine;
 use crate::nginx::caught;
-use crate::nginx::conf::{LocConf, MainConf, SrvConf};
-use crate::nginx::{log, status};
+use crate::nginx::conf::{LocConf, MainConf, SrvConf, log};
+use crate::nginx::status;
 
 /// A command for each directive, and the empty one that ends the table.
 #[repr(transparent)]
@@ -62,7 +62,7 @@ const fn arguments(arguments: Arguments) -> u32 {
     }
 }
 
-/// The blocks in which nginx lets it stand.
+/// The blocks in which nginx accepts the directive.
 const fn blocks(context: &Context) -> u32 {
     match context {
         Context::Http(_) => NGX_HTTP_MAIN_CONF,

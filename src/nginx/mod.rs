@@ -4,23 +4,20 @@
 //! result into a status; no panic gets past it.
 
 mod bits;
+mod carry_over;
 mod clock;
 mod commands;
 mod conf;
-mod file;
-mod inherit;
+mod error_log;
 mod headers;
-mod known;
-mod keeper;
-mod lines;
-mod log;
+mod peer_cache;
 mod peers;
 mod process;
 mod request;
+mod state_file;
 mod status;
 mod timer;
 mod variables;
-mod walk;
 mod zone;
 
 #[cfg(not(nginx1_22))]
@@ -178,8 +175,8 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     let cycle = unsafe { &*cycle };
     // Whatever fails here, nginx must start: a new zone then begins with nothing.
     caught(|| match (process::zone(), cycle_conf(cycle)) {
-        (Some(used), _) => inherit::keep(cycle, used),
-        (None, Some(conf)) => inherit::inherit(cycle, conf),
+        (Some(used), _) => carry_over::keep(cycle, used),
+        (None, Some(conf)) => carry_over::inherit(cycle, conf),
         (None, None) => {}
     });
     Status::NGX_OK.into()
@@ -194,7 +191,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         }
     });
     if started.is_none() {
-        lines::write(NGX_LOG_ALERT, cycle.log, "panicked at start, this worker is not watched");
+        error_log::write(NGX_LOG_ALERT, cycle.log, "panicked at start, this worker is not watched");
     }
     // An error here would keep nginx from ever starting this worker again: better unwatched than down.
     Status::NGX_OK.into()
@@ -204,7 +201,7 @@ unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
     // SAFETY: nginx passes the worker's cycle.
     let cycle = unsafe { &*cycle };
     if caught(|| process::end(cycle)).is_none() {
-        lines::write(NGX_LOG_ALERT, cycle.log, "panicked at exit");
+        error_log::write(NGX_LOG_ALERT, cycle.log, "panicked at exit");
     }
 }
 

@@ -20,9 +20,9 @@ use crate::crash;
 use crate::deliver::http;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::conf::{MainConf, Upstream};
-use crate::nginx::keeper::Keeper;
+use crate::nginx::state_file::keeper::Keeper;
 use crate::nginx::zone::{Reporter, Zone};
-use crate::nginx::{caught, cycle_conf, lines, timer};
+use crate::nginx::{caught, cycle_conf, error_log, timer};
 use crate::observation::Observation;
 use crate::pipeline::log_line::{Level, Line};
 use crate::pipeline::order::Order;
@@ -127,9 +127,9 @@ pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
     let process = unsafe { ngx_process };
     let serves = process == NGX_PROCESS_WORKER as usize || process == NGX_PROCESS_SINGLE as usize;
     let Some(zone) = conf.zone.mapped.get().filter(|_| serves && !conf.upstreams.is_empty()) else { return };
-    if lines::open(cycle).is_none() {
+    if error_log::open(cycle).is_none() {
         let text = "cannot open an eventfd, messages of this worker's threads are logged when it exits";
-        lines::write(NGX_LOG_ALERT, cycle.log, text);
+        error_log::write(NGX_LOG_ALERT, cycle.log, text);
     }
     #[cfg(feature = "crashpoints")]
     arm_crash_points(cycle);
@@ -143,7 +143,7 @@ pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
         let error = text::os_error(&error);
         let text =
             format!("cannot start a thread ({error}), this worker does not watch and tries again every {seconds} s");
-        lines::write(NGX_LOG_ALERT, cycle.log, &text);
+        error_log::write(NGX_LOG_ALERT, cycle.log, &text);
         timer::after(START_PAUSE, cycle.log, Some(start_again));
     }
 }
@@ -154,7 +154,7 @@ unsafe extern "C" fn start_again(event: *mut ngx_event_t) {
         let (Some(cycle), Some(&(zone, reporter))) = (current_cycle(), REPORTER.get()) else { return };
         let Some(conf) = cycle_conf(cycle).filter(|_| !is_exiting()) else { return };
         match launch(cycle, conf, zone, reporter) {
-            Ok(()) => lines::write(NGX_LOG_NOTICE, cycle.log, "this worker watches from now on"),
+            Ok(()) => error_log::write(NGX_LOG_NOTICE, cycle.log, "this worker watches from now on"),
             // SAFETY: the event that was made for this, which nobody else uses.
             Err(_) => unsafe { event.as_mut() }.map_or((), |event| timer::again(START_PAUSE, event)),
         }
@@ -170,7 +170,7 @@ fn launch(cycle: &ngx_cycle_t, conf: &MainConf, zone: Zone, reporter: Reporter) 
     };
     let examples = config.upstreams.iter().map(|_| AtomicU64::new(0)).collect();
     let couriers = config.receivers.len();
-    let worker = Worker::new(config, zone, SystemClock, reporter.process, Box::new(lines::send));
+    let worker = Worker::new(config, zone, SystemClock, reporter.process, Box::new(error_log::send));
     let worker = Arc::new(worker);
     let client = Arc::new(http::Client::default());
     let (sender, receiver) = channel::bounded(CHANNEL);
@@ -216,7 +216,7 @@ fn launch(cycle: &ngx_cycle_t, conf: &MainConf, zone: Zone, reporter: Reporter) 
     let keeper = keeper.map(|keeper| (keeper, keeper_done));
     let running = Running { worker, sender, receiver, client, observer_done, couriers_done, examples, alone, keeper };
     if RUNNING.set(running).is_err() {
-        lines::write(NGX_LOG_ALERT, cycle.log, "started twice in one process");
+        error_log::write(NGX_LOG_ALERT, cycle.log, "started twice in one process");
     }
     Ok(())
 }
@@ -283,7 +283,7 @@ pub(crate) fn end(cycle: &ngx_cycle_t) {
     if let Some((zone, reporter)) = REPORTER.get() {
         zone.retract(*reporter);
     }
-    lines::close(cycle);
+    error_log::close(cycle);
 }
 
 /// nginx has begun to end this worker, which may take as long as its last request does.
@@ -346,7 +346,7 @@ fn spawn(
     let body = move || {
         while catch_unwind(AssertUnwindSafe(&run)).is_err() {
             panicked();
-            lines::send(Line { level: Level::Alert, text: format!("the {name} panicked and is started again") });
+            error_log::send(Line { level: Level::Alert, text: format!("the {name} panicked and is started again") });
             thread::sleep(PANIC_PAUSE);
         }
         drop(ends);

@@ -14,7 +14,7 @@ use nginx_sys::{
 
 use crate::nginx::conf::Upstream;
 use crate::nginx::headers::Headers;
-use crate::nginx::known::Peer;
+use crate::nginx::peer_cache::Peer;
 use crate::nginx::process::{self, Running};
 use crate::nginx::{main_conf, peers};
 use crate::observation::{Attempt, Example, Failure, Observation, Verdict};

@@ -9,10 +9,9 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::path::{self, Astray};
 use crate::crash;
-use crate::nginx::walk::{self, Astray};
-use crate::persist::record;
-use crate::persist::record::Found;
+use crate::persist::record::{self, Found};
 use crate::text;
 
 /// An open state file.
@@ -48,7 +47,7 @@ impl StateFile {
     /// Opens the file, and makes it if there is none; a test of the configuration makes none. `Ok(None)`: there is none, and might be.
     pub(crate) fn open(path: &Path, make: bool) -> Result<Option<Self>, Unfit> {
         let unfit = |astray: Astray| Unfit::new(path, &astray);
-        let end = walk::to(path).map_err(unfit)?;
+        let end = path::to(path).map_err(unfit)?;
         if !end.exists() && !make {
             return Ok(None);
         }

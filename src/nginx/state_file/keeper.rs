@@ -12,16 +12,14 @@ use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 
-use crate::clock::Clock;
-use crate::clock::Times;
+use crate::clock::{Clock, Times};
 use crate::crash;
 use crate::nginx::clock::SystemClock;
-use crate::nginx::file::{StateFile, Turn, UNKNOWN};
-use crate::nginx::lines;
+use crate::nginx::error_log;
+use crate::nginx::state_file::file::{StateFile, Turn, UNKNOWN};
 use crate::nginx::zone::Zone;
 use crate::persist::document::Saved;
-use crate::persist::record;
-use crate::persist::record::Found;
+use crate::persist::record::{self, Found};
 use crate::pipeline::Store;
 use crate::pipeline::log_line::{Level, Line};
 use crate::units::Millis;
@@ -107,7 +105,7 @@ impl Keeper {
             let who = if process == UNKNOWN { String::new() } else { format!(", process {process},") };
             let name = self.file.name();
             let text = format!("another nginx{who} keeps \"{name}\": it delivers messages, and this one does not");
-            lines::send(Line { level: Level::Warn, text });
+            error_log::send(Line { level: Level::Warn, text });
         }
     }
 
@@ -148,7 +146,7 @@ impl Keeper {
         crash::at("keeper-informed");
         if self.zone.set_keeper(self.process) {
             let text = format!("\"{}\" is kept by this nginx now, which delivers messages", self.file.name());
-            lines::send(Line { level: Level::Notice, text });
+            error_log::send(Line { level: Level::Notice, text });
         }
         crash::at("keeper-noted");
         self.zone.ring();
@@ -212,7 +210,7 @@ impl Keeper {
     /// Once: nginx goes on without the file, and the disk is another's business.
     fn complain(&self, call: &str, error: &io::Error) {
         if !self.complained.swap(true, Ordering::Relaxed) {
-            lines::send(Line { level: Level::Warn, text: self.file.failed(call, error) });
+            error_log::send(Line { level: Level::Warn, text: self.file.failed(call, error) });
         }
     }
 

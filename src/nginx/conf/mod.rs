@@ -4,6 +4,7 @@
 //! meet the upstream blocks as nginx has read them, and become what the log phase and the workers use.
 
 mod blocks;
+pub(crate) mod log;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
@@ -24,14 +25,14 @@ use crate::directives::judge::judge;
 use crate::directives::place::{Place, Remark};
 use crate::directives::receiver::line::Unopened;
 use crate::directives::zone::DEFAULT_NAME;
-use crate::nginx::file::StateFile;
 use crate::nginx::headers::Headers;
-use crate::nginx::known::Known;
+use crate::nginx::peer_cache::Known;
+use crate::nginx::state_file::file::StateFile;
 use crate::nginx::status::access::Page;
 use crate::nginx::status::reply::Reply;
 use crate::nginx::variables::Glance;
 use crate::nginx::zone::{self, Zone};
-use crate::nginx::{inherit, log, zone_init};
+use crate::nginx::{carry_over, zone_init};
 use crate::status::cache::StatusCache;
 use crate::text::Name;
 
@@ -245,7 +246,7 @@ impl MainConf {
         } else {
             // Upstreams that this configuration no longer names need their places until it has been told.
             let names: Vec<Name> = self.upstreams.iter().map(|upstream| upstream.watched.name).collect();
-            let owing = inherit::owing(&names, self.zone.file.as_deref());
+            let owing = carry_over::owing(&names, self.zone.file.as_deref());
             zone::needed_size((watched + owing).next_multiple_of(STEP))
         };
         // SAFETY: the configuration's pool, which lives as long as the zone's name is used.

@@ -20,9 +20,9 @@ use ngx::core::Status;
 
 use crate::clock::Clock;
 use crate::nginx::clock::SystemClock;
-use crate::nginx::conf::{LocConf, MainConf};
+use crate::nginx::conf::{LocConf, MainConf, log};
 use crate::nginx::zone::Zone;
-use crate::nginx::{bits, caught, lines, loc_conf, log, main_conf, process};
+use crate::nginx::{bits, caught, error_log, loc_conf, main_conf, process};
 use crate::persist::restore::RESTORED;
 use crate::pipeline::order::Order;
 use crate::state::notices::MAX_SILENCES;
@@ -197,7 +197,7 @@ fn write(r: &ngx_http_request_t) -> Result<Reply, RequestError> {
     // SAFETY: a request has its connection until it is freed.
     let connection = unsafe { r.connection.as_ref() };
     if let Some(connection) = connection {
-        lines::write(NGX_LOG_NOTICE, connection.log, &format!("{what} was asked for"));
+        error_log::write(NGX_LOG_NOTICE, connection.log, &format!("{what} was asked for"));
     }
     Ok(Reply::json(202, json::accepted(id)))
 }

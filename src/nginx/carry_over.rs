@@ -12,16 +12,14 @@ use nginx_sys::{
     NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_cycle, ngx_cycle_t, ngx_list_part_t, ngx_shm_zone_t, ngx_slab_pool_t,
 };
 
-use crate::clock::Clock;
-use crate::clock::Times;
+use crate::clock::{Clock, Times};
 use crate::nginx::clock::SystemClock;
 use crate::nginx::conf::{self, MainConf};
-use crate::nginx::file::StateFile;
+use crate::nginx::state_file::file::StateFile;
 use crate::nginx::zone::{Other, Zone};
-use crate::nginx::{cycle_conf, lines};
+use crate::nginx::{cycle_conf, error_log};
 use crate::persist::document::Saved;
-use crate::persist::record;
-use crate::persist::record::Found;
+use crate::persist::record::{self, Found};
 use crate::pipeline::Store;
 use crate::text::Name;
 use crate::units::Millis;
@@ -35,7 +33,7 @@ const LAST_MESSAGES: Duration = Duration::from_secs(1);
 /// Fills the configuration's zone, if it is new, and gives the configuration its number.
 pub(crate) fn inherit(cycle: &ngx_cycle_t, conf: &MainConf) {
     let Some(zone) = conf.zone.mapped.get() else { return };
-    let say = |level, text: &str| lines::write(level, cycle.log, text);
+    let say = |level, text: &str| error_log::write(level, cycle.log, text);
     if conf.zone.is_new.get() {
         let watched: Vec<Name> = conf.upstreams.iter().map(|upstream| upstream.watched.name).collect();
         let carried = old_zone(Some(zone)).is_some_and(|old| match old {
@@ -107,7 +105,7 @@ fn restore(file: &StateFile, zone: Zone, watched: &[Name]) -> Result<(), String>
 /// mapping to unmap in its place.
 pub(crate) fn keep(cycle: &ngx_cycle_t, used: Zone) {
     let text = "a reload without a master process changes nothing that is watched, nginx has to be started again";
-    lines::write(NGX_LOG_WARN, cycle.log, text);
+    error_log::write(NGX_LOG_WARN, cycle.log, text);
     if cycle_conf(cycle).and_then(|conf| conf.zone.mapped.get()).is_some_and(|zone| zone.is_same(used)) {
         return;
     }

@@ -18,7 +18,7 @@ use nginx_sys::{ngx_slab_alloc, ngx_slab_pool_t};
 use crate::clock::Clock;
 use crate::crash;
 use crate::nginx::clock::SystemClock;
-use crate::nginx::file::UNKNOWN;
+use crate::nginx::state_file::file::UNKNOWN;
 use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::receiver::ReceiverState;
 use crate::persist::restore::RESTORED;
