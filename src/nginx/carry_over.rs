@@ -8,16 +8,14 @@ use std::ptr::{self, NonNull};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nginx_sys::{
-    NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_cycle, ngx_cycle_t, ngx_list_part_t, ngx_shm_zone_t, ngx_slab_pool_t,
-};
+use nginx_sys::{NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_cycle_t, ngx_list_part_t, ngx_shm_zone_t, ngx_slab_pool_t};
 
 use crate::clock::{Clock, Times};
 use crate::nginx::clock::SystemClock;
-use crate::nginx::conf::{self, MainConf};
+use crate::nginx::conf::MainConf;
 use crate::nginx::state_file::file::StateFile;
 use crate::nginx::zone::{Other, Zone};
-use crate::nginx::{cycle_conf, error_log};
+use crate::nginx::{cycle, error_log};
 use crate::persist::document::Saved;
 use crate::persist::record::{self, Found};
 use crate::pipeline::Store;
@@ -54,7 +52,7 @@ pub(crate) fn inherit(cycle: &ngx_cycle_t, conf: &MainConf) {
             restore(file, zone, &watched).unwrap_or_else(|warning| say(NGX_LOG_WARN, &warning));
         }
     }
-    if let Some(file) = conf.zone.file.as_ref().filter(|_| !conf::is_test()) {
+    if let Some(file) = conf.zone.file.as_ref().filter(|_| !cycle::is_test()) {
         file.reserve(conf.upstreams.len()).unwrap_or_else(|warning| say(NGX_LOG_WARN, &warning));
     }
     conf.zone.generation.set(zone.next_generation());
@@ -106,7 +104,7 @@ fn restore(file: &StateFile, zone: Zone, watched: &[Name]) -> Result<(), String>
 pub(crate) fn keep(cycle: &ngx_cycle_t, used: Zone) {
     let text = "a reload without a master process changes nothing that is watched, nginx has to be started again";
     error_log::write(NGX_LOG_WARN, cycle.log, text);
-    if cycle_conf(cycle).and_then(|conf| conf.zone.mapped.get()).is_some_and(|zone| zone.is_same(used)) {
+    if MainConf::of_cycle(cycle).and_then(|conf| conf.zone.mapped.get()).is_some_and(|zone| zone.is_same(used)) {
         return;
     }
     let Some(shm_zone) = old_zones(|zone| used.is_in(zone.shm.addr, zone.shm.size).then_some(zone)) else { return };
@@ -125,10 +123,8 @@ fn old_zone(new: Option<Zone>) -> Option<Other> {
 
 /// What `find` finds among the zones of the configuration that this one takes the place of.
 fn old_zones<R>(mut find: impl FnMut(&'static mut ngx_shm_zone_t) -> Option<R>) -> Option<R> {
-    // SAFETY: while a configuration is loaded, this is still the one before; at the first start it is one without anything.
-    let old = unsafe { ngx_cycle };
-    // SAFETY: as above.
-    let old = unsafe { old.as_ref() }?;
+    // While a configuration is loaded, this is still the one before; at the first start it is one without anything.
+    let old = cycle::current()?;
     let mut part: *const ngx_list_part_t = &raw const old.shared_memory.part;
     // SAFETY: nginx's list of zones: parts with an array of zones each.
     while let Some(zones) = unsafe { part.as_ref() } {

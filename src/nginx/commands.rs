@@ -13,7 +13,7 @@ use ngx::core::NGX_CONF_ERROR;
 use crate::directives::DIRECTIVES;
 use crate::directives::directive::{Arguments, Context, Directive};
 use crate::directives::place::DirectiveLine;
-use crate::nginx::caught;
+use crate::nginx::callback::caught;
 use crate::nginx::conf::{LocConf, MainConf, SrvConf, log};
 use crate::nginx::status;
 

@@ -14,7 +14,8 @@ use nginx_sys::{
     ngx_log_t, ngx_str_t, ngx_uint_t,
 };
 
-use crate::nginx::{bits, process};
+use crate::nginx::callback::caught;
+use crate::nginx::{bits, cycle};
 use crate::pipeline::log_line::{Level, Line};
 
 /// Lines waiting for the event loop; more are lost, which takes a burst of alerts in one event loop turn.
@@ -30,17 +31,19 @@ struct Lines {
     sender: channel::Sender<Line>,
     receiver: channel::Receiver<Line>,
     eventfd: RawFd,
+    /// Called when nginx wakes the connection because the worker begins to end.
+    when_exiting: fn(),
 }
 
 /// The event loop's end of the eventfd, which it alone uses.
 static CONNECTION: AtomicPtr<ngx_connection_t> = AtomicPtr::new(ptr::null_mut());
 
 /// Opens the way, once. `None`: no descriptor or connection was free; lines then wait until the worker exits.
-pub(crate) fn open(cycle: &ngx_cycle_t) -> Option<()> {
+pub(crate) fn open(cycle: &ngx_cycle_t, when_exiting: fn()) -> Option<()> {
     let (sender, receiver) = channel::bounded(WAITING);
     // SAFETY: makes a descriptor.
     let eventfd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
-    LINES.set(Lines { sender, receiver, eventfd }).ok()?;
+    LINES.set(Lines { sender, receiver, eventfd, when_exiting }).ok()?;
     if eventfd < 0 {
         return None;
     }
@@ -109,16 +112,16 @@ pub(crate) fn write(level: u32, log: *mut ngx_log_t, text: &str) {
 }
 
 unsafe extern "C" fn on_readable(_event: *mut ngx_event_t) {
-    let _ = std::panic::catch_unwind(|| {
-        if process::is_exiting() {
-            process::retire();
-        }
-        let mut count = 0_u64;
+    caught(|| {
         if let Some(lines) = LINES.get() {
+            if cycle::is_exiting() {
+                (lines.when_exiting)();
+            }
+            let mut count = 0_u64;
             // SAFETY: eight bytes from an eventfd of ours.
             unsafe { libc::read(lines.eventfd, (&raw mut count).cast(), size_of::<u64>()) };
         }
         // The event's own log may be an earlier configuration's, whose files are closed.
-        log_waiting(process::log());
+        log_waiting(cycle::log());
     });
 }

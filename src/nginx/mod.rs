@@ -4,10 +4,14 @@
 //! result into a status; no panic gets past it.
 
 mod bits;
+mod callback;
 mod carry_over;
 mod clock;
 mod commands;
 mod conf;
+#[cfg(feature = "crashpoints")]
+mod crashpoints;
+mod cycle;
 mod error_log;
 mod headers;
 mod peer_cache;
@@ -16,6 +20,7 @@ mod process;
 mod request;
 mod state_file;
 mod status;
+mod thread;
 mod timer;
 mod variables;
 mod zone;
@@ -26,18 +31,18 @@ compile_error!("Poolwatch needs nginx 1.22 or newer");
 compile_error!("Poolwatch reads the table of peers that workers share: nginx needs ngx_http_upstream_zone_module");
 
 use std::ffi::{c_char, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 
 use nginx_sys::{
     NGX_HTTP_MODULE, NGX_LOG_ALERT, ngx_array_push, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t,
-    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_module, ngx_http_module_t,
+    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_module_t,
     ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_shm_zone_t, ngx_slab_pool_t,
     ngx_uint_t,
 };
 use ngx::core::{NGX_CONF_ERROR, Pool, Status};
 
-use conf::{LocConf, MainConf, SrvConf};
+use callback::{caught, status_of};
+use conf::{LocConf, MainConf, SrvConf, lookup};
 use zone::Zone;
 
 /// What nginx looks for in a module's file.
@@ -74,6 +79,8 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
 };
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx has set it before, and calls this before anything else of a configuration.
+    lookup::set_index(unsafe { ngx_http_poolwatch_module.ctx_index });
     // SAFETY: nginx passes the configuration being read.
     unsafe { allocate::<MainConf>(cf) }
 }
@@ -116,31 +123,29 @@ unsafe fn allocate<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
 unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx passes the configuration being read.
     let cf = unsafe { &mut *cf };
-    status(caught(|| variables::add(cf)))
+    status_of(caught(|| variables::add(cf)))
 }
 
 unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx passes the configuration being read.
     let cf = unsafe { &mut *cf };
-    status(caught(|| {
+    status_of(caught(|| {
         // SAFETY: while http {} is finished, the context is that of http {}.
         let context = unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }.ok_or(())?;
+        let mut conf = lookup::ours::<MainConf>(context.main_conf).ok_or(())?;
         // SAFETY: made by create_main_conf, and used by nobody else meanwhile.
-        let conf = unsafe { main_conf(context.main_conf)?.as_mut() };
+        let conf = unsafe { conf.as_mut() };
         conf.finish(cf)?;
         if conf.upstreams.is_empty() { Ok(()) } else { add_log_handler(context) }
     }))
 }
 
 fn add_log_handler(context: &ngx_http_conf_ctx_t) -> Result<(), ()> {
-    // SAFETY: every http configuration has the core module's.
+    // SAFETY: set before any configuration is read.
     let index = unsafe { ngx_http_core_module.ctx_index };
-    // SAFETY: as above.
-    let core = unsafe { context.main_conf.add(index) };
-    // SAFETY: as above.
-    let core = unsafe { core.read() }.cast::<ngx_http_core_main_conf_t>();
-    // SAFETY: as above; nginx is single-threaded here.
-    let core = unsafe { core.as_mut() }.ok_or(())?;
+    let mut core = lookup::of_module::<ngx_http_core_main_conf_t>(context.main_conf, index).ok_or(())?;
+    // SAFETY: every http configuration has the core module's; nginx is single-threaded here.
+    let core = unsafe { core.as_mut() };
     let phase = core.phases.get_mut(ngx_http_phases_NGX_HTTP_LOG_PHASE as usize).ok_or(())?;
     // SAFETY: nginx initialised the array before postconfiguration.
     let handler = unsafe { ngx_array_push(&raw mut phase.handlers) }.cast::<ngx_http_handler_pt>();
@@ -154,7 +159,7 @@ fn add_log_handler(context: &ngx_http_conf_ctx_t) -> Result<(), ()> {
 unsafe extern "C" fn zone_init(shm_zone: *mut ngx_shm_zone_t, before: *mut c_void) -> ngx_int_t {
     // SAFETY: nginx passes the zone that MainConf::finish asked for.
     let shm_zone = unsafe { &*shm_zone };
-    status(caught(|| {
+    status_of(caught(|| {
         // A mapping begins at a page, and nginx puts the slab pool at its beginning.
         let pool = NonNull::new(shm_zone.shm.addr.cast::<c_void>()).ok_or(())?.cast::<ngx_slab_pool_t>();
         // SAFETY: set by MainConf::finish, alive as long as the cycle is.
@@ -174,7 +179,7 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx passes the cycle that has been loaded.
     let cycle = unsafe { &*cycle };
     // Whatever fails here, nginx must start: a new zone then begins with nothing.
-    caught(|| match (process::zone(), cycle_conf(cycle)) {
+    caught(|| match (process::zone(), MainConf::of_cycle(cycle)) {
         (Some(used), _) => carry_over::keep(cycle, used),
         (None, Some(conf)) => carry_over::inherit(cycle, conf),
         (None, None) => {}
@@ -186,7 +191,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx passes the worker's cycle.
     let cycle = unsafe { &*cycle };
     let started = caught(|| {
-        if let Some(conf) = cycle_conf(cycle) {
+        if let Some(conf) = MainConf::of_cycle(cycle) {
             process::start(cycle, conf);
         }
     });
@@ -213,47 +218,4 @@ unsafe extern "C" fn log_request(request: *mut ngx_http_request_t) -> ngx_int_t 
         caught(|| request::observe(r));
     }
     Status::NGX_OK.into()
-}
-
-/// Our configuration of a location among all modules'.
-fn loc_conf<T>(confs: *mut *mut c_void) -> Option<NonNull<T>> {
-    // SAFETY: nginx gave our module its index before any configuration was made.
-    status::place(confs, unsafe { ngx_http_poolwatch_module.ctx_index })
-}
-
-/// Our main configuration among all modules'.
-fn main_conf(confs: *mut *mut c_void) -> Result<NonNull<MainConf>, ()> {
-    let confs = NonNull::new(confs).ok_or(())?;
-    // SAFETY: nginx gave our module its index before any configuration was made.
-    let index = unsafe { ngx_http_poolwatch_module.ctx_index };
-    // SAFETY: an array with a place for every http module.
-    let conf = unsafe { confs.add(index) };
-    // SAFETY: as above.
-    NonNull::new(unsafe { conf.read() }.cast()).ok_or(())
-}
-
-/// Our main configuration of a cycle; `None`: it has no `http` block.
-fn cycle_conf(cycle: &ngx_cycle_t) -> Option<&MainConf> {
-    // SAFETY: set before any configuration is read.
-    let index = unsafe { ngx_http_module.index };
-    // SAFETY: a cycle has a place for each core module.
-    let context = unsafe { cycle.conf_ctx.add(index) };
-    // SAFETY: as above.
-    let context = unsafe { context.read() }.cast::<ngx_http_conf_ctx_t>();
-    // SAFETY: null without an http block, else its context.
-    let context = unsafe { context.as_ref() }?;
-    // SAFETY: made by create_main_conf, alive as long as the cycle, and only read in workers.
-    main_conf(context.main_conf).ok().map(|conf| unsafe { conf.as_ref() })
-}
-
-/// Runs safe code from a callback; `None`: it panicked, which the panic hook has reported on stderr, the error log.
-fn caught<R>(f: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(f)).ok()
-}
-
-fn status(result: Option<Result<(), ()>>) -> ngx_int_t {
-    match result {
-        Some(Ok(())) => Status::NGX_OK.into(),
-        _ => Status::NGX_ERROR.into(),
-    }
 }

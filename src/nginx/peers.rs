@@ -8,7 +8,8 @@ use nginx_sys::{
 };
 
 use crate::nginx::conf::Upstream;
-use crate::nginx::process::{self, Running};
+use crate::nginx::cycle;
+use crate::nginx::process::Running;
 
 /// The configured peers that nginx will not ask, a bit each; 0: none, or this worker cannot tell for all.
 pub(crate) fn unusable(upstream: &Upstream, running: &Running) -> u64 {
@@ -18,7 +19,7 @@ pub(crate) fn unusable(upstream: &Upstream, running: &Running) -> u64 {
     let is_shared_table =
         !uscf.shm_zone.is_null() || (running.is_alone() && uscf.peer.init.is_some_and(is_round_robin));
     // Where servers are resolved at run time the table's lists change under our eyes.
-    if !is_shared_table || !upstream.is_fixed || process::is_exiting() {
+    if !is_shared_table || !upstream.is_fixed || cycle::is_exiting() {
         return 0;
     }
     // SAFETY: see above.

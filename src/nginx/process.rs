@@ -3,28 +3,25 @@
 //! Threads start after the fork, in processes that serve requests and in no others, with all signals blocked: a signal that
 //! nginx's handler takes on one of them would not wake the event loop.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel as channel;
-use nginx_sys::{
-    NGX_LOG_ALERT, NGX_LOG_NOTICE, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t, ngx_core_module, ngx_cycle,
-    ngx_cycle_t, ngx_event_t, ngx_exiting, ngx_int_t, ngx_log_t, ngx_process, ngx_terminate, ngx_worker,
-};
+use nginx_sys::{NGX_LOG_ALERT, NGX_LOG_NOTICE, ngx_cycle_t, ngx_event_t};
 
-use crate::clock::Clock;
 use crate::crash;
 use crate::deliver::http;
+use crate::nginx::callback::caught;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::conf::{MainConf, Upstream};
+#[cfg(feature = "crashpoints")]
+use crate::nginx::crashpoints;
 use crate::nginx::state_file::keeper::Keeper;
+use crate::nginx::thread::{spawn, with_signals_blocked};
 use crate::nginx::zone::{Reporter, Zone};
-use crate::nginx::{caught, cycle_conf, error_log, timer};
+use crate::nginx::{cycle, error_log, timer};
 use crate::observation::Observation;
-use crate::pipeline::log_line::{Level, Line};
 use crate::pipeline::order::Order;
 use crate::pipeline::{Config, Store, Worker};
 use crate::state::workers::Condition;
@@ -46,9 +43,6 @@ const LOCK_PATIENCE: Millis = Millis(100);
 
 /// A worker whose threads cannot start tries again this often.
 const START_PAUSE: Millis = Millis::from_secs(10);
-
-/// After a panic a loop starts again, but not in a tight circle.
-const PANIC_PAUSE: Duration = Duration::from_secs(1);
 
 static RUNNING: OnceLock<Running> = OnceLock::new();
 
@@ -123,19 +117,16 @@ impl Running {
 
 /// Starts the pipeline in a process that serves requests. A failure leaves the process serving, says so, and is tried again.
 pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
-    // SAFETY: set by nginx before any module is initialised.
-    let process = unsafe { ngx_process };
-    let serves = process == NGX_PROCESS_WORKER as usize || process == NGX_PROCESS_SINGLE as usize;
-    let Some(zone) = conf.zone.mapped.get().filter(|_| serves && !conf.upstreams.is_empty()) else { return };
-    if error_log::open(cycle).is_none() {
+    let watches = cycle::serves_requests() && !conf.upstreams.is_empty();
+    let Some(zone) = conf.zone.mapped.get().filter(|_| watches) else { return };
+    if error_log::open(cycle, retire).is_none() {
         let text = "cannot open an eventfd, messages of this worker's threads are logged when it exits";
         error_log::write(NGX_LOG_ALERT, cycle.log, text);
     }
     #[cfg(feature = "crashpoints")]
-    arm_crash_points(cycle);
-    // SAFETY: as above.
-    let number = unsafe { ngx_worker };
-    let reporter = Reporter { generation: conf.zone.generation.get(), number, process: std::process::id() };
+    crashpoints::arm(cycle);
+    let generation = conf.zone.generation.get();
+    let reporter = Reporter { generation, number: cycle::worker_number(), process: std::process::id() };
     let zone = zone.of_worker(reporter.process, conf.zone.file.is_some());
     let (zone, reporter) = *REPORTER.get_or_init(|| (zone, reporter));
     if let Err(error) = launch(cycle, conf, zone, reporter) {
@@ -151,8 +142,8 @@ pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
 /// The time has come to try again.
 unsafe extern "C" fn start_again(event: *mut ngx_event_t) {
     caught(|| {
-        let (Some(cycle), Some(&(zone, reporter))) = (current_cycle(), REPORTER.get()) else { return };
-        let Some(conf) = cycle_conf(cycle).filter(|_| !is_exiting()) else { return };
+        let (Some(cycle), Some(&(zone, reporter))) = (cycle::current(), REPORTER.get()) else { return };
+        let Some(conf) = MainConf::of_cycle(cycle).filter(|_| !cycle::is_exiting()) else { return };
         match launch(cycle, conf, zone, reporter) {
             Ok(()) => error_log::write(NGX_LOG_NOTICE, cycle.log, "this worker watches from now on"),
             // SAFETY: the event that was made for this, which nobody else uses.
@@ -212,7 +203,7 @@ fn launch(cycle: &ngx_cycle_t, conf: &MainConf, zone: Zone, reporter: Reporter) 
         zone.report(reporter, Condition::NoThread(number.unwrap_or_default()));
         return Err(error);
     }
-    let alone = is_single() || worker_processes(cycle) == 1;
+    let alone = cycle::is_single() || cycle::worker_processes(cycle) == 1;
     let keeper = keeper.map(|keeper| (keeper, keeper_done));
     let running = Running { worker, sender, receiver, client, observer_done, couriers_done, examples, alone, keeper };
     if RUNNING.set(running).is_err() {
@@ -221,36 +212,11 @@ fn launch(cycle: &ngx_cycle_t, conf: &MainConf, zone: Zone, reporter: Reporter) 
     Ok(())
 }
 
-/// A file in the prefix' `crash/` with a point's name is removed at that point, and the process with it. Files with a number more are
-/// removed first, and stand for so many passings without harm. With `.stop` behind the name the process is stopped there, with `.panic` the
-/// thread panics.
-#[cfg(feature = "crashpoints")]
-fn arm_crash_points(cycle: &ngx_cycle_t) {
-    let folder = std::path::PathBuf::from(cycle.prefix.to_string()).join("crash");
-    crate::crash::arm(Box::new(move |point| {
-        let take = |name: String| std::fs::remove_file(folder.join(name)).is_ok();
-        if take(format!("{point}.stop")) {
-            // SAFETY: stops this process, which is what it is for.
-            unsafe { libc::raise(libc::SIGSTOP) };
-        }
-        assert!(!take(format!("{point}.panic")), "at {point}");
-        let fires = folder.join(point).exists()
-            && !(1..10).any(|pass| take(format!("{point}.{pass}")))
-            && take(point.to_owned());
-        if fires {
-            // SAFETY: ends this process, which is what it is for.
-            unsafe { libc::raise(libc::SIGKILL) };
-        }
-    }));
-}
-
 /// Ends the pipeline: what was observed is folded, what is owed and unsent stays in the zone for the other workers. A process that
 /// keeps the zone's lock, because it was stopped, say, does not keep this one from ending.
 pub(crate) fn end(cycle: &ngx_cycle_t) {
     if let Some(running) = RUNNING.get() {
-        // SAFETY: nginx's own flag, read on its thread.
-        let fast = unsafe { ngx_terminate } != 0;
-        let patience = if fast { FAST_PATIENCE } else { GRACEFUL_PATIENCE };
+        let patience = if cycle::is_terminating() { FAST_PATIENCE } else { GRACEFUL_PATIENCE };
         let until = Instant::now() + Duration::from_millis(patience.0);
         let left = || {
             let left = until.saturating_duration_since(Instant::now());
@@ -287,100 +253,13 @@ pub(crate) fn end(cycle: &ngx_cycle_t) {
 }
 
 /// nginx has begun to end this worker, which may take as long as its last request does.
-pub(crate) fn retire() {
+fn retire() {
     if let Some((keeper, _)) = RUNNING.get().and_then(|running| running.keeper.as_ref()) {
         keeper.retire();
     }
 }
 
-/// Is this worker on its way out? Then its view of the peers is not the one that counts.
-pub(crate) fn is_exiting() -> bool {
-    // SAFETY: nginx's own flag, read on its thread.
-    (unsafe { ngx_exiting }) != 0
-}
-
-/// `worker_processes`
-pub(crate) fn configured_workers() -> u64 {
-    current_cycle().map_or(0, |cycle| u64::try_from(worker_processes(cycle)).unwrap_or_default())
-}
-
-/// Processes that serve requests.
-pub(crate) fn serving_processes() -> u64 {
-    if is_single() { 1 } else { configured_workers() }
-}
-
-fn is_single() -> bool {
-    // SAFETY: set by nginx before any module is initialised.
-    (unsafe { ngx_process }) == NGX_PROCESS_SINGLE as usize
-}
-
-/// The log of the configuration that nginx uses.
-pub(crate) fn log() -> *mut ngx_log_t {
-    current_cycle().map_or(std::ptr::null_mut(), |cycle| cycle.log)
-}
-
-fn current_cycle() -> Option<&'static ngx_cycle_t> {
-    // SAFETY: set by nginx before it forks.
-    let cycle = unsafe { ngx_cycle };
-    // SAFETY: a worker has one cycle, for as long as it lives.
-    unsafe { cycle.as_ref() }
-}
-
-/// Now, as the event loop's threads see it.
-pub(crate) fn now() -> Millis {
-    SystemClock.now()
-}
-
 fn has_ended(done: &channel::Receiver<()>, until: Instant) -> bool {
     // Nothing is ever sent: the channel is disconnected when the thread drops its end.
     matches!(done.recv_deadline(until), Err(channel::RecvTimeoutError::Disconnected))
-}
-
-/// A thread whose loop is started again after a panic, which is said in error.log; `panicked` is told first.
-fn spawn(
-    name: &'static str,
-    ends: channel::Sender<()>,
-    run: impl Fn() + Send + 'static,
-    panicked: impl Fn() + Send + 'static,
-) -> std::io::Result<()> {
-    let body = move || {
-        while catch_unwind(AssertUnwindSafe(&run)).is_err() {
-            panicked();
-            error_log::send(Line { level: Level::Alert, text: format!("the {name} panicked and is started again") });
-            thread::sleep(PANIC_PAUSE);
-        }
-        drop(ends);
-    };
-    thread::Builder::new().name(format!("poolwatch-{name}")).spawn(body).map(drop)
-}
-
-/// Threads inherit the mask of the thread that makes them. Signals for real faults stay open.
-fn with_signals_blocked<R>(f: impl FnOnce() -> R) -> R {
-    let mut blocked = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: initialises the set.
-    unsafe { libc::sigfillset(blocked.as_mut_ptr()) };
-    // SAFETY: initialised above.
-    let mut blocked = unsafe { blocked.assume_init() };
-    for fault in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT, libc::SIGTRAP] {
-        // SAFETY: a valid set and signal.
-        unsafe { libc::sigdelset(&raw mut blocked, fault) };
-    }
-    let mut before = blocked;
-    // SAFETY: valid sets.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const blocked, &raw mut before) };
-    let result = f();
-    // SAFETY: the mask from before.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
-    result
-}
-
-fn worker_processes(cycle: &ngx_cycle_t) -> ngx_int_t {
-    // SAFETY: the core module's index is set before any configuration is read.
-    let index = unsafe { ngx_core_module.index };
-    // SAFETY: a cycle has a configuration for each core module.
-    let core = unsafe { cycle.conf_ctx.add(index) };
-    // SAFETY: as above.
-    let core = unsafe { *core }.cast::<ngx_core_conf_t>();
-    // SAFETY: the core module's own configuration.
-    unsafe { core.as_ref() }.map_or(0, |core| core.worker_processes)
 }

@@ -12,11 +12,13 @@ use nginx_sys::{
     ngx_str_t, ngx_uint_t,
 };
 
-use crate::nginx::conf::Upstream;
+use crate::clock::Clock;
+use crate::nginx::clock::SystemClock;
+use crate::nginx::conf::{MainConf, Upstream};
 use crate::nginx::headers::Headers;
 use crate::nginx::peer_cache::Peer;
+use crate::nginx::peers;
 use crate::nginx::process::{self, Running};
-use crate::nginx::{main_conf, peers};
 use crate::observation::{Attempt, Example, Failure, Observation, Verdict};
 use crate::text::{self, Text};
 use crate::units::Millis;
@@ -101,9 +103,7 @@ fn observe_groups(
 }
 
 fn upstream_with_peer<'a>(request: &ngx_http_request_t, name: &ngx_str_t) -> Option<&'a Upstream> {
-    let conf = main_conf(request.main_conf).ok()?;
-    // SAFETY: the configuration outlives its requests, and is only read.
-    unsafe { conf.as_ref() }.upstream_with_peer(name.as_bytes())
+    MainConf::of_request(request)?.upstream_with_peer(name.as_bytes())
 }
 
 /// One upstream's attempts, the first of which began at `start`.
@@ -130,7 +130,7 @@ fn observe_group(
         || seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Unfinished);
     if seen.has_failure() && !seen.aborted {
         let unusable_peers = peers::unusable(upstream, running);
-        let now = process::now();
+        let now = SystemClock.now();
         let wants_example = running.wants_example(upstream.index, now);
         let example = wants_example.then(|| example(request, &seen, group, now));
         if unusable_peers != 0 || wants_example {

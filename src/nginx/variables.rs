@@ -8,8 +8,11 @@ use nginx_sys::{
 };
 use ngx::core::Status;
 
-use crate::nginx::conf::Upstream;
-use crate::nginx::{bits, caught, main_conf, process};
+use crate::clock::Clock;
+use crate::nginx::bits;
+use crate::nginx::callback::caught;
+use crate::nginx::clock::SystemClock;
+use crate::nginx::conf::{MainConf, Upstream};
 use crate::state::snapshot;
 use crate::status::variables;
 use crate::text::Text;
@@ -66,14 +69,12 @@ unsafe extern "C" fn look(
 }
 
 fn text(r: &ngx_http_request_t, index: usize) -> Option<Text<256>> {
-    let conf = main_conf(r.main_conf).ok()?;
-    // SAFETY: the configuration outlives its requests, and is only read.
-    let conf = unsafe { conf.as_ref() };
+    let conf = MainConf::of_request(r)?;
     // SAFETY: null before the request goes to an upstream.
     let upstream = unsafe { r.upstream.as_ref() }?;
     let watched = Upstream::of(upstream.upstream)?;
     let zone = conf.zone.mapped.get()?;
-    let now = process::now();
+    let now = SystemClock.now();
     let glance = watched.glance.get().filter(|glance| glance.at == now);
     let glance = glance.or_else(|| zone.upstream(&watched.watched.name).map(|upstream| Glance::new(&upstream, now)));
     watched.glance.set(glance);

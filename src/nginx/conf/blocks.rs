@@ -1,6 +1,6 @@
 //! The blocks as nginx has read them, as plain values.
 
-use std::ffi::{CStr, OsStr, c_void};
+use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::ptr::NonNull;
@@ -11,7 +11,7 @@ use nginx_sys::{
 };
 use ngx::http::{HttpModuleMainConf, NgxHttpUpstreamModule};
 
-use super::SrvConf;
+use super::{SrvConf, lookup};
 use crate::config::upstream::Role;
 use crate::directives::block::Block;
 use crate::directives::place::Place;
@@ -23,7 +23,7 @@ use crate::units::Millis;
 pub(super) fn http(cf: &ngx_conf_t) -> Option<Block> {
     // SAFETY: the context in which nginx finishes `http` is that of `http`.
     let context = unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }?;
-    let conf = ours(context.srv_conf)?;
+    let conf = lookup::ours::<SrvConf>(context.srv_conf)?;
     // SAFETY: made for `http`; nothing changes it here.
     Some(unsafe { conf.as_ref() }.said.clone())
 }
@@ -40,7 +40,7 @@ pub(super) fn upstreams(cf: &ngx_conf_t) -> Vec<NonNull<ngx_http_upstream_srv_co
 
 /// Our configuration of an upstream block.
 pub(super) fn srv_conf(uscf: &ngx_http_upstream_srv_conf_t) -> Option<NonNull<SrvConf>> {
-    ours(uscf.srv_conf)
+    lookup::ours::<SrvConf>(uscf.srv_conf)
 }
 
 /// An upstream block and its servers.
@@ -91,15 +91,4 @@ fn file_name(uscf: &ngx_http_upstream_srv_conf_t) -> String {
         Some(name) => unsafe { CStr::from_ptr(name.as_ptr().cast()) }.to_string_lossy().into_owned(),
         None => String::new(),
     }
-}
-
-/// Our module's place in an array of all modules' configurations.
-fn ours(confs: *mut *mut c_void) -> Option<NonNull<SrvConf>> {
-    let confs = NonNull::new(confs)?;
-    // SAFETY: nginx gave our module its index before it read any configuration.
-    let index = unsafe { crate::nginx::ngx_http_poolwatch_module.ctx_index };
-    // SAFETY: the array has a place for every http module.
-    let place = unsafe { confs.add(index) };
-    // SAFETY: as above.
-    NonNull::new(unsafe { place.read() }.cast())
 }

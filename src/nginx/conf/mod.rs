@@ -4,6 +4,7 @@
 //! meet the upstream blocks as nginx has read them, and become what the log phase and the workers use.
 
 mod blocks;
+pub(crate) mod lookup;
 pub(crate) mod log;
 
 use std::cell::{Cell, RefCell};
@@ -13,8 +14,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use nginx_sys::{
-    NGX_PROCESS_SIGNALLER, ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_upstream_srv_conf_t, ngx_process,
-    ngx_shared_memory_add, ngx_str_t, ngx_test_config, ngx_uint_t,
+    ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_module, ngx_http_request_t,
+    ngx_http_upstream_srv_conf_t, ngx_shared_memory_add, ngx_str_t,
 };
 
 use crate::config::receiver::Receiver;
@@ -32,7 +33,7 @@ use crate::nginx::status::access::Page;
 use crate::nginx::status::reply::Reply;
 use crate::nginx::variables::Glance;
 use crate::nginx::zone::{self, Zone};
-use crate::nginx::{carry_over, zone_init};
+use crate::nginx::{carry_over, cycle, zone_init};
 use crate::status::cache::StatusCache;
 use crate::text::Name;
 
@@ -108,6 +109,26 @@ pub(crate) struct Upstream {
 }
 
 impl MainConf {
+    /// That of a request's configuration, which outlives the request.
+    pub(crate) fn of_request<'a>(r: &ngx_http_request_t) -> Option<&'a Self> {
+        // SAFETY: made by create_main_conf, and only read once it is finished.
+        lookup::ours(r.main_conf).map(|conf| unsafe { conf.as_ref() })
+    }
+
+    /// That of a cycle; `None`: it has no `http` block.
+    pub(crate) fn of_cycle(cycle: &ngx_cycle_t) -> Option<&Self> {
+        // SAFETY: set before any configuration is read.
+        let index = unsafe { ngx_http_module.index };
+        // SAFETY: a cycle has a place for each core module.
+        let context = unsafe { cycle.conf_ctx.add(index) };
+        // SAFETY: as above.
+        let context = unsafe { context.read() }.cast::<ngx_http_conf_ctx_t>();
+        // SAFETY: null without an http block, else its context.
+        let context = unsafe { context.as_ref() }?;
+        // SAFETY: made by create_main_conf, alive as long as the cycle, and only read in workers.
+        lookup::ours(context.main_conf).map(|conf| unsafe { conf.as_ref() })
+    }
+
     /// The watched upstream that has a peer of this name, or this name itself; `None` where several have it.
     pub(crate) fn upstream_with_peer(&self, name: &[u8]) -> Option<&Upstream> {
         let mut found = self.upstreams.iter().filter(|upstream| upstream.answers_to(name));
@@ -192,16 +213,14 @@ impl MainConf {
 
     /// Reads the receivers' secrets, in the process that starts nginx: its workers may not.
     fn open_receivers(&mut self, cf: &ngx_conf_t) -> Result<(), Remark> {
-        // SAFETY: set by nginx before it reads any configuration.
-        if unsafe { ngx_process } == NGX_PROCESS_SIGNALLER as ngx_uint_t {
-            // `nginx -s` runs in an operator's shell, without nginx's environment, and must be able to stop nginx.
+        if cycle::is_signaller() {
             return Ok(());
         }
         let prefix = blocks::conf_prefix(cf);
         for line in &self.said.receivers {
             let opened = match line.value.open(&prefix, |name| std::env::var_os(name)) {
                 Ok(opened) => opened,
-                Err(Unopened::Unset(variable)) if is_test() => {
+                Err(Unopened::Unset(variable)) if cycle::is_test() => {
                     let text = format!("environment variable \"{variable}\" is not set here and cannot be checked");
                     log::warn_at(cf, &line.place.remark(text));
                     continue;
@@ -221,12 +240,11 @@ impl MainConf {
     fn open_file(&mut self, cf: &ngx_conf_t) -> Result<(), Remark> {
         let line = self.said.zone.as_ref();
         let Some((line, path)) = line.and_then(|line| Some((line, line.value.state.as_ref()?))) else { return Ok(()) };
-        // SAFETY: set by nginx before it reads any configuration.
-        if unsafe { ngx_process } == NGX_PROCESS_SIGNALLER as ngx_uint_t {
+        if cycle::is_signaller() {
             return Ok(());
         }
         let path = blocks::prefix(cf).join(OsStr::from_bytes(path));
-        match StateFile::open(&path, !is_test()) {
+        match StateFile::open(&path, !cycle::is_test()) {
             Ok(file) => self.zone.file = file.map(Arc::new),
             Err(unfit) if unfit.may_pass => log::warn_at(cf, &line.place.remark(unfit.text)),
             Err(unfit) => return Err(line.place.remark(unfit.text)),
@@ -281,12 +299,6 @@ impl MainConf {
         }
         Ok(())
     }
-}
-
-/// Is this `nginx -t`, which only looks? Its environment is that of whoever asks, and need not be nginx's.
-pub(crate) fn is_test() -> bool {
-    // SAFETY: set by nginx before it reads any configuration.
-    (unsafe { ngx_test_config }) != 0
 }
 
 impl Upstream {

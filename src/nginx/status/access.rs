@@ -8,10 +8,8 @@ use nginx_sys::{
     ngx_module_t, ngx_uint_t,
 };
 
-use super::place;
 use crate::directives::place::{Place, Remark};
-use crate::nginx::conf::LocConf;
-use crate::nginx::loc_conf;
+use crate::nginx::conf::{LocConf, lookup};
 
 /// A location of `poolwatch_status`.
 pub(crate) struct Page {
@@ -26,7 +24,7 @@ pub(crate) struct Page {
 impl Page {
     /// What is to be said of it: that it takes writes from everybody.
     pub(crate) fn remark(&self, cf: &ngx_conf_t) -> Option<Remark> {
-        let conf = loc_conf::<LocConf>(self.loc_conf)?;
+        let conf = lookup::ours::<LocConf>(self.loc_conf)?;
         // SAFETY: made for this location; nobody changes it now.
         let write = unsafe { conf.as_ref() }.said.status.as_ref().is_some_and(|status| status.value);
         let text = "\"poolwatch_status write=on\" stands in a location without \"allow\", \"deny\", \"auth_basic\" or \
@@ -57,7 +55,7 @@ fn is_guarded(cf: &ngx_conf_t, confs: *mut *mut c_void) -> bool {
 
 /// The first words of a module's configuration; `None`: nginx was built without it.
 fn words<const N: usize>(cf: &ngx_conf_t, confs: *mut *mut c_void, module: &CStr) -> Option<[*const c_void; N]> {
-    let conf = place::<[*const c_void; N]>(confs, index(cf, module)?)?;
+    let conf = lookup::of_module::<[*const c_void; N]>(confs, index(cf, module)?)?;
     // SAFETY: each of these configurations has that many words.
     Some(unsafe { conf.read() })
 }

@@ -13,16 +13,17 @@ use std::rc::Rc;
 
 use nginx_sys::{
     NGINX_VERSION, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SPECIAL_RESPONSE, NGX_LOG_NOTICE, ngx_conf_t,
-    ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_finalize_request,
-    ngx_http_read_client_request_body, ngx_http_request_t, ngx_int_t,
+    ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_finalize_request, ngx_http_read_client_request_body,
+    ngx_http_request_t, ngx_int_t,
 };
 use ngx::core::Status;
 
 use crate::clock::Clock;
+use crate::nginx::callback::caught;
 use crate::nginx::clock::SystemClock;
-use crate::nginx::conf::{LocConf, MainConf, log};
+use crate::nginx::conf::{LocConf, MainConf, log, lookup};
 use crate::nginx::zone::Zone;
-use crate::nginx::{bits, caught, error_log, loc_conf, main_conf, process};
+use crate::nginx::{bits, cycle, error_log, process};
 use crate::persist::restore::RESTORED;
 use crate::pipeline::order::Order;
 use crate::state::notices::MAX_SILENCES;
@@ -47,11 +48,11 @@ pub(crate) fn install(cf: &ngx_conf_t) {
             bits::set_auto_redirect(core);
         }
     }
-    if let Some(mut conf) = loc_conf::<LocConf>(context.loc_conf) {
+    if let Some(mut conf) = lookup::ours::<LocConf>(context.loc_conf) {
         // SAFETY: the location's own configuration, which nobody else uses now.
         unsafe { conf.as_mut() }.core = core;
     }
-    if let (Ok(mut conf), Some(core)) = (main_conf(context.main_conf), core) {
+    if let (Some(mut conf), Some(core)) = (lookup::ours::<MainConf>(context.main_conf), core) {
         // SAFETY: as above.
         unsafe { conf.as_mut() }.pages.push(access::Page { loc_conf: context.loc_conf, core, place: log::place(cf) });
     }
@@ -71,9 +72,7 @@ pub(crate) fn inherit(cf: &ngx_conf_t, prev: &LocConf, conf: &mut LocConf) {
 
 /// Makes us the handler of a location. Returns nginx's own configuration of it.
 fn handle_with(loc_conf: *mut *mut c_void) -> Option<NonNull<ngx_http_core_loc_conf_t>> {
-    // SAFETY: set before any configuration is read.
-    let index = unsafe { ngx_http_core_module.ctx_index };
-    let mut core = place::<ngx_http_core_loc_conf_t>(loc_conf, index)?;
+    let mut core = lookup::core(loc_conf)?;
     // SAFETY: the location's own configuration, which nobody else uses now.
     unsafe { core.as_mut() }.handler = Some(handle);
     Some(core)
@@ -126,7 +125,7 @@ fn moved(r: &ngx_http_request_t) -> Reply {
 
 fn read(conf: &MainConf, request: StatusRequest) -> Rc<Reply> {
     let changes = conf.zone.mapped.get().map_or(0, Zone::changes);
-    let answer = conf.status_cache.borrow_mut().answer(request, process::now(), changes, || state(conf), render);
+    let answer = conf.status_cache.borrow_mut().answer(request, SystemClock.now(), changes, || state(conf), render);
     answer.unwrap_or_else(|| Rc::new(Reply::json(503, json::error(BUSY))))
 }
 
@@ -167,7 +166,7 @@ fn write(r: &ngx_http_request_t) -> Result<Reply, RequestError> {
             headers.check_type()?;
             let is_watched =
                 |name: &[u8]| conf.upstreams.iter().any(|upstream| upstream.watched.name.as_bytes() == name);
-            let silence = command::silence(&body, zone.next_silence(), process::now(), is_watched)?;
+            let silence = command::silence(&body, zone.next_silence(), SystemClock.now(), is_watched)?;
             if notices.silences().count() == MAX_SILENCES {
                 return Err(RequestError::new(409, format!("there are {MAX_SILENCES} silences already")));
             }
@@ -238,14 +237,13 @@ fn state(conf: &MainConf) -> Option<StateView> {
 fn module_info(conf: &MainConf) -> ModuleInfo {
     let zone = conf.zone.mapped.get();
     ModuleInfo {
-        now: process::now(),
+        now: SystemClock.now(),
         wall: SystemClock.wall(),
         host: SystemClock.host(),
         nginx_version: NGINX_VERSION.to_string_lossy().into_owned(),
-        worker_processes: process::configured_workers(),
-        workers: zone.map_or_else(Workers::default, |zone| {
-            zone.workers(conf.zone.generation.get(), process::serving_processes())
-        }),
+        worker_processes: cycle::configured_workers(),
+        workers: zone
+            .map_or_else(Workers::default, |zone| zone.workers(conf.zone.generation.get(), cycle::serving_processes())),
         hindrance: zone.and_then(|zone| zone.hindrance(conf.zone.file.is_some())),
         configurations: conf.zone.generation.get().saturating_sub(RESTORED),
         dropped: zone.map_or(0, Zone::dropped),
@@ -262,28 +260,16 @@ fn below(r: &ngx_http_request_t) -> Option<&[u8]> {
 
 /// nginx's own configuration of the location.
 fn core(r: &ngx_http_request_t) -> Option<&ngx_http_core_loc_conf_t> {
-    // SAFETY: set before any configuration is read.
-    let index = unsafe { ngx_http_core_module.ctx_index };
-    let core = place::<ngx_http_core_loc_conf_t>(r.loc_conf, index)?;
+    let core = lookup::core(r.loc_conf)?;
     // SAFETY: the location's configuration outlives its requests, and is only read.
     Some(unsafe { core.as_ref() })
 }
 
 /// The configuration of a request, which outlives it, and whether its location takes writes.
 fn confs<'a>(r: &ngx_http_request_t) -> Option<(&'a MainConf, bool)> {
-    let conf = main_conf(r.main_conf).ok()?;
-    let location: NonNull<LocConf> = loc_conf(r.loc_conf)?;
+    let conf = MainConf::of_request(r)?;
+    let location = lookup::ours::<LocConf>(r.loc_conf)?;
     // SAFETY: the configuration outlives its requests, and is only read.
     let write = unsafe { location.as_ref() }.said.status.as_ref().is_some_and(|status| status.value);
-    // SAFETY: as above.
-    Some((unsafe { conf.as_ref() }, write))
-}
-
-/// A module's configuration among all modules'.
-pub(crate) fn place<T>(confs: *mut *mut c_void, index: usize) -> Option<NonNull<T>> {
-    let confs = NonNull::new(confs)?;
-    // SAFETY: the array has a place for every http module.
-    let conf = unsafe { confs.add(index) };
-    // SAFETY: as above.
-    NonNull::new(unsafe { conf.read() }.cast())
+    Some((conf, write))
 }
