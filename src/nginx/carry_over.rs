@@ -4,17 +4,18 @@
 //! file. All that happens here happens last in the loading of a configuration, when nothing can keep nginx from using it any more, and
 //! while the old zone is still mapped.
 
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nginx_sys::{NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_cycle_t, ngx_list_part_t, ngx_shm_zone_t, ngx_slab_pool_t};
+use nginx_sys::{NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_cycle_t};
 
 use crate::clock::{Clock, Times};
 use crate::nginx::clock::SystemClock;
 use crate::nginx::conf::MainConf;
 use crate::nginx::state_file::file::StateFile;
-use crate::nginx::zone::{Other, Zone};
+use crate::nginx::zone::Zone;
+use crate::nginx::zone::previous::{self, Previous};
 use crate::nginx::{cycle, error_log};
 use crate::persist::document::Saved;
 use crate::persist::record::{self, Found};
@@ -34,16 +35,16 @@ pub(crate) fn inherit(cycle: &ngx_cycle_t, conf: &MainConf) {
     let say = |level, text: &str| error_log::write(level, cycle.log, text);
     if conf.zone.is_new.get() {
         let watched: Vec<Name> = conf.upstreams.iter().map(|upstream| upstream.watched.name).collect();
-        let carried = old_zone(Some(zone)).is_some_and(|old| match old {
-            Other::Same(old) if carry_over(old, zone, &watched) => {
+        let carried = previous::zone(Some(zone)).is_some_and(|old| match old {
+            Previous::Same(old) if carry_over(old, zone, &watched) => {
                 say(NGX_LOG_NOTICE, "the state is carried over into a new zone");
                 true
             }
-            Other::Same(_) => {
+            Previous::Same(_) => {
                 say(NGX_LOG_WARN, "the old zone's lock cannot be had, its state is not carried over");
                 false
             }
-            Other::Different => {
+            Previous::Different => {
                 say(NGX_LOG_NOTICE, "the old zone's layout is another version's, its state is not carried over");
                 false
             }
@@ -56,19 +57,6 @@ pub(crate) fn inherit(cycle: &ngx_cycle_t, conf: &MainConf) {
         file.reserve(conf.upstreams.len()).unwrap_or_else(|warning| say(NGX_LOG_WARN, &warning));
     }
     conf.zone.generation.set(zone.next_generation());
-}
-
-/// How many upstreams a new configuration does not watch, of which something is still to be told: those of the running one, or else
-/// of the state file.
-pub(crate) fn owing(watched: &[Name], file: Option<&StateFile>) -> usize {
-    if let Some(Other::Same(old)) = old_zone(None) {
-        // Nobody can tell: then as many as there is room for, so that the zone stays.
-        let all = old.capacity().saturating_sub(watched.len());
-        return old.with_patience(PATIENCE, |table| table.owing(watched)).unwrap_or(all);
-    }
-    let bytes = file.and_then(|file| file.read().ok()).unwrap_or_default();
-    let Found::Record(record) = record::find(&bytes) else { return 0 };
-    Saved::from_text(record.text).map_or(0, |saved| saved.owing(watched))
 }
 
 /// From the old zone, whose workers will not deliver any more.
@@ -107,48 +95,11 @@ pub(crate) fn keep(cycle: &ngx_cycle_t, used: Zone) {
     if MainConf::of_cycle(cycle).and_then(|conf| conf.zone.mapped.get()).is_some_and(|zone| zone.is_same(used)) {
         return;
     }
-    let Some(shm_zone) = old_zones(|zone| used.is_in(zone.shm.addr, zone.shm.size).then_some(zone)) else { return };
+    let Some(shm_zone) = previous::mapping(used) else { return };
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: makes a mapping of its own, wherever the kernel likes.
     let empty = unsafe { libc::mmap(ptr::null_mut(), shm_zone.shm.size, libc::PROT_NONE, flags, -1, 0) };
     if empty != libc::MAP_FAILED {
         shm_zone.shm.addr = empty.cast();
     }
-}
-
-/// A zone of ours in the configuration that this one takes the place of; not the new one itself.
-fn old_zone(new: Option<Zone>) -> Option<Other> {
-    old_zones(|shm_zone| ours(shm_zone, new))
-}
-
-/// What `find` finds among the zones of the configuration that this one takes the place of.
-fn old_zones<R>(mut find: impl FnMut(&'static mut ngx_shm_zone_t) -> Option<R>) -> Option<R> {
-    // While a configuration is loaded, this is still the one before; at the first start it is one without anything.
-    let old = cycle::current()?;
-    let mut part: *const ngx_list_part_t = &raw const old.shared_memory.part;
-    // SAFETY: nginx's list of zones: parts with an array of zones each.
-    while let Some(zones) = unsafe { part.as_ref() } {
-        if let Some(first) = NonNull::new(zones.elts.cast::<ngx_shm_zone_t>()) {
-            // SAFETY: as above; nobody else looks at them meanwhile.
-            let zones = unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), zones.nelts) };
-            if let Some(found) = zones.iter_mut().find_map(&mut find) {
-                return Some(found);
-            }
-        }
-        part = zones.next;
-    }
-    None
-}
-
-fn ours(shm_zone: &ngx_shm_zone_t, new: Option<Zone>) -> Option<Other> {
-    let begin = NonNull::new(shm_zone.shm.addr)?;
-    let pool = begin.cast::<ngx_slab_pool_t>();
-    // SAFETY: every zone of nginx begins with a slab pool, and the old configuration's are still mapped.
-    let data = unsafe { pool.as_ref() }.data;
-    let inside = (data.addr().wrapping_sub(begin.as_ptr().addr())).checked_add(size_of::<u64>())? <= shm_zone.shm.size;
-    if data.is_null() || !inside || !data.cast::<u64>().is_aligned() || new.is_some_and(|new| new.is_at(data)) {
-        return None;
-    }
-    // SAFETY: so many bytes of a mapped zone begin there.
-    unsafe { Zone::other(pool) }
 }

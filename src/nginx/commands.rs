@@ -14,7 +14,9 @@ use crate::directives::DIRECTIVES;
 use crate::directives::directive::{Arguments, Context, Directive};
 use crate::directives::place::DirectiveLine;
 use crate::nginx::callback::caught;
-use crate::nginx::conf::{LocConf, MainConf, SrvConf, log};
+use crate::nginx::conf::locations::LocConf;
+use crate::nginx::conf::watched::SrvConf;
+use crate::nginx::conf::{MainConf, log};
 use crate::nginx::status;
 
 /// A command for each directive, and the empty one that ends the table.

@@ -17,11 +17,13 @@ mod headers;
 mod peer_cache;
 mod peers;
 mod process;
+mod reply;
 mod request;
 mod state_file;
 mod status;
 mod thread;
 mod timer;
+mod upstream;
 mod variables;
 mod zone;
 
@@ -36,14 +38,14 @@ use std::ptr::{self, NonNull};
 use nginx_sys::{
     NGX_HTTP_MODULE, NGX_LOG_ALERT, ngx_array_push, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t,
     ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_module_t,
-    ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_shm_zone_t, ngx_slab_pool_t,
-    ngx_uint_t,
+    ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_uint_t,
 };
 use ngx::core::{NGX_CONF_ERROR, Pool, Status};
 
 use callback::{caught, status_of};
-use conf::{LocConf, MainConf, SrvConf, lookup};
-use zone::Zone;
+use conf::locations::LocConf;
+use conf::watched::SrvConf;
+use conf::{MainConf, lookup};
 
 /// What nginx looks for in a module's file.
 mod exports {
@@ -135,7 +137,7 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         let mut conf = lookup::ours::<MainConf>(context.main_conf).ok_or(())?;
         // SAFETY: made by create_main_conf, and used by nobody else meanwhile.
         let conf = unsafe { conf.as_mut() };
-        conf.finish(cf)?;
+        conf.finish(cf, (&raw mut ngx_http_poolwatch_module).cast())?;
         if conf.upstreams.is_empty() { Ok(()) } else { add_log_handler(context) }
     }))
 }
@@ -153,26 +155,6 @@ fn add_log_handler(context: &ngx_http_conf_ctx_t) -> Result<(), ()> {
     // SAFETY: a fresh element of this type.
     unsafe { handler.write(Some(log_request)) };
     Ok(())
-}
-
-/// nginx has mapped the zone, or found the one of the last configuration again.
-unsafe extern "C" fn zone_init(shm_zone: *mut ngx_shm_zone_t, before: *mut c_void) -> ngx_int_t {
-    // SAFETY: nginx passes the zone that MainConf::finish asked for.
-    let shm_zone = unsafe { &*shm_zone };
-    status_of(caught(|| {
-        // A mapping begins at a page, and nginx puts the slab pool at its beginning.
-        let pool = NonNull::new(shm_zone.shm.addr.cast::<c_void>()).ok_or(())?.cast::<ngx_slab_pool_t>();
-        // SAFETY: set by MainConf::finish, alive as long as the cycle is.
-        let conf = unsafe { shm_zone.data.cast::<MainConf>().as_ref() }.ok_or(())?;
-        // SAFETY: nginx passes the old data of a zone that it found again.
-        let existing = if before.is_null() { None } else { unsafe { Zone::existing(pool) } };
-        // SAFETY: nginx has just made this zone, unless it exists.
-        let zone = existing.or_else(|| unsafe { Zone::create(pool) }).ok_or(())?;
-        conf.zone.is_new.set(existing.is_none());
-        conf.zone.size.set(shm_zone.shm.size);
-        conf.zone.mapped.set(Some(zone));
-        Ok(())
-    }))
 }
 
 unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {

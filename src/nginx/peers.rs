@@ -7,9 +7,9 @@ use nginx_sys::{
     ngx_http_upstream_init_round_robin_peer, ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t, time_t,
 };
 
-use crate::nginx::conf::Upstream;
 use crate::nginx::cycle;
 use crate::nginx::process::Running;
+use crate::nginx::upstream::Upstream;
 
 /// The configured peers that nginx will not ask, a bit each; 0: none, or this worker cannot tell for all.
 pub(crate) fn unusable(upstream: &Upstream, running: &Running) -> u64 {

@@ -14,11 +14,12 @@ use crate::crash;
 use crate::deliver::http;
 use crate::nginx::callback::caught;
 use crate::nginx::clock::SystemClock;
-use crate::nginx::conf::{MainConf, Upstream};
+use crate::nginx::conf::MainConf;
 #[cfg(feature = "crashpoints")]
 use crate::nginx::crashpoints;
 use crate::nginx::state_file::keeper::Keeper;
 use crate::nginx::thread::{spawn, with_signals_blocked};
+use crate::nginx::upstream::Upstream;
 use crate::nginx::zone::{Reporter, Zone};
 use crate::nginx::{cycle, error_log, timer};
 use crate::observation::Observation;

@@ -14,11 +14,12 @@ use nginx_sys::{
 
 use crate::clock::Clock;
 use crate::nginx::clock::SystemClock;
-use crate::nginx::conf::{MainConf, Upstream};
+use crate::nginx::conf::MainConf;
 use crate::nginx::headers::Headers;
 use crate::nginx::peer_cache::Peer;
 use crate::nginx::peers;
 use crate::nginx::process::{self, Running};
+use crate::nginx::upstream::Upstream;
 use crate::observation::{Attempt, Example, Failure, Observation, Verdict};
 use crate::text::{self, Text};
 use crate::units::Millis;

@@ -12,29 +12,9 @@ use crate::clock::Clock;
 use crate::nginx::bits;
 use crate::nginx::callback::caught;
 use crate::nginx::clock::SystemClock;
-use crate::nginx::conf::{MainConf, Upstream};
-use crate::state::snapshot;
-use crate::status::variables;
+use crate::nginx::conf::MainConf;
+use crate::nginx::upstream::{Glance, Upstream, VARIABLES};
 use crate::text::Text;
-use crate::units::Millis;
-
-/// What variables tell of an upstream, and when that was so.
-#[derive(Clone, Copy)]
-pub(crate) struct Glance {
-    at: Millis,
-    values: [Option<Text<256>>; VARIABLES.len()],
-}
-
-/// What makes a variable's value; `None`: it has none.
-type Value = fn(&snapshot::Upstream, Millis) -> Option<String>;
-
-/// The variables, each with what makes its value.
-const VARIABLES: [(&str, Value); 4] = [
-    ("poolwatch_state", |upstream, _| Some(variables::state(upstream).to_owned())),
-    ("poolwatch_pool", |upstream, _| variables::pool(upstream)),
-    ("poolwatch_release", |upstream, _| variables::release(upstream)),
-    ("poolwatch_error_rate", variables::error_rate),
-];
 
 /// Adds them to nginx's own.
 pub(crate) fn add(cf: &mut ngx_conf_t) -> Result<(), ()> {
@@ -79,11 +59,4 @@ fn text(r: &ngx_http_request_t, index: usize) -> Option<Text<256>> {
     let glance = glance.or_else(|| zone.upstream(&watched.watched.name).map(|upstream| Glance::new(&upstream, now)));
     watched.glance.set(glance);
     glance?.values.get(index).copied().flatten()
-}
-
-impl Glance {
-    fn new(upstream: &snapshot::Upstream, now: Millis) -> Self {
-        let value = |(_, value): (&str, Value)| value(upstream, now).map(|text| Text::new(text.as_bytes()));
-        Self { at: now, values: VARIABLES.map(value) }
-    }
 }

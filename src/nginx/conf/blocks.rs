@@ -6,27 +6,14 @@ use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::slice;
 
-use nginx_sys::{
-    ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_str_t,
-};
+use nginx_sys::{ngx_conf_t, ngx_cycle_t, ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_str_t};
 use ngx::http::{HttpModuleMainConf, NgxHttpUpstreamModule};
 
-use super::{SrvConf, lookup};
 use crate::config::upstream::Role;
-use crate::directives::block::Block;
 use crate::directives::place::Place;
 use crate::directives::upstream::{Server, UpstreamBlock};
 use crate::nginx::bits;
 use crate::units::Millis;
-
-/// What the `http` block itself says, while it is being finished.
-pub(super) fn http(cf: &ngx_conf_t) -> Option<Block> {
-    // SAFETY: the context in which nginx finishes `http` is that of `http`.
-    let context = unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }?;
-    let conf = lookup::ours::<SrvConf>(context.srv_conf)?;
-    // SAFETY: made for `http`; nothing changes it here.
-    Some(unsafe { conf.as_ref() }.said.clone())
-}
 
 /// The upstreams that are blocks with servers. For others, as of `proxy_pass http://host;`, nginx makes no configuration.
 pub(super) fn upstreams(cf: &ngx_conf_t) -> Vec<NonNull<ngx_http_upstream_srv_conf_t>> {
@@ -36,11 +23,6 @@ pub(super) fn upstreams(cf: &ngx_conf_t) -> Vec<NonNull<ngx_http_upstream_srv_co
     // SAFETY: as above.
     let is_block = |uscf: &NonNull<ngx_http_upstream_srv_conf_t>| !unsafe { uscf.as_ref() }.srv_conf.is_null();
     all.iter().filter_map(|&uscf| NonNull::new(uscf)).filter(is_block).collect()
-}
-
-/// Our configuration of an upstream block.
-pub(super) fn srv_conf(uscf: &ngx_http_upstream_srv_conf_t) -> Option<NonNull<SrvConf>> {
-    lookup::ours::<SrvConf>(uscf.srv_conf)
 }
 
 /// An upstream block and its servers.

@@ -3,9 +3,7 @@
 //! What a request may do is decided by [`crate::status`]; here are nginx's request, its body and its answer. Writes become orders
 //! to this worker's observer, so that even they wait for nobody.
 
-pub(crate) mod access;
 mod input;
-pub(crate) mod reply;
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -21,7 +19,9 @@ use ngx::core::Status;
 use crate::clock::Clock;
 use crate::nginx::callback::caught;
 use crate::nginx::clock::SystemClock;
-use crate::nginx::conf::{LocConf, MainConf, log, lookup};
+use crate::nginx::conf::locations::{LocConf, Page};
+use crate::nginx::conf::{MainConf, log, lookup};
+use crate::nginx::reply::{self, Reply};
 use crate::nginx::zone::Zone;
 use crate::nginx::{bits, cycle, error_log, process};
 use crate::persist::restore::RESTORED;
@@ -35,7 +35,6 @@ use crate::status::route::{Route, RouteError, route};
 use crate::status::view::StateView;
 use crate::status::{html, json, prometheus};
 use crate::text::clean;
-use reply::Reply;
 
 /// The directive has been read: the location is ours, and is remembered for the check of its access rules.
 pub(crate) fn install(cf: &ngx_conf_t) {
@@ -54,7 +53,7 @@ pub(crate) fn install(cf: &ngx_conf_t) {
     }
     if let (Some(mut conf), Some(core)) = (lookup::ours::<MainConf>(context.main_conf), core) {
         // SAFETY: as above.
-        unsafe { conf.as_mut() }.pages.push(access::Page { loc_conf: context.loc_conf, core, place: log::place(cf) });
+        unsafe { conf.as_mut() }.pages.push(Page { loc_conf: context.loc_conf, core, place: log::place(cf) });
     }
 }
 

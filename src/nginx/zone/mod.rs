@@ -4,6 +4,7 @@
 //! twins make sure that nothing is half-written then. nginx's own slab mutex would tell nobody, and a spin lock would hang
 //! every worker for good.
 
+pub(crate) mod previous;
 mod read;
 mod workers;
 
@@ -93,14 +94,6 @@ pub(crate) struct Zone {
     process: u32,
 }
 
-/// A zone of an earlier configuration.
-pub(crate) enum Other {
-    /// Of this layout.
-    Same(Zone),
-    /// Of another, which cannot be read.
-    Different,
-}
-
 // SAFETY: the zone is made for being used by many processes at once; all access to its plain data is under its lock.
 unsafe impl Send for Zone {}
 // SAFETY: as above.
@@ -184,20 +177,15 @@ impl Zone {
         (found.magic == MAGIC && found.layout == LAYOUT && found.sizes == sizes()).then_some(zone)
     }
 
-    /// The zone of ours that is in this slab pool, of whatever version; `None`: it is somebody else's.
+    /// Does the data in this slab pool begin as ours does, of whatever version?
     ///
     /// # Safety
     /// `pool` is a mapped zone's slab pool, whose data is null or begins in the zone.
-    pub(crate) unsafe fn other(pool: NonNull<ngx_slab_pool_t>) -> Option<Other> {
+    unsafe fn is_ours(pool: NonNull<ngx_slab_pool_t>) -> bool {
         // SAFETY: the caller's promise.
-        let data = NonNull::new(unsafe { pool.as_ref() }.data.cast::<u64>())?;
+        let data = NonNull::new(unsafe { pool.as_ref() }.data.cast::<u64>());
         // SAFETY: the caller's promise.
-        let magic = unsafe { data.read() };
-        if magic != MAGIC {
-            return None;
-        }
-        // SAFETY: with this magic it is a head of ours.
-        Some(unsafe { Self::existing(pool) }.map_or(Other::Different, Other::Same))
+        data.is_some_and(|data| unsafe { data.read() } == MAGIC)
     }
 
     /// Is this where it begins?

@@ -14,22 +14,22 @@ use crate::nginx::bits;
 /// An answer.
 pub(crate) struct Reply {
     /// Of the status line.
-    pub(super) status: u16,
+    pub(crate) status: u16,
     /// Of the body.
-    pub(super) content_type: &'static str,
+    pub(crate) content_type: &'static str,
     /// `Allow`; empty: none.
-    pub(super) allow: &'static str,
+    pub(crate) allow: &'static str,
     /// `Location`; empty: none.
-    pub(super) location: Vec<u8>,
+    pub(crate) location: Vec<u8>,
     /// `Content-Security-Policy`
-    pub(super) policy: &'static str,
+    pub(crate) policy: &'static str,
     /// Never empty.
-    pub(super) body: String,
+    pub(crate) body: String,
 }
 
 impl Reply {
     /// A body that is JSON.
-    pub(super) fn json(status: u16, body: String) -> Self {
+    pub(crate) fn json(status: u16, body: String) -> Self {
         let policy = "default-src 'none'; frame-ancestors 'none'";
         Self { status, content_type: "application/json", allow: "", location: Vec::new(), policy, body }
     }
@@ -38,7 +38,7 @@ impl Reply {
 /// Sends it, without its body where none belongs. Returns what nginx is to be told.
 ///
 /// A body of the request that nobody has read is discarded first, for nginx would take it for the client's next request.
-pub(super) fn send(r: &mut ngx_http_request_t, reply: &Reply) -> ngx_int_t {
+pub(crate) fn send(r: &mut ngx_http_request_t, reply: &Reply) -> ngx_int_t {
     // SAFETY: the request is being handled. Of a body that was read nothing is left.
     let discarded = unsafe { ngx_http_discard_request_body(r) };
     if discarded != ngx_int_t::from(Status::NGX_OK) {

@@ -8,8 +8,18 @@ use nginx_sys::{
     ngx_module_t, ngx_uint_t,
 };
 
+use super::lookup;
+use crate::directives::block::Location;
 use crate::directives::place::{Place, Remark};
-use crate::nginx::conf::{LocConf, lookup};
+
+/// The configuration of one location.
+#[derive(Default)]
+pub(crate) struct LocConf {
+    /// The location's lines.
+    pub(crate) said: Location,
+    /// nginx's own configuration of it, where `poolwatch_status` stands.
+    pub(crate) core: Option<NonNull<ngx_http_core_loc_conf_t>>,
+}
 
 /// A location of `poolwatch_status`.
 pub(crate) struct Page {

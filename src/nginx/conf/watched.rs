@@ -1,0 +1,90 @@
+//! Upstream blocks: their lines, and what is watched of them.
+
+use std::cell::Cell;
+use std::ptr::NonNull;
+
+use nginx_sys::{ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_upstream_srv_conf_t};
+
+use super::{blocks, log, lookup};
+use crate::directives::block::Block;
+use crate::directives::in_effect;
+use crate::directives::judge::judge;
+use crate::directives::place::{Place, Remark};
+use crate::nginx::headers::Headers;
+use crate::nginx::peer_cache::Known;
+use crate::nginx::upstream::Upstream;
+
+/// The configuration of one block: of each upstream, and of `http` itself, which speaks for all upstreams.
+#[derive(Default)]
+pub(crate) struct SrvConf {
+    /// The block's lines.
+    pub(crate) said: Block,
+    /// Of a watched upstream block: what `MainConf::upstreams` has of it, which stays there.
+    watched: Option<NonNull<Upstream>>,
+}
+
+impl Upstream {
+    /// The one that a request went to, if it is watched. It lives as long as the request's configuration.
+    #[expect(clippy::inline_always, reason = "once for each request")]
+    #[inline(always)]
+    pub(crate) fn of<'a>(uscf: *const ngx_http_upstream_srv_conf_t) -> Option<&'a Self> {
+        // SAFETY: null, or a configuration that lives as long as its cycle.
+        let srv_conf = srv_conf(unsafe { uscf.as_ref() }?)?;
+        // SAFETY: made for this block; only read once the configuration is finished.
+        let watched = unsafe { srv_conf.as_ref() }.watched?;
+        // SAFETY: it stays where it is for as long as the configuration lives, and is only read.
+        Some(unsafe { watched.as_ref() })
+    }
+}
+
+/// What the `http` block itself says, while it is being finished.
+pub(super) fn http(cf: &ngx_conf_t) -> Option<Block> {
+    // SAFETY: the context in which nginx finishes `http` is that of `http`.
+    let context = unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }?;
+    let conf = lookup::ours::<SrvConf>(context.srv_conf)?;
+    // SAFETY: made for `http`; nothing changes it here.
+    Some(unsafe { conf.as_ref() }.said.clone())
+}
+
+/// The upstreams among these blocks that are watched, and the place of the `poolwatch on` that first took effect, if any did.
+pub(super) fn watch(
+    cf: &ngx_conf_t,
+    http: &Block,
+    blocks: &[NonNull<ngx_http_upstream_srv_conf_t>],
+) -> Result<(Vec<Upstream>, Option<Place>), Remark> {
+    let (mut upstreams, mut first) = (Vec::new(), None);
+    for block in blocks {
+        // SAFETY: nginx's configuration of an upstream, which nobody changes now.
+        let uscf = unsafe { block.as_ref() };
+        let Some(srv_conf) = srv_conf(uscf) else { continue };
+        // SAFETY: made for this block, which nobody changes now.
+        let srv_conf = unsafe { srv_conf.as_ref() };
+        let settings = in_effect(&srv_conf.said, http);
+        let Some(place) = &settings.watched else { continue };
+        first.get_or_insert_with(|| place.clone());
+        let block = blocks::read(uscf);
+        let is_fixed = block.servers.iter().all(|server| !server.addresses.is_empty());
+        let watched = judge(&settings, &block, &mut |warning| log::warn_at(cf, &warning))?;
+        // Where the configuration names the pools no header does.
+        let pool_header = Some(settings.pool_header.as_str()).filter(|_| watched.pools.is_empty());
+        let (known, headers) = (Known::new(&watched), Headers::new(pool_header, &settings.release_header));
+        let (index, glance) = (upstreams.len() as u16, Cell::new(None));
+        upstreams.push(Upstream { index, watched, known, headers, glance, is_fixed, uscf });
+    }
+    for upstream in &upstreams {
+        // SAFETY: nginx's configuration of an upstream, which nobody changes now.
+        let srv_conf = srv_conf(unsafe { &*upstream.uscf });
+        if let Some(mut srv_conf) = srv_conf {
+            // SAFETY: made for this block, and used by nobody else now. A vector's elements stay where they are when it is moved.
+            unsafe { srv_conf.as_mut() }.watched = Some(NonNull::from(upstream));
+        }
+    }
+    Ok((upstreams, first))
+}
+
+/// Our configuration of an upstream block.
+#[expect(clippy::inline_always, reason = "once for each request")]
+#[inline(always)]
+fn srv_conf(uscf: &ngx_http_upstream_srv_conf_t) -> Option<NonNull<SrvConf>> {
+    lookup::ours(uscf.srv_conf)
+}

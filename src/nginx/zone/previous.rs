@@ -1,0 +1,71 @@
+//! The zones of the configuration that a new one takes the place of.
+
+use std::ptr::NonNull;
+
+use nginx_sys::{ngx_list_part_t, ngx_shm_zone_t, ngx_slab_pool_t};
+
+use super::Zone;
+use crate::nginx::cycle;
+
+/// A zone of an earlier configuration.
+pub(crate) enum Previous {
+    /// Of this layout.
+    Same(Zone),
+    /// Of another, which cannot be read.
+    Different,
+}
+
+/// A zone of ours in the configuration that this one takes the place of; not the new one itself.
+pub(crate) fn zone(new: Option<Zone>) -> Option<Previous> {
+    find(|shm_zone| ours(shm_zone, new))
+}
+
+/// nginx's own account of a zone that the configuration before this one uses.
+pub(crate) fn mapping(of: Zone) -> Option<&'static mut ngx_shm_zone_t> {
+    find(|shm_zone| of.is_in(shm_zone.shm.addr, shm_zone.shm.size).then_some(shm_zone))
+}
+
+/// What `look` finds among the zones of the configuration that this one takes the place of.
+fn find<R>(mut look: impl FnMut(&'static mut ngx_shm_zone_t) -> Option<R>) -> Option<R> {
+    // While a configuration is loaded, this is still the one before; at the first start it is one without anything.
+    let old = cycle::current()?;
+    let mut part: *const ngx_list_part_t = &raw const old.shared_memory.part;
+    // SAFETY: nginx's list of zones: parts with an array of zones each.
+    while let Some(zones) = unsafe { part.as_ref() } {
+        if let Some(first) = NonNull::new(zones.elts.cast::<ngx_shm_zone_t>()) {
+            // SAFETY: as above; nobody else looks at them meanwhile.
+            let zones = unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), zones.nelts) };
+            if let Some(found) = zones.iter_mut().find_map(&mut look) {
+                return Some(found);
+            }
+        }
+        part = zones.next;
+    }
+    None
+}
+
+fn ours(shm_zone: &ngx_shm_zone_t, new: Option<Zone>) -> Option<Previous> {
+    let begin = NonNull::new(shm_zone.shm.addr)?;
+    let pool = begin.cast::<ngx_slab_pool_t>();
+    // SAFETY: every zone of nginx begins with a slab pool, and the old configuration's are still mapped.
+    let data = unsafe { pool.as_ref() }.data;
+    let inside = (data.addr().wrapping_sub(begin.as_ptr().addr())).checked_add(size_of::<u64>())? <= shm_zone.shm.size;
+    if data.is_null() || !inside || !data.cast::<u64>().is_aligned() || new.is_some_and(|new| new.is_at(data)) {
+        return None;
+    }
+    // SAFETY: so many bytes of a mapped zone begin there.
+    unsafe { previous(pool) }
+}
+
+/// The zone of ours that is in this slab pool, of whatever version; `None`: it is somebody else's.
+///
+/// # Safety
+/// `pool` is a mapped zone's slab pool, whose data is null or begins in the zone.
+unsafe fn previous(pool: NonNull<ngx_slab_pool_t>) -> Option<Previous> {
+    // SAFETY: the caller's promise.
+    if !unsafe { Zone::is_ours(pool) } {
+        return None;
+    }
+    // SAFETY: with our magic number it is a head of ours.
+    Some(unsafe { Zone::existing(pool) }.map_or(Previous::Different, Previous::Same))
+}
