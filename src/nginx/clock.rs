@@ -6,6 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::clock::Clock;
 use crate::units::Millis;
 
+/// A span, or a time since 1970, as the kernel's calls take it. One that does not fit is for ever.
+pub(crate) fn timespec(span: Millis) -> libc::timespec {
+    let seconds = libc::time_t::try_from(span.as_secs()).unwrap_or(libc::time_t::MAX);
+    let nanoseconds = libc::c_long::try_from(span.0 % 1000 * 1_000_000).unwrap_or_default();
+    libc::timespec { tv_sec: seconds, tv_nsec: nanoseconds }
+}
+
 /// The system's clocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SystemClock;

@@ -20,7 +20,8 @@ use crate::nginx::crashpoints;
 use crate::nginx::state_file::keeper::Keeper;
 use crate::nginx::thread::{spawn, with_signals_blocked};
 use crate::nginx::upstream::Upstream;
-use crate::nginx::zone::{Reporter, Zone};
+use crate::nginx::zone::Zone;
+use crate::nginx::zone::workers::Reporter;
 use crate::nginx::{cycle, error_log, timer};
 use crate::observation::Observation;
 use crate::pipeline::order::Order;
@@ -171,15 +172,15 @@ fn launch(cycle: &ngx_cycle_t, conf: &MainConf, zone: Zone, reporter: Reporter) 
     let (keeper_ends, keeper_done) = channel::bounded::<()>(0);
     let keeper = conf.zone.file.clone().map(|file| Arc::new(Keeper::new(file, zone, worker.process)));
 
-    zone.report(reporter, Condition::Joining);
+    zone.workers().report(reporter, Condition::Joining);
     let mut joins = false;
     let started = with_signals_blocked(|| {
         let observer = Arc::clone(&worker);
         let observations = receiver.clone();
-        let panicked = move || zone.report(reporter, Condition::Panicked);
+        let panicked = move || zone.workers().report(reporter, Condition::Panicked);
         let observe = move || {
             let has_room = observer.join();
-            zone.report(reporter, if has_room { Condition::Watching } else { Condition::NoRoom });
+            zone.workers().report(reporter, if has_room { Condition::Watching } else { Condition::NoRoom });
             observer.observe(&observations);
         };
         spawn("observer", observer_ends, observe, panicked)?;
@@ -201,7 +202,7 @@ fn launch(cycle: &ngx_cycle_t, conf: &MainConf, zone: Zone, reporter: Reporter) 
             worker.join_within(LOCK_PATIENCE);
         }
         let number = error.raw_os_error().and_then(|number| u16::try_from(number).ok());
-        zone.report(reporter, Condition::NoThread(number.unwrap_or_default()));
+        zone.workers().report(reporter, Condition::NoThread(number.unwrap_or_default()));
         return Err(error);
     }
     let alone = cycle::is_single() || cycle::worker_processes(cycle) == 1;
@@ -248,7 +249,7 @@ pub(crate) fn end(cycle: &ngx_cycle_t) {
         }
     }
     if let Some((zone, reporter)) = REPORTER.get() {
-        zone.retract(*reporter);
+        zone.workers().retract(*reporter);
     }
     error_log::close(cycle);
 }

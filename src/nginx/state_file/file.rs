@@ -23,8 +23,14 @@ pub(crate) struct StateFile {
 /// The text of a file that nothing was written to yet.
 const NOTHING: &str = "{}";
 
-/// A process without a number here.
-pub(crate) const UNKNOWN: u32 = u32::MAX;
+/// Who has the lock.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// The process of this number.
+    Process(u32),
+    /// One that this process cannot see, as in another container.
+    Unseen,
+}
 
 /// Whose turn it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -151,11 +157,11 @@ impl StateFile {
         }
     }
 
-    /// The process that has the lock; [`UNKNOWN`]: one that this process cannot see, as in another container. `None`: nobody has it.
-    pub(crate) fn holder(&self) -> Option<u32> {
+    /// The process that has the lock; `None`: nobody has it.
+    pub(crate) fn holder(&self) -> Option<Holder> {
         let found = self.fcntl(libc::F_GETLK, libc::F_WRLCK).ok()?;
         let process = u32::try_from(found.l_pid).ok().filter(|&process| process > 0);
-        (libc::c_int::from(found.l_type) != libc::F_UNLCK).then_some(process.unwrap_or(UNKNOWN))
+        (libc::c_int::from(found.l_type) != libc::F_UNLCK).then_some(process.map_or(Holder::Unseen, Holder::Process))
     }
 
     /// Gives the lock back.

@@ -16,7 +16,7 @@ use crate::clock::{Clock, Times};
 use crate::crash;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::error_log;
-use crate::nginx::state_file::file::{StateFile, Turn, UNKNOWN};
+use crate::nginx::state_file::file::{Holder, StateFile, Turn};
 use crate::nginx::zone::Zone;
 use crate::persist::document::Saved;
 use crate::persist::record::{self, Found};
@@ -93,16 +93,19 @@ impl Keeper {
                 taken => return taken,
             }
         }
-        if let Some(process) = self.file.holder().filter(|&process| !self.zone.is_worker(process)) {
-            self.name_rival(process);
+        match self.file.holder() {
+            None => {}
+            Some(Holder::Process(process)) if self.zone.workers().is_worker(process) => {}
+            Some(Holder::Process(process)) => self.name_rival(Some(process)),
+            Some(Holder::Unseen) => self.name_rival(None),
         }
         self.file.lock(Turn::Wait)
     }
 
     /// Once for all workers of this tree. During an upgrade of the binary it is true as well, for as long as that takes.
-    fn name_rival(&self, process: u32) {
+    fn name_rival(&self, process: Option<u32>) {
         if !self.is_stopped() && self.zone.note_rival(process) {
-            let who = if process == UNKNOWN { String::new() } else { format!(", process {process},") };
+            let who = process.map_or_else(String::new, |process| format!(", process {process},"));
             let name = self.file.name();
             let text = format!("another nginx{who} keeps \"{name}\": it delivers messages, and this one does not");
             error_log::send(Line { level: Level::Warn, text });

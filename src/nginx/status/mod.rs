@@ -241,8 +241,10 @@ fn module_info(conf: &MainConf) -> ModuleInfo {
         host: SystemClock.host(),
         nginx_version: NGINX_VERSION.to_string_lossy().into_owned(),
         worker_processes: cycle::configured_workers(),
-        workers: zone
-            .map_or_else(Workers::default, |zone| zone.workers(conf.zone.generation.get(), cycle::serving_processes())),
+        workers: zone.map_or_else(Workers::default, |zone| {
+            let said = zone.workers().said(conf.zone.generation.get());
+            Workers::new(cycle::serving_processes(), &said, zone.held())
+        }),
         hindrance: zone.and_then(|zone| zone.hindrance(conf.zone.file.is_some())),
         configurations: conf.zone.generation.get().saturating_sub(RESTORED),
         dropped: zone.map_or(0, Zone::dropped),

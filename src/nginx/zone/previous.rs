@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 
 use nginx_sys::{ngx_list_part_t, ngx_shm_zone_t, ngx_slab_pool_t};
 
-use super::Zone;
+use super::layout::Zone;
 use crate::nginx::cycle;
 
 /// A zone of an earlier configuration.

@@ -6,7 +6,7 @@
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 
-use super::Zone;
+use super::layout::Zone;
 use crate::shared::double_buffer::Twin;
 use crate::shared::ring_log::Journal;
 use crate::state::counters::Counters;

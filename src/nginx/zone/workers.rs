@@ -2,18 +2,20 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Zone;
 use crate::clock::Clock;
 use crate::nginx::clock::SystemClock;
-use crate::state::workers::{Condition, Held, Workers};
-use crate::units::Millis;
+use crate::state::workers::Condition;
 
 /// nginx starts no more processes.
-pub(super) const PLACES: usize = 1024;
+const PLACES: usize = 1024;
+
+/// What each worker does: a place for every process.
+#[repr(transparent)]
+pub(crate) struct WorkerPlaces([Place; PLACES]);
 
 /// One worker's place.
 #[repr(C)]
-pub(super) struct Place {
+struct Place {
     /// [`Reporter::key`]; 0: free.
     whose: AtomicU64,
     /// The process, and its condition below it; 0: none yet.
@@ -21,7 +23,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) const fn free() -> Self {
+    const fn free() -> Self {
         Self { whose: AtomicU64::new(0), what: AtomicU64::new(0) }
     }
 
@@ -49,42 +51,46 @@ impl Reporter {
     }
 }
 
-impl Zone {
+impl WorkerPlaces {
+    /// All are free.
+    pub(super) const fn new() -> Self {
+        Self([const { Place::free() }; PLACES])
+    }
+
     /// A worker says what it does.
-    pub(crate) fn report(self, reporter: Reporter, condition: Condition) {
+    pub(crate) fn report(&self, reporter: Reporter, condition: Condition) {
         if let Some(place) = self.place_for(reporter) {
             place.what.store(u64::from(reporter.process) << 32 | u64::from(condition.to_word()), Ordering::Release);
         }
     }
 
     /// A worker ends.
-    pub(crate) fn retract(self, reporter: Reporter) {
+    pub(crate) fn retract(&self, reporter: Reporter) {
         if let Some(place) = self.place_of(reporter) {
             place.what.store(0, Ordering::Release);
             place.whose.store(0, Ordering::Release);
         }
     }
 
-    /// What the workers of a configuration do, of which there should be `expected`.
-    pub(crate) fn workers(self, generation: u64, expected: u64) -> Workers {
+    /// The workers of a configuration, and what each of them does.
+    pub(crate) fn said(&self, generation: u64) -> Vec<(u32, Condition)> {
         let of_this = |place: &&Place| place.whose.load(Ordering::Acquire) >> 16 == generation;
         let alive = |&(process, _): &(u32, Condition)| SystemClock.is_alive(process);
-        let said: Vec<_> = self.places().iter().filter(of_this).filter_map(Place::said).filter(alive).collect();
-        Workers::new(expected, &said, self.held())
+        self.0.iter().filter(of_this).filter_map(Place::said).filter(alive).collect()
     }
 
     /// Is this a worker that uses the zone?
-    pub(crate) fn is_worker(self, process: u32) -> bool {
-        process != 0 && self.places().iter().any(|place| place.process() == process)
+    pub(crate) fn is_worker(&self, process: u32) -> bool {
+        process != 0 && self.0.iter().any(|place| place.process() == process)
     }
 
-    fn place_of(self, reporter: Reporter) -> Option<&'static Place> {
-        self.places().iter().find(|place| place.whose.load(Ordering::Acquire) == reporter.key())
+    fn place_of(&self, reporter: Reporter) -> Option<&Place> {
+        self.0.iter().find(|place| place.whose.load(Ordering::Acquire) == reporter.key())
     }
 
-    fn place_for(self, reporter: Reporter) -> Option<&'static Place> {
+    fn place_for(&self, reporter: Reporter) -> Option<&Place> {
         self.place_of(reporter).or_else(|| {
-            self.places().iter().find(|place| {
+            self.0.iter().find(|place| {
                 let whose = place.whose.load(Ordering::Acquire);
                 let is_free =
                     whose == 0 || (whose >> 16 < reporter.generation && !SystemClock.is_alive(place.process()));
@@ -92,19 +98,5 @@ impl Zone {
                     && place.whose.compare_exchange(whose, reporter.key(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
             })
         })
-    }
-
-    /// Who holds the lock, as far as is known.
-    fn held(self) -> Option<Held> {
-        let head = self.head();
-        let since = head.held_since.load(Ordering::Acquire);
-        let process = head.holder.load(Ordering::Acquire);
-        let is_held = since != 0 && process != 0 && SystemClock.is_alive(process);
-        is_held.then(|| Held { process, span: SystemClock.now() - Millis(since) })
-    }
-
-    fn places(self) -> &'static [Place; PLACES] {
-        // SAFETY: initialised with the zone, all atomic, and mapped for as long as the process lives.
-        unsafe { &(*self.head.as_ptr()).workers }
     }
 }

@@ -1,0 +1,134 @@
+//! The table in the zone, under the zone's lock.
+
+use std::ptr;
+use std::sync::atomic::Ordering;
+
+use super::layout::{Head, Zone};
+use super::mutex::Guard;
+use crate::clock::Clock;
+use crate::crash;
+use crate::nginx::clock::SystemClock;
+use crate::pipeline::Store;
+use crate::shared::double_buffer::Twin;
+use crate::state::table::Table;
+use crate::state::workers::Held;
+use crate::text::Name;
+use crate::units::Millis;
+
+impl Store for Zone {
+    fn with<R>(&self, f: impl FnOnce(&mut Table<'_>) -> R) -> R {
+        match self.head().lock.lock() {
+            Ok(guard) => self.locked(guard, f),
+            // Only a damaged mutex gets here. The thread's catch_unwind takes it, and requests go on unobserved.
+            Err(error) => panic!("the zone's lock is damaged ({error})"),
+        }
+    }
+
+    fn with_patience<R>(&self, patience: Millis, f: impl FnOnce(&mut Table<'_>) -> R) -> Option<R> {
+        Some(self.locked(self.head().lock.lock_within(patience).ok()?, f))
+    }
+
+    fn rings(&self) -> u32 {
+        self.head().rings.count()
+    }
+
+    fn ring(&self) {
+        self.head().rings.wake();
+    }
+
+    fn listen(&self, rings: u32, span: Option<Millis>) {
+        self.head().rings.wait(rings, span);
+    }
+
+    fn delivers(&self, clock: &dyn Clock) -> bool {
+        self.has_turn(self.kept, clock)
+    }
+
+    fn note_change(&self) {
+        self.head().changes.wake();
+    }
+
+    fn count_lost(&self, count: u64) {
+        self.head().dropped.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+impl Zone {
+    /// Copies another zone's table into this one, which nobody uses yet. Should there be less room, upstreams in `watched` come first,
+    /// and then those of which something is still to be told.
+    /// `false`: the other zone's lock could not be had within `patience`.
+    pub(crate) fn take_from(self, old: Self, watched: &[Name], patience: Millis) -> bool {
+        let (from, to) = (old.head(), self.head());
+        let copied = old.with_patience(patience, |old| {
+            self.with(|new| {
+                *new.receivers = Twin::new(*old.receivers.live());
+                *new.notices = Twin::new(*old.notices.live());
+                for (slot, place) in old.by_need(watched).into_iter().zip(new.slots.iter_mut()) {
+                    // SAFETY: two slots of two zones, both under their locks. A slot is plain data, also where it is half-written.
+                    unsafe { ptr::copy_nonoverlapping(slot, place, 1) };
+                }
+            });
+        });
+        to.generation.store(from.generation.load(Ordering::Relaxed), Ordering::Relaxed);
+        to.dropped.store(from.dropped.load(Ordering::Relaxed), Ordering::Relaxed);
+        to.id.store(old.id(), Ordering::Relaxed);
+        copied.is_some()
+    }
+
+    /// Is a message on its way? If the lock cannot be had within `patience`, there may be.
+    pub(crate) fn is_sending(self, patience: Millis) -> bool {
+        let now = SystemClock.now();
+        self.with_patience(patience, |table| table.is_sending(&SystemClock, now)).unwrap_or(true)
+    }
+
+    /// Who holds the lock, as far as is known.
+    pub(crate) fn held(self) -> Option<Held> {
+        let head = self.head();
+        let since = head.held_since.load(Ordering::Acquire);
+        let process = head.holder.load(Ordering::Acquire);
+        let is_held = since != 0 && process != 0 && SystemClock.is_alive(process);
+        is_held.then(|| Held { process, span: SystemClock.now() - Millis(since) })
+    }
+
+    fn locked<R>(&self, guard: Guard<'_>, f: impl FnOnce(&mut Table<'_>) -> R) -> R {
+        let _turn = Turn::begin(guard, self.head(), self.process);
+        // SAFETY: the lock is held, and all plain data of the zone is used under it alone.
+        let receivers = unsafe { &raw mut (*self.head.as_ptr()).receivers };
+        // SAFETY: as above.
+        let receivers = unsafe { &mut *receivers };
+        // SAFETY: as above.
+        let notices = unsafe { &raw mut (*self.head.as_ptr()).notices };
+        // SAFETY: as above.
+        let notices = unsafe { &mut *notices };
+        // SAFETY: as above.
+        let due = unsafe { &raw mut (*self.head.as_ptr()).due };
+        // SAFETY: as above.
+        let due = unsafe { &mut *due };
+        // SAFETY: as above; the slots were initialised with the zone.
+        let slots = unsafe { std::slice::from_raw_parts_mut(self.first_slot(), self.capacity()) };
+        crash::at("lock-taken");
+        let result = f(&mut Table { receivers, notices, due, slots });
+        crash::at("lock-held");
+        result
+    }
+}
+
+/// The lock while it is held, and the note about it that others read without it.
+struct Turn<'a> {
+    head: &'a Head,
+    _guard: Guard<'a>,
+}
+
+impl<'a> Turn<'a> {
+    fn begin(guard: Guard<'a>, head: &'a Head, process: u32) -> Self {
+        head.holder.store(process, Ordering::Relaxed);
+        head.held_since.store(SystemClock.now().0, Ordering::Release);
+        Self { head, _guard: guard }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.head.held_since.store(0, Ordering::Release);
+    }
+}
