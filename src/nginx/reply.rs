@@ -10,6 +10,8 @@ use nginx_sys::{
 use ngx::core::Status;
 
 use crate::nginx::bits;
+use crate::status::command::RequestError;
+use crate::status::json;
 
 /// An answer.
 pub(crate) struct Reply {
@@ -27,12 +29,26 @@ pub(crate) struct Reply {
     pub(crate) body: String,
 }
 
+/// Why there is no answer: writers spoiled every copy of the state.
+pub(crate) const BUSY: &str = "the state changes too fast to be read, try again";
+
 impl Reply {
+    /// Why a request is refused, as JSON.
+    pub(crate) fn refused(error: &RequestError) -> Self {
+        Self::json(error.status, json::error(&error.text))
+    }
+
     /// A body that is JSON.
     pub(crate) fn json(status: u16, body: String) -> Self {
         let policy = "default-src 'none'; frame-ancestors 'none'";
         Self { status, content_type: "application/json", allow: "", location: Vec::new(), policy, body }
     }
+}
+
+/// As handlers return a status.
+#[expect(clippy::cast_possible_wrap, reason = "a status has three digits")]
+pub(crate) const fn code(status: u32) -> ngx_int_t {
+    status as ngx_int_t
 }
 
 /// Sends it, without its body where none belongs. Returns what nginx is to be told.
