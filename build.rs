@@ -1,4 +1,4 @@
-//! Passes on how nginx was built as `cfg`, and binds bit-fields again that nginx-sys gets wrong, checked against C.
+//! Checks that the module can be built for this nginx, and binds bit-fields again that nginx-sys gets wrong, checked against C.
 //! Without the feature `nginx` the script does nothing and needs no nginx.
 
 use std::env;
@@ -14,11 +14,11 @@ fn main() -> Done {
     if env::var_os("CARGO_FEATURE_NGINX").is_none() {
         return Ok(());
     }
-    for name in ["VERSION_NUMBER", "FEATURES", "FEATURES_CHECK", "INCLUDE", "CFLAGS"] {
+    for name in ["VERSION_NUMBER", "FEATURES", "INCLUDE", "CFLAGS"] {
         println!("cargo::rerun-if-env-changed=DEP_NGINX_{name}");
     }
     println!("cargo::rerun-if-env-changed=CC");
-    tell_what_nginx_is()?;
+    check_nginx()?;
     let include = env::var_os("DEP_NGINX_INCLUDE").ok_or("nginx-sys did not say where nginx's headers are")?;
     let defines = env::var("DEP_NGINX_CFLAGS").unwrap_or_default();
     let mut flags: Vec<String> = env::split_paths(&include).map(|path| format!("-I{}", path.display())).collect();
@@ -32,23 +32,17 @@ fn main() -> Done {
     Ok(())
 }
 
-/// Versions for which the code has a `cfg`, as nginx numbers them.
-const VERSIONS: [(u64, &str); 1] = [(1_022_000, "nginx1_22")];
+/// The oldest nginx that is supported, as nginx numbers versions: 1.22.0.
+const OLDEST: u64 = 1_022_000;
 
-/// Sets `cfg(ngx_feature = "...")` for each feature of this nginx, and `cfg(nginx1_22)` and the like from those
-/// versions on.
-fn tell_what_nginx_is() -> Done {
-    let known = env::var("DEP_NGINX_FEATURES_CHECK").unwrap_or_else(|_| "any()".to_owned());
-    println!("cargo::rustc-check-cfg=cfg(ngx_feature, values({known}))");
-    for feature in env::var("DEP_NGINX_FEATURES")?.split(',') {
-        println!("cargo::rustc-cfg=ngx_feature=\"{feature}\"");
+/// Is this an nginx that the module can be built for?
+fn check_nginx() -> Done {
+    if env::var("DEP_NGINX_VERSION_NUMBER")?.parse::<u64>()? < OLDEST {
+        return Err("Poolwatch needs nginx 1.22 or newer".into());
     }
-    let version: u64 = env::var("DEP_NGINX_VERSION_NUMBER")?.parse()?;
-    for (since, name) in VERSIONS {
-        println!("cargo::rustc-check-cfg=cfg({name})");
-        if version >= since {
-            println!("cargo::rustc-cfg={name}");
-        }
+    if !env::var("DEP_NGINX_FEATURES")?.split(',').any(|feature| feature == "http_upstream_zone") {
+        let text = "Poolwatch reads the table of peers that workers share: nginx needs ngx_http_upstream_zone_module";
+        return Err(text.into());
     }
     Ok(())
 }

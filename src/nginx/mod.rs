@@ -27,11 +27,6 @@ mod upstream;
 mod variables;
 mod zone;
 
-#[cfg(not(nginx1_22))]
-compile_error!("Poolwatch needs nginx 1.22 or newer");
-#[cfg(not(ngx_feature = "http_upstream_zone"))]
-compile_error!("Poolwatch reads the table of peers that workers share: nginx needs ngx_http_upstream_zone_module");
-
 use std::ffi::{c_char, c_void};
 use std::ptr::{self, NonNull};
 
