@@ -1,11 +1,10 @@
 //! Two headers of a response, found by hash.
 
-use std::iter;
-use std::ptr::NonNull;
 use std::slice;
 
-use nginx_sys::{ngx_hash_key, ngx_list_part_t, ngx_list_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t};
+use nginx_sys::{ngx_hash_key, ngx_list_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t};
 
+use crate::nginx::list;
 use crate::text;
 
 /// The headers that are looked for.
@@ -45,8 +44,8 @@ impl Header {
 
     /// The value, and where it was found; of two the first one that is not empty. Empty: there is none.
     pub(crate) fn find<'a>(&self, headers: &'a ngx_list_t) -> (&'a [u8], Place) {
-        for (part, list) in (0..).zip(parts(headers)) {
-            let found = (0..).zip(elements(list)).find(|(_, header)| self.is_name_of(header));
+        for (part, elements) in (0..).zip(list::headers(headers)) {
+            let found = (0..).zip(elements).find(|(_, header)| self.is_name_of(header));
             if let Some((element, header)) = found {
                 return (header.value.as_bytes(), Place { part, element });
             }
@@ -62,13 +61,8 @@ impl Header {
         if value.is_empty() {
             return self.is_absent(headers);
         }
-        let mut list = &headers.part;
-        for _ in 0..place.part {
-            // SAFETY: a part of the list, or null.
-            let Some(next) = (unsafe { list.next.as_ref() }) else { return false };
-            list = next;
-        }
-        match elements(list).get(usize::from(place.element)) {
+        let part = list::headers(headers).nth(usize::from(place.part));
+        match part.and_then(|part| part.get(usize::from(place.element))) {
             Some(header) => header.hash == self.hash && is_same(&header.value, value),
             None => false,
         }
@@ -77,8 +71,8 @@ impl Header {
     #[expect(clippy::inline_always, reason = "a call would need registers saved")]
     #[inline(always)]
     fn is_absent(&self, headers: &ngx_list_t) -> bool {
-        for list in parts(headers) {
-            for header in elements(list) {
+        for part in list::headers(headers) {
+            for header in part {
                 if header.hash == self.hash {
                     return false;
                 }
@@ -107,16 +101,4 @@ pub(crate) fn is_same(one: &ngx_str_t, other: &[u8]) -> bool {
     }
     // SAFETY: nginx's text, which is not empty.
     text::is_same(unsafe { slice::from_raw_parts(one.data, one.len) }, other)
-}
-
-/// The parts of a list are linked, the last one by null.
-fn parts(list: &ngx_list_t) -> impl Iterator<Item = &ngx_list_part_t> {
-    // SAFETY: a part of the list, or null.
-    iter::successors(Some(&list.part), |part| unsafe { part.next.as_ref() })
-}
-
-fn elements(part: &ngx_list_part_t) -> &[ngx_table_elt_t] {
-    let Some(first) = NonNull::new(part.elts.cast::<ngx_table_elt_t>()) else { return &[] };
-    // SAFETY: a part of a list of headers holds `nelts` of them.
-    unsafe { slice::from_raw_parts(first.as_ptr(), part.nelts) }
 }

@@ -1,31 +1,37 @@
 //! The skin: nginx's side of Poolwatch, and the only folder with unsafe code in it.
 //!
 //! Here stand the module's tables and callbacks. A callback turns pointers into references, calls safe code, and turns its
-//! result into a status; no panic gets past it.
+//! result into a status; no panic gets past it. The modules are declared in an order in which each uses only what stands above it.
 
-mod bits;
+// What all others stand on: nginx's structs and lists, its processes, clocks and logs.
 mod callback;
-mod carry_over;
+mod bits;
+mod list;
 mod clock;
-mod commands;
-mod conf;
+mod cycle;
+mod timer;
+mod error_log;
+mod thread;
 #[cfg(feature = "crashpoints")]
 mod crashpoints;
-mod cycle;
-mod error_log;
+// What outlives a worker, and what outlives nginx.
+mod zone;
+mod state_file;
+// What the event loop remembers of a watched upstream.
 mod headers;
 mod peer_cache;
-mod peers;
-mod process;
-mod reply;
-mod request;
-mod state_file;
-mod status;
-mod thread;
-mod timer;
 mod upstream;
+// The configuration.
+mod reply;
+mod conf;
+mod carry_over;
+// A worker: its threads, and what its event loop is called for.
+mod process;
+mod peers;
+mod request;
 mod variables;
-mod zone;
+mod status;
+mod commands;
 
 use std::ffi::{c_char, c_void};
 use std::ptr::{self, NonNull};

@@ -2,19 +2,14 @@
 
 use std::{iter, slice};
 
-use nginx_sys::{ngx_buf_t, ngx_http_request_t, ngx_read_file, ngx_table_elt_t};
+use nginx_sys::{ngx_buf_t, ngx_http_request_t, ngx_read_file};
 
-use crate::nginx::bits;
+use crate::nginx::{bits, list};
 use crate::status::command::{LONGEST_BODY, RequestError, too_long};
 
 /// The names and values of all headers, as they came.
 pub(super) fn headers(r: &ngx_http_request_t) -> impl Iterator<Item = (&[u8], &[u8])> {
-    // SAFETY: the parts of a list are linked, the last one by null.
-    let parts = iter::successors(Some(&r.headers_in.headers.part), |part| unsafe { part.next.as_ref() });
-    let headers = parts.filter(|part| !part.elts.is_null()).flat_map(|part| {
-        // SAFETY: a list part holds `nelts` elements of the list's type.
-        unsafe { slice::from_raw_parts(part.elts.cast::<ngx_table_elt_t>(), part.nelts) }
-    });
+    let headers = list::headers(&r.headers_in.headers).flatten();
     headers.map(|header| (header.key.as_bytes(), header.value.as_bytes()))
 }
 

@@ -2,10 +2,10 @@
 
 use std::ptr::NonNull;
 
-use nginx_sys::{ngx_list_part_t, ngx_shm_zone_t, ngx_slab_pool_t};
+use nginx_sys::{ngx_shm_zone_t, ngx_slab_pool_t};
 
 use super::layout::Zone;
-use crate::nginx::cycle;
+use crate::nginx::{cycle, list};
 
 /// A zone of an earlier configuration.
 pub(crate) enum Previous {
@@ -26,22 +26,12 @@ pub(crate) fn mapping(of: Zone) -> Option<&'static mut ngx_shm_zone_t> {
 }
 
 /// What `look` finds among the zones of the configuration that this one takes the place of.
-fn find<R>(mut look: impl FnMut(&'static mut ngx_shm_zone_t) -> Option<R>) -> Option<R> {
+fn find<R>(look: impl FnMut(&'static mut ngx_shm_zone_t) -> Option<R>) -> Option<R> {
     // While a configuration is loaded, this is still the one before; at the first start it is one without anything.
     let old = cycle::current()?;
-    let mut part: *const ngx_list_part_t = &raw const old.shared_memory.part;
-    // SAFETY: nginx's list of zones: parts with an array of zones each.
-    while let Some(zones) = unsafe { part.as_ref() } {
-        if let Some(first) = NonNull::new(zones.elts.cast::<ngx_shm_zone_t>()) {
-            // SAFETY: as above; nobody else looks at them meanwhile.
-            let zones = unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), zones.nelts) };
-            if let Some(found) = zones.iter_mut().find_map(&mut look) {
-                return Some(found);
-            }
-        }
-        part = zones.next;
-    }
-    None
+    // SAFETY: nginx's list of zones, which nobody else looks at meanwhile.
+    let parts = list::parts::<ngx_shm_zone_t>(&old.shared_memory).map(|mut part| unsafe { part.as_mut() });
+    parts.flatten().find_map(look)
 }
 
 fn ours(shm_zone: &ngx_shm_zone_t, new: Option<Zone>) -> Option<Previous> {
