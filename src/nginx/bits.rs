@@ -74,15 +74,17 @@ impl<T> Bit<T> {
     /// The only bit that is set in what C shows of such a struct.
     const fn set_in(bytes: &[u8]) -> Self {
         assert!(size_of::<T>() == bytes.len(), "another struct than in C");
-        let (mut place, mut found) = (0, None);
-        while place < bytes.len() {
-            if bytes[place] != 0 {
-                assert!(found.is_none() && bytes[place].is_power_of_two(), "more than one bit is set");
-                found = Some(Self { place, mask: bytes[place], of: PhantomData });
+        let mut bit = Self { place: 0, mask: 0, of: PhantomData };
+        let (mut place, mut rest) = (0, bytes);
+        while let [byte, others @ ..] = rest {
+            if *byte != 0 {
+                assert!(bit.mask == 0 && byte.is_power_of_two(), "more than one bit is set");
+                (bit.place, bit.mask) = (place, *byte);
             }
-            place += 1;
+            (place, rest) = (place + 1, others);
         }
-        found.expect("no bit is set")
+        assert!(bit.mask != 0, "no bit is set");
+        bit
     }
 
     fn is_set(&self, of: &T) -> bool {

@@ -3,6 +3,8 @@
 //! Here stand the module's tables and callbacks. A callback turns pointers into references, calls safe code, and turns its
 //! result into a status; no panic gets past it. The modules are declared in an order in which each uses only what stands above it.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
 // What all others stand on: nginx's structs and lists, its processes, clocks and logs.
 mod callback;
 mod bits;

@@ -16,10 +16,13 @@ use crate::text::Name;
 use crate::units::Millis;
 
 impl Store for Zone {
+    #[expect(
+        clippy::panic,
+        reason = "only a damaged mutex gets there; who runs this catches panics, and requests go on"
+    )]
     fn with<R>(&self, f: impl FnOnce(&mut Table<'_>) -> R) -> R {
         match self.head().lock.lock() {
             Ok(guard) => self.locked(guard, f),
-            // Only a damaged mutex gets here. The thread's catch_unwind takes it, and requests go on unobserved.
             Err(error) => panic!("the zone's lock is damaged ({error})"),
         }
     }
