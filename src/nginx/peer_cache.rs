@@ -16,44 +16,44 @@ use crate::text::{Name, Text};
 /// Places for hints. Two peers that meet in one are searched for in turn, which costs time and nothing else.
 const HINTS: usize = 64;
 
-/// What is known of one upstream's peers.
-pub(crate) struct Known {
+/// What is remembered of the peers of one upstream.
+pub(crate) struct PeerCache {
     /// By the address of a peer's name in memory: the peer's index, perhaps.
     hints: [Cell<u16>; HINTS],
     /// Those of the configuration by their index.
-    peers: Vec<Peer>,
+    peers: Vec<CachedPeer>,
     /// All others together.
-    strangers: Peer,
+    strangers: CachedPeer,
 }
 
-/// A peer, and what is remembered of it.
-pub(crate) struct Peer {
+/// A peer, and what its last response named.
+pub(crate) struct CachedPeer {
     /// Among the configured ones, or [`Attempt::UNKNOWN_PEER`].
     pub(crate) index: u16,
     address: Box<[u8]>,
     /// `None`: the next answer must say.
-    named: UnsafeCell<Option<Named>>,
+    last: UnsafeCell<Option<LastResponse>>,
 }
 
 /// What an answer named, and where its headers stood.
-struct Named {
+struct LastResponse {
     pool: Box<[u8]>,
     release: Box<[u8]>,
     pool_place: Place,
     release_place: Place,
 }
 
-impl Known {
+impl PeerCache {
     pub(crate) fn new(watched: &Watched) -> Self {
-        let peers = watched.peers.iter().zip(0..).map(|(peer, index)| Peer::new(index, &peer.address));
-        let strangers = Peer::new(Attempt::UNKNOWN_PEER, &[]);
+        let peers = watched.peers.iter().zip(0..).map(|(peer, index)| CachedPeer::new(index, &peer.address));
+        let strangers = CachedPeer::new(Attempt::UNKNOWN_PEER, &[]);
         Self { hints: [const { Cell::new(0) }; HINTS], peers: peers.collect(), strangers }
     }
 
     /// The configured peer that nginx calls by this name, if it can be told without a search.
     #[expect(clippy::inline_always, reason = "once for each request, and short")]
     #[inline(always)]
-    pub(crate) fn usual_peer(&self, name: &ngx_str_t) -> Option<&Peer> {
+    pub(crate) fn usual_peer(&self, name: &ngx_str_t) -> Option<&CachedPeer> {
         match self.peers.get(usize::from(self.hint(name)?.get())) {
             Some(peer) if is_same(name, &peer.address) => Some(peer),
             _ => None,
@@ -61,7 +61,7 @@ impl Known {
     }
 
     /// The peer that nginx calls by this name.
-    pub(crate) fn peer(&self, name: &ngx_str_t) -> &Peer {
+    pub(crate) fn peer(&self, name: &ngx_str_t) -> &CachedPeer {
         let found = self.peers.iter().find(|peer| is_same(name, &peer.address));
         if let (Some(peer), Some(hint)) = (found, self.hint(name)) {
             hint.set(peer.index);
@@ -73,7 +73,7 @@ impl Known {
     pub(crate) fn forget(&self, peer: u16) {
         let peer = self.peers.get(usize::from(peer)).unwrap_or(&self.strangers);
         // SAFETY: this event loop is the only one to use it, and nothing refers to it now.
-        unsafe { *peer.named.get() = None };
+        unsafe { *peer.last.get() = None };
     }
 
     fn hint(&self, name: &ngx_str_t) -> Option<&Cell<u16>> {
@@ -82,9 +82,9 @@ impl Known {
     }
 }
 
-impl Peer {
+impl CachedPeer {
     fn new(index: u16, address: &[u8]) -> Self {
-        Self { index, address: address.into(), named: UnsafeCell::new(None) }
+        Self { index, address: address.into(), last: UnsafeCell::new(None) }
     }
 
     /// Did an answer of this peer name what its last answer named, as far as can be told without a search?
@@ -92,12 +92,12 @@ impl Peer {
     #[inline(always)]
     pub(crate) fn names_as_before(&self, headers: &Headers, list: &ngx_list_t) -> bool {
         // SAFETY: this event loop is the only one to use it, and nothing replaces it before this returns.
-        let Some(named) = (unsafe { &*self.named.get() }) else { return false };
+        let Some(last) = (unsafe { &*self.last.get() }) else { return false };
         let is_pool_same = match &headers.pool {
-            Some(pool) => pool.is_still(&named.pool, named.pool_place, list),
+            Some(pool) => pool.is_still(&last.pool, last.pool_place, list),
             None => true,
         };
-        is_pool_same && headers.release.is_still(&named.release, named.release_place, list)
+        is_pool_same && headers.release.is_still(&last.release, last.release_place, list)
     }
 
     /// What an answer of this peer named; `None`: what its last answer named.
@@ -106,14 +106,14 @@ impl Peer {
         let (release, release_place) = headers.release.find(list);
         let (pool, release) = (Name::kept(pool), Text::<64>::kept(release));
         // SAFETY: this event loop is the only one to use it, and nothing else refers to it now.
-        let named = unsafe { &mut *self.named.get() };
-        match named {
-            Some(named) if *named.pool == *pool && *named.release == *release => {
-                (named.pool_place, named.release_place) = (pool_place, release_place);
+        let last = unsafe { &mut *self.last.get() };
+        match last {
+            Some(last) if *last.pool == *pool && *last.release == *release => {
+                (last.pool_place, last.release_place) = (pool_place, release_place);
                 None
             }
             _ => {
-                *named = Some(Named { pool: pool.into(), release: release.into(), pool_place, release_place });
+                *last = Some(LastResponse { pool: pool.into(), release: release.into(), pool_place, release_place });
                 Some(Arc::new(Names { pool: Text::new(pool), release: Text::new(release) }))
             }
         }

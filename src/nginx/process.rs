@@ -91,7 +91,7 @@ impl Running {
     fn lose(&self, observation: &Observation, upstream: &Upstream) {
         self.worker.note_lost();
         if let (Some(last), Some(_)) = (observation.attempts().last(), &observation.names) {
-            upstream.known.forget(last.peer);
+            upstream.peers.forget(last.peer);
         }
     }
 

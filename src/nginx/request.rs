@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::conf::MainConf;
 use crate::nginx::headers::Headers;
-use crate::nginx::peer_cache::Peer;
+use crate::nginx::peer_cache::CachedPeer;
 use crate::nginx::peers;
 use crate::nginx::process::{self, Running};
 use crate::nginx::upstream::Upstream;
@@ -61,7 +61,7 @@ fn usual<'a>(
         return None;
     }
     // SAFETY: null for a separator only, which is no attempt; else a name that outlives the request.
-    let peer = upstream.known.usual_peer(unsafe { state.peer.as_ref() }?)?;
+    let peer = upstream.peers.usual_peer(unsafe { state.peer.as_ref() }?)?;
     if !peer.names_as_before(&upstream.headers, &current.headers_in.headers) {
         return None;
     }
@@ -119,7 +119,7 @@ fn observe_group(
     let mut seen = Observation { upstream: upstream.index, status: client_status(request), ..Observation::default() };
     let mut last = None;
     for state in group {
-        let peer = upstream.known.peer(peer_name(state));
+        let peer = upstream.peers.peer(peer_name(state));
         seen.push(attempt(state, peer, verdict(state, upstream), start));
         start = start + Millis(state.response_time as u64);
         last = Some((state, peer));
@@ -141,7 +141,7 @@ fn observe_group(
     seen
 }
 
-fn attempt(state: &ngx_http_upstream_state_t, peer: &Peer, verdict: Verdict, start: Millis) -> Attempt {
+fn attempt(state: &ngx_http_upstream_state_t, peer: &CachedPeer, verdict: Verdict, start: Millis) -> Attempt {
     Attempt { peer: peer.index, verdict, status: state.status as u16, start, to_header: state.header_time as u32 }
 }
 
@@ -174,7 +174,7 @@ fn read_response(
     seen: &mut Observation,
     headers_in: &ngx_http_upstream_headers_in_t,
     state: &ngx_http_upstream_state_t,
-    peer: &Peer,
+    peer: &CachedPeer,
     headers: &Headers,
 ) {
     let Some(last) = seen.attempts.last_mut() else { return };

@@ -6,7 +6,7 @@ use nginx_sys::ngx_http_upstream_srv_conf_t;
 
 use crate::config::upstream::Watched;
 use crate::nginx::headers::Headers;
-use crate::nginx::peer_cache::Known;
+use crate::nginx::peer_cache::PeerCache;
 use crate::state::snapshot;
 use crate::status::variables;
 use crate::text::Text;
@@ -19,7 +19,7 @@ pub(crate) struct Upstream {
     /// What the pipeline knows of it.
     pub(crate) watched: Watched,
     /// What the event loop remembers of it.
-    pub(crate) known: Known,
+    pub(crate) peers: PeerCache,
     /// Which response headers are read.
     pub(crate) headers: Headers,
     /// What variables last told of it.

@@ -11,7 +11,7 @@ use crate::directives::in_effect;
 use crate::directives::judge::judge;
 use crate::directives::place::{Place, Remark};
 use crate::nginx::headers::Headers;
-use crate::nginx::peer_cache::Known;
+use crate::nginx::peer_cache::PeerCache;
 use crate::nginx::upstream::Upstream;
 
 /// The configuration of one block: of each upstream, and of `http` itself, which speaks for all upstreams.
@@ -67,9 +67,9 @@ pub(super) fn watch(
         let watched = judge(&settings, &block, &mut |warning| log::warn_at(cf, &warning))?;
         // Where the configuration names the pools no header does.
         let pool_header = Some(settings.pool_header.as_str()).filter(|_| watched.pools.is_empty());
-        let (known, headers) = (Known::new(&watched), Headers::new(pool_header, &settings.release_header));
+        let (peers, headers) = (PeerCache::new(&watched), Headers::new(pool_header, &settings.release_header));
         let (index, glance) = (upstreams.len() as u16, Cell::new(None));
-        upstreams.push(Upstream { index, watched, known, headers, glance, is_fixed, uscf });
+        upstreams.push(Upstream { index, watched, peers, headers, glance, is_fixed, uscf });
     }
     for upstream in &upstreams {
         // SAFETY: nginx's configuration of an upstream, which nobody changes now.
