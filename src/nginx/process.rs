@@ -17,7 +17,7 @@ use crate::nginx::clock::SystemClock;
 use crate::nginx::conf::MainConf;
 #[cfg(feature = "crashpoints")]
 use crate::nginx::crashpoints;
-use crate::nginx::state_file::keeper::Keeper;
+use crate::nginx::state_file::writer::StateFileWriter;
 use crate::nginx::thread::{spawn, with_signals_blocked};
 use crate::nginx::upstream::Upstream;
 use crate::nginx::zone::Zone;
@@ -63,8 +63,8 @@ pub(crate) struct Running {
     /// Per watched upstream: when a failed request last became an example.
     examples: Vec<AtomicU64>,
     alone: bool,
-    /// Where there is a state file: who waits for it or keeps it, and what is disconnected when that thread has ended.
-    keeper: Option<(Arc<Keeper>, channel::Receiver<()>)>,
+    /// Where there is a state file: its writer, and what is disconnected when the writer's thread has ended.
+    writer: Option<(Arc<StateFileWriter>, channel::Receiver<()>)>,
 }
 
 /// The pipeline, where one runs.
@@ -169,8 +169,8 @@ fn launch(cycle: &ngx_cycle_t, conf: &MainConf, zone: Zone, reporter: Reporter) 
     let (sender, receiver) = channel::bounded(CHANNEL);
     let (observer_ends, observer_done) = channel::bounded::<()>(0);
     let (courier_ends, couriers_done) = channel::bounded::<()>(0);
-    let (keeper_ends, keeper_done) = channel::bounded::<()>(0);
-    let keeper = conf.zone.file.clone().map(|file| Arc::new(Keeper::new(file, zone, worker.process)));
+    let (writer_ends, writer_done) = channel::bounded::<()>(0);
+    let writer = conf.zone.file.clone().map(|file| Arc::new(StateFileWriter::new(file, zone, worker.process)));
 
     zone.workers().report(reporter, Condition::Joining);
     let mut joins = false;
@@ -189,8 +189,9 @@ fn launch(cycle: &ngx_cycle_t, conf: &MainConf, zone: Zone, reporter: Reporter) 
             let (courier, client) = (Arc::clone(&worker), Arc::clone(&client));
             spawn("courier", courier_ends.clone(), move || courier.deliver(index, &*client), || {})?;
         }
-        if let Some(keeper) = keeper.clone() {
-            spawn("keeper", keeper_ends, move || keeper.run(), || {})?;
+        if let Some(writer) = writer.clone() {
+            // Named as in the error log and on the status page, where a process keeps the state file.
+            spawn("keeper", writer_ends, move || writer.run(), || {})?;
         }
         Ok::<_, std::io::Error>(())
     });
@@ -206,8 +207,8 @@ fn launch(cycle: &ngx_cycle_t, conf: &MainConf, zone: Zone, reporter: Reporter) 
         return Err(error);
     }
     let alone = cycle::is_single() || cycle::worker_processes(cycle) == 1;
-    let keeper = keeper.map(|keeper| (keeper, keeper_done));
-    let running = Running { worker, sender, receiver, client, observer_done, couriers_done, examples, alone, keeper };
+    let writer = writer.map(|writer| (writer, writer_done));
+    let running = Running { worker, sender, receiver, client, observer_done, couriers_done, examples, alone, writer };
     if RUNNING.set(running).is_err() {
         error_log::write(NGX_LOG_ALERT, cycle.log, "started twice in one process");
     }
@@ -240,11 +241,11 @@ pub(crate) fn end(cycle: &ngx_cycle_t) {
         }
         worker.store.with_patience(left(), |table| table.release(worker.process));
         worker.store.ring();
-        if let Some((keeper, done)) = &running.keeper {
-            keeper.stop();
+        if let Some((writer, done)) = &running.writer {
+            writer.stop();
             // It is in the middle of a write, or it waits for the lock and holds nothing.
-            if !keeper.keeps() || has_ended(done, until) {
-                keeper.write_last();
+            if !writer.is_writing() || has_ended(done, until) {
+                writer.write_last();
             }
         }
     }
@@ -256,8 +257,8 @@ pub(crate) fn end(cycle: &ngx_cycle_t) {
 
 /// nginx has begun to end this worker, which may take as long as its last request does.
 fn retire() {
-    if let Some((keeper, _)) = RUNNING.get().and_then(|running| running.keeper.as_ref()) {
-        keeper.retire();
+    if let Some((writer, _)) = RUNNING.get().and_then(|running| running.writer.as_ref()) {
+        writer.retire();
     }
 }
 

@@ -32,15 +32,6 @@ pub(crate) enum Holder {
     Unseen,
 }
 
-/// Whose turn it is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
-    /// Wait for it, for as long as it takes.
-    Wait,
-    /// Take it if it is free.
-    IfFree,
-}
-
 /// Why a path cannot be a state file's.
 pub(crate) struct Unfit {
     /// In nginx's words.
@@ -146,9 +137,17 @@ impl StateFile {
         self.file.sync_data()
     }
 
-    /// Takes the lock. It fails when another process has it, or when there are none on this file system.
-    pub(crate) fn lock(&self, turn: Turn) -> io::Result<()> {
-        let command = if turn == Turn::Wait { libc::F_SETLKW } else { libc::F_SETLK };
+    /// Takes the lock, and waits for it for as long as another process has it. It fails when there are none on this file system.
+    pub(crate) fn lock(&self) -> io::Result<()> {
+        self.lock_by(libc::F_SETLKW)
+    }
+
+    /// Takes the lock. It fails when another process has it, too.
+    pub(crate) fn try_lock(&self) -> io::Result<()> {
+        self.lock_by(libc::F_SETLK)
+    }
+
+    fn lock_by(&self, command: libc::c_int) -> io::Result<()> {
         loop {
             match self.fcntl(command, libc::F_WRLCK) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -2,4 +2,4 @@
 
 mod path;
 pub(crate) mod file;
-pub(crate) mod keeper;
+pub(crate) mod writer;

@@ -52,7 +52,7 @@ pub(super) struct Head {
     /// How often something changed that the state file should hold.
     pub(super) changes: Futex,
     /// The process that keeps the state file; 0: none.
-    pub(super) keeper: AtomicU32,
+    pub(super) writer: AtomicU32,
     /// Not 0: another zone has taken this one's place.
     pub(super) superseded: AtomicU32,
     /// Tells zones apart, of this start of nginx and of others.
@@ -125,7 +125,7 @@ impl Zone {
             silence: AtomicU64::new(SystemClock.wall() / 1000),
             rings: Futex::new(),
             changes: Futex::new(),
-            keeper: AtomicU32::new(0),
+            writer: AtomicU32::new(0),
             superseded: AtomicU32::new(0),
             id: AtomicU64::new(SystemClock.wall() << 22 | u64::from(std::process::id() & 0x3f_ffff)),
             rival: AtomicU32::new(0),

@@ -24,8 +24,8 @@ impl Zone {
     }
 
     /// This process keeps the state file now. `true`: another nginx did before.
-    pub(crate) fn set_keeper(self, process: u32) -> bool {
-        self.head().keeper.store(process, Ordering::Release);
+    pub(crate) fn set_writer(self, process: u32) -> bool {
+        self.head().writer.store(process, Ordering::Release);
         self.head().rival.swap(0, Ordering::AcqRel) != 0
     }
 
@@ -35,15 +35,15 @@ impl Zone {
     }
 
     /// Is it for the workers of this zone, with a state file or without, to deliver?
-    pub(super) fn has_turn(self, kept: bool, clock: &dyn Clock) -> bool {
-        let keeper = self.head().keeper.load(Ordering::Acquire);
-        !self.is_superseded() && (!kept || (keeper != 0 && clock.is_alive(keeper)))
+    pub(super) fn may_deliver(self, kept: bool, clock: &dyn Clock) -> bool {
+        let writer = self.head().writer.load(Ordering::Acquire);
+        !self.is_superseded() && (!kept || (writer != 0 && clock.is_alive(writer)))
     }
 
     /// Why the workers of this zone, with a state file or without, deliver nothing; `None`: they do.
     pub(crate) fn hindrance(self, kept: bool) -> Option<String> {
         let rival = self.head().rival.load(Ordering::Acquire);
-        match (self.has_turn(kept, &SystemClock), self.is_superseded(), rival) {
+        match (self.may_deliver(kept, &SystemClock), self.is_superseded(), rival) {
             (true, ..) => None,
             (_, true, _) => Some("the workers of a newer configuration deliver".to_owned()),
             (.., 0) => Some("no worker keeps the state file yet".to_owned()),
@@ -53,9 +53,9 @@ impl Zone {
     }
 
     /// It does not any more.
-    pub(crate) fn clear_keeper(self, process: u32) {
-        // Another keeper may have noted itself since.
-        let _ = self.head().keeper.compare_exchange(process, 0, Ordering::AcqRel, Ordering::Relaxed);
+    pub(crate) fn clear_writer(self, process: u32) {
+        // Another writer may have noted itself since.
+        let _ = self.head().writer.compare_exchange(process, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// How often something changed that the state file should hold.

@@ -16,7 +16,7 @@ use crate::clock::{Clock, Times};
 use crate::crash;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::error_log;
-use crate::nginx::state_file::file::{Holder, StateFile, Turn};
+use crate::nginx::state_file::file::{Holder, StateFile};
 use crate::nginx::zone::Zone;
 use crate::persist::document::Saved;
 use crate::persist::record::{self, Found};
@@ -31,7 +31,7 @@ const TOGETHER: Duration = Duration::from_millis(200);
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
 
 /// A worker on its way out, which may take hours, gives its turn away this often, and asks for it again after a pause.
-const LAST_TURN: Millis = Millis::from_secs(5);
+const RETIRED_TURN: Millis = Millis::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Whoever waits longer than this for another nginx says so. Until then it looks again and again, since as a rule it is its turn at once.
@@ -42,13 +42,13 @@ const LOOK: Duration = Duration::from_millis(50);
 const PATIENCE: Millis = Millis(300);
 
 /// One worker's share in keeping the file.
-pub(crate) struct Keeper {
+pub(crate) struct StateFileWriter {
     file: Arc<StateFile>,
     zone: Zone,
     process: u32,
     thread: OnceCell<Thread>,
     /// This process has the lock and keeps the file.
-    keeps: AtomicBool,
+    writing: AtomicBool,
     /// The worker serves no new requests.
     retired: AtomicBool,
     /// The process is about to end.
@@ -57,11 +57,11 @@ pub(crate) struct Keeper {
     complained: AtomicBool,
 }
 
-impl Keeper {
+impl StateFileWriter {
     pub(crate) fn new(file: Arc<StateFile>, zone: Zone, process: u32) -> Self {
-        let (keeps, retired) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (writing, retired) = (AtomicBool::new(false), AtomicBool::new(false));
         let (stopped, complained) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { file, zone, process, thread: OnceCell::new(), keeps, retired, stopped, complained }
+        Self { file, zone, process, thread: OnceCell::new(), writing, retired, stopped, complained }
     }
 
     /// The thread. It ends when the process is about to, and then keeps the lock: the process' end gives it back. Or when a larger
@@ -69,12 +69,12 @@ impl Keeper {
     pub(crate) fn run(&self) {
         self.thread.get_or_init(thread::current);
         while !self.zone.is_superseded() {
-            if let Err(error) = self.await_turn() {
+            if let Err(error) = self.await_lock() {
                 // No locks on this file system: every tree is the one to send.
                 self.complain("fcntl", &error);
             }
             if !self.is_stopped() {
-                self.keep();
+                self.run_turn();
             }
             if self.is_stopped() {
                 return;
@@ -85,10 +85,10 @@ impl Keeper {
     }
 
     /// Takes the lock when it is free, which may take for ever. A thread that waits here holds nothing, and the process ends without it.
-    fn await_turn(&self) -> io::Result<()> {
+    fn await_lock(&self) -> io::Result<()> {
         let until = Instant::now() + RIVAL;
         while Instant::now() < until && !self.is_stopped() {
-            match self.file.lock(Turn::IfFree) {
+            match self.file.try_lock() {
                 Err(error) if is_taken(&error) => thread::park_timeout(LOOK),
                 taken => return taken,
             }
@@ -96,14 +96,14 @@ impl Keeper {
         match self.file.holder() {
             None => {}
             Some(Holder::Process(process)) if self.zone.workers().is_worker(process) => {}
-            Some(Holder::Process(process)) => self.name_rival(Some(process)),
-            Some(Holder::Unseen) => self.name_rival(None),
+            Some(Holder::Process(process)) => self.log_rival(Some(process)),
+            Some(Holder::Unseen) => self.log_rival(None),
         }
-        self.file.lock(Turn::Wait)
+        self.file.lock()
     }
 
     /// Once for all workers of this tree. During an upgrade of the binary it is true as well, for as long as that takes.
-    fn name_rival(&self, process: Option<u32>) {
+    fn log_rival(&self, process: Option<u32>) {
         if !self.is_stopped() && self.zone.note_rival(process) {
             let who = process.map_or_else(String::new, |process| format!(", process {process},"));
             let name = self.file.name();
@@ -129,34 +129,34 @@ impl Keeper {
     }
 
     /// Is there a thread to wait for?
-    pub(crate) fn keeps(&self) -> bool {
-        self.keeps.load(Ordering::Acquire)
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writing.load(Ordering::Acquire)
     }
 
     /// What the process did last goes into the file, unless another one keeps it. On the thread that ends the process.
     pub(crate) fn write_last(&self) {
-        if !self.zone.is_superseded() && self.file.lock(Turn::IfFree).is_ok() {
+        if !self.zone.is_superseded() && self.file.try_lock().is_ok() {
             self.take_over();
             self.write();
         }
     }
 
     /// Has the lock. Returns when this turn is over.
-    fn keep(&self) {
-        self.keeps.store(true, Ordering::Release);
+    fn run_turn(&self) {
+        self.writing.store(true, Ordering::Release);
         crash::at("keeper-locked");
         self.take_over();
         crash::at("keeper-informed");
-        if self.zone.set_keeper(self.process) {
+        if self.zone.set_writer(self.process) {
             let text = format!("\"{}\" is kept by this nginx now, which delivers messages", self.file.name());
             error_log::send(Line { level: Level::Notice, text });
         }
         crash::at("keeper-noted");
         self.zone.ring();
-        let until = self.is_retired().then(|| SystemClock.now() + LAST_TURN);
+        let until = self.is_retired().then(|| SystemClock.now() + RETIRED_TURN);
         loop {
             let changes = self.zone.changes();
-            self.write_down();
+            self.write_and_sync();
             let now = SystemClock.now();
             let is_over = until.map_or_else(|| self.is_retired(), |until| now >= until);
             if is_over || self.is_stopped() || self.zone.is_superseded() {
@@ -165,12 +165,12 @@ impl Keeper {
             thread::park_timeout(TOGETHER);
             self.zone.await_change(changes, until.map(|until| until - now));
         }
-        self.zone.clear_keeper(self.process);
+        self.zone.clear_writer(self.process);
         if !self.is_stopped() && !self.zone.is_superseded() {
             self.await_messages();
-            self.write_down();
+            self.write_and_sync();
         }
-        self.keeps.store(false, Ordering::Release);
+        self.writing.store(false, Ordering::Release);
     }
 
     /// If another zone's keeper wrote last, its receivers' accounts are continued here.
@@ -185,7 +185,7 @@ impl Keeper {
         }
     }
 
-    fn write_down(&self) {
+    fn write_and_sync(&self) {
         self.write();
         crash::at("record-written");
         if let Err(error) = self.file.sync() {
