@@ -9,10 +9,10 @@ use nginx_sys::{
 
 use crate::nginx::cycle;
 use crate::nginx::process::Running;
-use crate::nginx::upstream::Upstream;
+use crate::nginx::upstream::EventLoopUpstream;
 
 /// The configured peers that nginx will not ask, a bit each; 0: none, or this worker cannot tell for all.
-pub(crate) fn unusable(upstream: &Upstream, running: &Running) -> u64 {
+pub(crate) fn unusable(upstream: &EventLoopUpstream, running: &Running) -> u64 {
     // SAFETY: the upstream's configuration lives as long as the cycle whose worker this is.
     let Some(uscf) = (unsafe { upstream.uscf.as_ref() }) else { return 0 };
     // In a zone nginx itself takes the balancer's data for this table; elsewhere only its own balancer's surely is.

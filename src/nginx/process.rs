@@ -19,7 +19,7 @@ use crate::nginx::conf::MainConf;
 use crate::nginx::crashpoints;
 use crate::nginx::state_file::writer::StateFileWriter;
 use crate::nginx::thread::{spawn, with_signals_blocked};
-use crate::nginx::upstream::Upstream;
+use crate::nginx::upstream::EventLoopUpstream;
 use crate::nginx::zone::Zone;
 use crate::nginx::zone::workers::Reporter;
 use crate::nginx::{cycle, error_log, timer};
@@ -79,7 +79,7 @@ pub(crate) fn zone() -> Option<Zone> {
 
 impl Running {
     /// Hands an observation of an upstream to the observer. Never waits: without room it is counted and gone.
-    pub(crate) fn send(&self, observation: Observation, upstream: &Upstream) {
+    pub(crate) fn send(&self, observation: Observation, upstream: &EventLoopUpstream) {
         match self.sender.try_send(observation) {
             Ok(()) => {}
             Err(error) => self.lose(&error.into_inner(), upstream),
@@ -88,7 +88,7 @@ impl Running {
     }
 
     #[cold]
-    fn lose(&self, observation: &Observation, upstream: &Upstream) {
+    fn lose(&self, observation: &Observation, upstream: &EventLoopUpstream) {
         self.worker.note_lost();
         if let (Some(last), Some(_)) = (observation.attempts().last(), &observation.names) {
             upstream.peers.forget(last.peer);

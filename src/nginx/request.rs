@@ -19,7 +19,7 @@ use crate::nginx::headers::Headers;
 use crate::nginx::peer_cache::CachedPeer;
 use crate::nginx::peers;
 use crate::nginx::process::{self, Running};
-use crate::nginx::upstream::Upstream;
+use crate::nginx::upstream::EventLoopUpstream;
 use crate::observation::{Attempt, Example, Failure, Observation, Verdict};
 use crate::text::{self, Text};
 use crate::units::Millis;
@@ -52,9 +52,9 @@ fn usual<'a>(
     request: &ngx_http_request_t,
     attempts: &[ngx_http_upstream_state_t],
     current: &ngx_http_upstream_t,
-) -> Option<(Observation, &'a Upstream)> {
+) -> Option<(Observation, &'a EventLoopUpstream)> {
     let [state] = attempts else { return None };
-    let upstream = Upstream::of(current.upstream)?;
+    let upstream = EventLoopUpstream::of(current.upstream)?;
     let status = client_status(request);
     let is_good = 0 < state.status && state.status < NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_uint_t;
     if !is_good || !has_response(state, &current.headers_in) || u32::from(status) == NGX_HTTP_CLIENT_CLOSED_REQUEST {
@@ -93,7 +93,7 @@ fn observe_groups(
         let start = last_start - Millis(earlier.iter().map(|state| state.response_time as u64).sum());
         // `r->upstream`, with the headers of the response, is the last group's.
         let (upstream, headers_in) = match end {
-            None => (Upstream::of(current.upstream), Some(&current.headers_in)),
+            None => (EventLoopUpstream::of(current.upstream), Some(&current.headers_in)),
             Some(_) => (upstream_with_peer(request, peer_name(first)), None),
         };
         if let Some(upstream) = upstream {
@@ -103,7 +103,7 @@ fn observe_groups(
     }
 }
 
-fn upstream_with_peer<'a>(request: &ngx_http_request_t, name: &ngx_str_t) -> Option<&'a Upstream> {
+fn upstream_with_peer<'a>(request: &ngx_http_request_t, name: &ngx_str_t) -> Option<&'a EventLoopUpstream> {
     MainConf::of_request(request)?.upstream_with_peer(name.as_bytes())
 }
 
@@ -114,7 +114,7 @@ fn observe_group(
     group: &[ngx_http_upstream_state_t],
     mut start: Millis,
     headers_in: Option<&ngx_http_upstream_headers_in_t>,
-    upstream: &Upstream,
+    upstream: &EventLoopUpstream,
 ) -> Observation {
     let mut seen = Observation { upstream: upstream.index, status: client_status(request), ..Observation::default() };
     let mut last = None;
@@ -145,7 +145,7 @@ fn attempt(state: &ngx_http_upstream_state_t, peer: &CachedPeer, verdict: Verdic
     Attempt { peer: peer.index, verdict, status: state.status as u16, start, to_header: state.header_time as u32 }
 }
 
-fn verdict(state: &ngx_http_upstream_state_t, upstream: &Upstream) -> Verdict {
+fn verdict(state: &ngx_http_upstream_state_t, upstream: &EventLoopUpstream) -> Verdict {
     match (state.status as u32, state.header_time) {
         (0, _) => Verdict::Unfinished,
         // nginx found no peer to ask and put the upstream's own name there.

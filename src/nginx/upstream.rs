@@ -13,7 +13,7 @@ use crate::text::Text;
 use crate::units::Millis;
 
 /// A watched upstream as the log phase needs it.
-pub(crate) struct Upstream {
+pub(crate) struct EventLoopUpstream {
     /// Its place in `MainConf::upstreams`.
     pub(crate) index: u16,
     /// What the pipeline knows of it.
@@ -48,7 +48,7 @@ pub(crate) const VARIABLES: [(&str, Value); 4] = [
     ("poolwatch_error_rate", variables::error_rate),
 ];
 
-impl Upstream {
+impl EventLoopUpstream {
     /// Is this its name, or one of its peers'?
     pub(crate) fn answers_to(&self, name: &[u8]) -> bool {
         self.watched.name.as_bytes() == name || self.watched.peer_index(name).is_some()

@@ -13,7 +13,7 @@ use crate::nginx::bits;
 use crate::nginx::callback::caught;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::conf::MainConf;
-use crate::nginx::upstream::{Glance, Upstream, VARIABLES};
+use crate::nginx::upstream::{EventLoopUpstream, Glance, VARIABLES};
 use crate::text::Text;
 
 /// Adds them to nginx's own.
@@ -52,7 +52,7 @@ fn text(r: &ngx_http_request_t, index: usize) -> Option<Text<256>> {
     let conf = MainConf::of_request(r)?;
     // SAFETY: null before the request goes to an upstream.
     let upstream = unsafe { r.upstream.as_ref() }?;
-    let watched = Upstream::of(upstream.upstream)?;
+    let watched = EventLoopUpstream::of(upstream.upstream)?;
     let zone = conf.zone.mapped.get()?;
     let now = SystemClock.now();
     let glance = watched.glance.get().filter(|glance| glance.at == now);

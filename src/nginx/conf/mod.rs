@@ -22,7 +22,7 @@ use crate::directives::place::{Place, Remark};
 use crate::directives::receiver::line::Unopened;
 use crate::nginx::cycle;
 use crate::nginx::reply::Reply;
-use crate::nginx::upstream::Upstream;
+use crate::nginx::upstream::EventLoopUpstream;
 use crate::status::cache::StatusCache;
 use crate::text::Name;
 use locations::Page;
@@ -38,7 +38,7 @@ pub(crate) struct MainConf {
     /// Who is told.
     pub(crate) receivers: Vec<Receiver>,
     /// What is watched.
-    pub(crate) upstreams: Vec<Upstream>,
+    pub(crate) upstreams: Vec<EventLoopUpstream>,
     /// Where it is shown.
     pub(crate) pages: Vec<Page>,
     /// What this worker shows there now.
@@ -67,7 +67,7 @@ impl MainConf {
     }
 
     /// The watched upstream that has a peer of this name, or this name itself; `None` where several have it.
-    pub(crate) fn upstream_with_peer(&self, name: &[u8]) -> Option<&Upstream> {
+    pub(crate) fn upstream_with_peer(&self, name: &[u8]) -> Option<&EventLoopUpstream> {
         let mut found = self.upstreams.iter().filter(|upstream| upstream.answers_to(name));
         match (found.next(), found.next()) {
             (found, None) => found,

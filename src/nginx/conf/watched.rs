@@ -12,7 +12,7 @@ use crate::directives::judge::judge;
 use crate::directives::place::{Place, Remark};
 use crate::nginx::headers::Headers;
 use crate::nginx::peer_cache::PeerCache;
-use crate::nginx::upstream::Upstream;
+use crate::nginx::upstream::EventLoopUpstream;
 
 /// The configuration of one block: of each upstream, and of `http` itself, which speaks for all upstreams.
 #[derive(Default)]
@@ -20,10 +20,10 @@ pub(crate) struct SrvConf {
     /// The block's lines.
     pub(crate) said: Block,
     /// Of a watched upstream block: what `MainConf::upstreams` has of it, which stays there.
-    watched: Option<NonNull<Upstream>>,
+    watched: Option<NonNull<EventLoopUpstream>>,
 }
 
-impl Upstream {
+impl EventLoopUpstream {
     /// The one that a request went to, if it is watched. It lives as long as the request's configuration.
     #[expect(clippy::inline_always, reason = "once for each request")]
     #[inline(always)]
@@ -51,7 +51,7 @@ pub(super) fn watch(
     cf: &ngx_conf_t,
     http: &Block,
     blocks: &[NonNull<ngx_http_upstream_srv_conf_t>],
-) -> Result<(Vec<Upstream>, Option<Place>), Remark> {
+) -> Result<(Vec<EventLoopUpstream>, Option<Place>), Remark> {
     let (mut upstreams, mut first) = (Vec::new(), None);
     for block in blocks {
         // SAFETY: nginx's configuration of an upstream, which nobody changes now.
@@ -69,7 +69,7 @@ pub(super) fn watch(
         let pool_header = Some(settings.pool_header.as_str()).filter(|_| watched.pools.is_empty());
         let (peers, headers) = (PeerCache::new(&watched), Headers::new(pool_header, &settings.release_header));
         let (index, glance) = (upstreams.len() as u16, Cell::new(None));
-        upstreams.push(Upstream { index, watched, peers, headers, glance, is_fixed, uscf });
+        upstreams.push(EventLoopUpstream { index, watched, peers, headers, glance, is_fixed, uscf });
     }
     for upstream in &upstreams {
         // SAFETY: nginx's configuration of an upstream, which nobody changes now.
