@@ -23,7 +23,7 @@ pub(crate) struct EventLoopUpstream {
     /// Which response headers are read.
     pub(crate) headers: Headers,
     /// What variables last told of it.
-    pub(crate) glance: Cell<Option<Glance>>,
+    pub(crate) variables: Cell<Option<VariableValues>>,
     /// Its peers stay what they are: no server is resolved again at run time.
     pub(crate) is_fixed: bool,
     /// nginx's own configuration of it.
@@ -32,7 +32,7 @@ pub(crate) struct EventLoopUpstream {
 
 /// What variables tell of an upstream, and when that was so.
 #[derive(Clone, Copy)]
-pub(crate) struct Glance {
+pub(crate) struct VariableValues {
     pub(crate) at: Millis,
     pub(crate) values: [Option<Text<256>>; VARIABLES.len()],
 }
@@ -55,7 +55,7 @@ impl EventLoopUpstream {
     }
 }
 
-impl Glance {
+impl VariableValues {
     /// Those of the zone's copy of the upstream at `now`.
     pub(crate) fn new(upstream: &snapshot::Upstream, now: Millis) -> Self {
         let value = |(_, value): (&str, Value)| value(upstream, now).map(|text| Text::new(text.as_bytes()));

@@ -13,7 +13,7 @@ use crate::nginx::bits;
 use crate::nginx::callback::caught;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::conf::MainConf;
-use crate::nginx::upstream::{EventLoopUpstream, Glance, VARIABLES};
+use crate::nginx::upstream::{EventLoopUpstream, VARIABLES, VariableValues};
 use crate::text::Text;
 
 /// Adds them to nginx's own.
@@ -55,8 +55,9 @@ fn text(r: &ngx_http_request_t, index: usize) -> Option<Text<256>> {
     let watched = EventLoopUpstream::of(upstream.upstream)?;
     let zone = conf.zone.mapped.get()?;
     let now = SystemClock.now();
-    let glance = watched.glance.get().filter(|glance| glance.at == now);
-    let glance = glance.or_else(|| zone.upstream(&watched.watched.name).map(|upstream| Glance::new(&upstream, now)));
-    watched.glance.set(glance);
-    glance?.values.get(index).copied().flatten()
+    let shown = watched.variables.get().filter(|shown| shown.at == now);
+    let shown =
+        shown.or_else(|| zone.upstream(&watched.watched.name).map(|upstream| VariableValues::new(&upstream, now)));
+    watched.variables.set(shown);
+    shown?.values.get(index).copied().flatten()
 }

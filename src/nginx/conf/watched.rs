@@ -68,8 +68,8 @@ pub(super) fn watch(
         // Where the configuration names the pools no header does.
         let pool_header = Some(settings.pool_header.as_str()).filter(|_| watched.pools.is_empty());
         let (peers, headers) = (PeerCache::new(&watched), Headers::new(pool_header, &settings.release_header));
-        let (index, glance) = (upstreams.len() as u16, Cell::new(None));
-        upstreams.push(EventLoopUpstream { index, watched, peers, headers, glance, is_fixed, uscf });
+        let (index, variables) = (upstreams.len() as u16, Cell::new(None));
+        upstreams.push(EventLoopUpstream { index, watched, peers, headers, variables, is_fixed, uscf });
     }
     for upstream in &upstreams {
         // SAFETY: nginx's configuration of an upstream, which nobody changes now.
