@@ -8,16 +8,16 @@ use nginx_sys::{
 };
 
 use crate::nginx::cycle;
-use crate::nginx::process::Running;
+use crate::nginx::process::Pipeline;
 use crate::nginx::upstream::EventLoopUpstream;
 
 /// The configured peers that nginx will not ask, a bit each; 0: none, or this worker cannot tell for all.
-pub(crate) fn unusable(upstream: &EventLoopUpstream, running: &Running) -> u64 {
+pub(crate) fn unusable(upstream: &EventLoopUpstream, pipeline: &Pipeline) -> u64 {
     // SAFETY: the upstream's configuration lives as long as the cycle whose worker this is.
     let Some(uscf) = (unsafe { upstream.uscf.as_ref() }) else { return 0 };
     // In a zone nginx itself takes the balancer's data for this table; elsewhere only its own balancer's surely is.
     let is_shared_table =
-        !uscf.shm_zone.is_null() || (running.is_alone() && uscf.peer.init.is_some_and(is_round_robin));
+        !uscf.shm_zone.is_null() || (pipeline.is_alone() && uscf.peer.init.is_some_and(is_round_robin));
     // Where servers are resolved at run time the table's lists change under our eyes.
     if !is_shared_table || !upstream.is_fixed || cycle::is_exiting() {
         return 0;

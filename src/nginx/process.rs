@@ -46,13 +46,13 @@ const LOCK_PATIENCE: Millis = Millis(100);
 /// A worker whose threads cannot start tries again this often.
 const START_PAUSE: Millis = Millis::from_secs(10);
 
-static RUNNING: OnceLock<Running> = OnceLock::new();
+static PIPELINE: OnceLock<Pipeline> = OnceLock::new();
 
 /// Where this worker says what it does.
 static REPORTER: OnceLock<(Zone, Reporter)> = OnceLock::new();
 
 /// This process' pipeline.
-pub(crate) struct Running {
+pub(crate) struct Pipeline {
     worker: Arc<Worker<Zone, SystemClock>>,
     sender: channel::Sender<Observation>,
     receiver: channel::Receiver<Observation>,
@@ -68,8 +68,8 @@ pub(crate) struct Running {
 }
 
 /// The pipeline, where one runs.
-pub(crate) fn running() -> Option<&'static Running> {
-    RUNNING.get()
+pub(crate) fn pipeline() -> Option<&'static Pipeline> {
+    PIPELINE.get()
 }
 
 /// The zone that this process watches with.
@@ -77,7 +77,7 @@ pub(crate) fn zone() -> Option<Zone> {
     REPORTER.get().map(|(zone, _)| *zone)
 }
 
-impl Running {
+impl Pipeline {
     /// Hands an observation of an upstream to the observer. Never waits: without room it is counted and gone.
     pub(crate) fn send(&self, observation: Observation, upstream: &EventLoopUpstream) {
         match self.sender.try_send(observation) {
@@ -208,8 +208,8 @@ fn launch(cycle: &ngx_cycle_t, conf: &MainConf, zone: Zone, reporter: Reporter) 
     }
     let alone = cycle::is_single() || cycle::worker_processes(cycle) == 1;
     let writer = writer.map(|writer| (writer, writer_done));
-    let running = Running { worker, sender, receiver, client, observer_done, couriers_done, examples, alone, writer };
-    if RUNNING.set(running).is_err() {
+    let pipeline = Pipeline { worker, sender, receiver, client, observer_done, couriers_done, examples, alone, writer };
+    if PIPELINE.set(pipeline).is_err() {
         error_log::write(NGX_LOG_ALERT, cycle.log, "started twice in one process");
     }
     Ok(())
@@ -218,30 +218,30 @@ fn launch(cycle: &ngx_cycle_t, conf: &MainConf, zone: Zone, reporter: Reporter) 
 /// Ends the pipeline: what was observed is folded, what is owed and unsent stays in the zone for the other workers. A process that
 /// keeps the zone's lock, because it was stopped, say, does not keep this one from ending.
 pub(crate) fn end(cycle: &ngx_cycle_t) {
-    if let Some(running) = RUNNING.get() {
+    if let Some(pipeline) = PIPELINE.get() {
         let patience = if cycle::is_terminating() { FAST_PATIENCE } else { GRACEFUL_PATIENCE };
         let until = Instant::now() + Duration::from_millis(patience.0);
         let left = || {
             let left = until.saturating_duration_since(Instant::now());
             Millis(left.as_millis() as u64).max(LOCK_PATIENCE)
         };
-        let worker = &running.worker;
+        let worker = &pipeline.worker;
         crash::at("exit-begun");
         worker.stop_observing();
-        if has_ended(&running.observer_done, until) {
+        if has_ended(&pipeline.observer_done, until) {
             crash::at("exit-observed");
             // The observer drained the channel, but requests may have been logged since.
-            worker.finish(&running.receiver, left());
+            worker.finish(&pipeline.receiver, left());
         } else {
-            worker.give_up(&running.receiver);
+            worker.give_up(&pipeline.receiver);
         }
         worker.stop_delivering();
-        if !has_ended(&running.couriers_done, until) {
-            running.client.shutdown();
+        if !has_ended(&pipeline.couriers_done, until) {
+            pipeline.client.shutdown();
         }
         worker.store.with_patience(left(), |table| table.release(worker.process));
         worker.store.ring();
-        if let Some((writer, done)) = &running.writer {
+        if let Some((writer, done)) = &pipeline.writer {
             writer.stop();
             // It is in the middle of a write, or it waits for the lock and holds nothing.
             if !writer.is_writing() || has_ended(done, until) {
@@ -257,7 +257,7 @@ pub(crate) fn end(cycle: &ngx_cycle_t) {
 
 /// nginx has begun to end this worker, which may take as long as its last request does.
 fn retire() {
-    if let Some((writer, _)) = RUNNING.get().and_then(|running| running.writer.as_ref()) {
+    if let Some((writer, _)) = PIPELINE.get().and_then(|pipeline| pipeline.writer.as_ref()) {
         writer.retire();
     }
 }

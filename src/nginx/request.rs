@@ -18,7 +18,7 @@ use crate::nginx::conf::MainConf;
 use crate::nginx::headers::Headers;
 use crate::nginx::peer_cache::CachedPeer;
 use crate::nginx::peers;
-use crate::nginx::process::{self, Running};
+use crate::nginx::process::{self, Pipeline};
 use crate::nginx::upstream::EventLoopUpstream;
 use crate::observation::{Attempt, Example, Failure, Observation, Verdict};
 use crate::text::{self, Text};
@@ -34,13 +34,13 @@ const NO_NAME: ngx_str_t = ngx_str_t::empty();
 #[expect(clippy::inline_always, reason = "the log phase's handler is little else")]
 #[inline(always)]
 pub(crate) fn observe(request: &ngx_http_request_t) {
-    let Some(running) = process::running() else { return };
+    let Some(pipeline) = process::pipeline() else { return };
     let Some(states) = states(request) else { return };
     // SAFETY: nginx keeps the upstream of a request that was sent to one until the request is freed.
     let Some(current) = (unsafe { request.upstream.as_ref() }) else { return };
     match usual(request, states, current) {
-        Some((seen, upstream)) => running.send(seen, upstream),
-        None => observe_groups(request, running, states, current),
+        Some((seen, upstream)) => pipeline.send(seen, upstream),
+        None => observe_groups(request, pipeline, states, current),
     }
 }
 
@@ -81,7 +81,7 @@ fn usual<'a>(
 #[cold]
 fn observe_groups(
     request: &ngx_http_request_t,
-    running: &Running,
+    pipeline: &Pipeline,
     states: &[ngx_http_upstream_state_t],
     current: &ngx_http_upstream_t,
 ) {
@@ -97,7 +97,7 @@ fn observe_groups(
             Some(_) => (upstream_with_peer(request, peer_name(first)), None),
         };
         if let Some(upstream) = upstream {
-            running.send(observe_group(request, running, group, start, headers_in, upstream), upstream);
+            pipeline.send(observe_group(request, pipeline, group, start, headers_in, upstream), upstream);
         }
         end = Some(start);
     }
@@ -110,7 +110,7 @@ fn upstream_with_peer<'a>(request: &ngx_http_request_t, name: &ngx_str_t) -> Opt
 /// One upstream's attempts, the first of which began at `start`.
 fn observe_group(
     request: &ngx_http_request_t,
-    running: &Running,
+    pipeline: &Pipeline,
     group: &[ngx_http_upstream_state_t],
     mut start: Millis,
     headers_in: Option<&ngx_http_upstream_headers_in_t>,
@@ -130,9 +130,9 @@ fn observe_group(
     seen.aborted = u32::from(seen.status) == NGX_HTTP_CLIENT_CLOSED_REQUEST
         || seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Unfinished);
     if seen.has_failure() && !seen.aborted {
-        let unusable_peers = peers::unusable(upstream, running);
+        let unusable_peers = peers::unusable(upstream, pipeline);
         let now = SystemClock.now();
-        let wants_example = running.wants_example(upstream.index, now);
+        let wants_example = pipeline.wants_example(upstream.index, now);
         let example = wants_example.then(|| example(request, &seen, group, now));
         if unusable_peers != 0 || wants_example {
             seen.failure = Some(Box::new(Failure { unusable_peers, example }));

@@ -90,7 +90,7 @@ fn write(r: &ngx_http_request_t) -> Result<Reply, RequestError> {
         }
         _ => return Err(RequestError::new(404, "there is no such silence")),
     };
-    if !process::running().ok_or_else(unavailable)?.order(order) {
+    if !process::pipeline().ok_or_else(unavailable)?.order(order) {
         return Err(RequestError::new(503, "too many orders wait"));
     }
     // nginx adds the client's address.
