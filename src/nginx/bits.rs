@@ -65,7 +65,7 @@ pub(crate) fn is_backup(server: &ngx_http_upstream_server_t) -> bool {
 
 /// A bit of a struct of nginx's: the byte that it is in, and which bit of that.
 struct Bit<T> {
-    place: usize,
+    offset: usize,
     mask: u8,
     of: PhantomData<fn(T)>,
 }
@@ -74,14 +74,14 @@ impl<T> Bit<T> {
     /// The only bit that is set in what C shows of such a struct.
     const fn set_in(bytes: &[u8]) -> Self {
         assert!(size_of::<T>() == bytes.len(), "another struct than in C");
-        let mut bit = Self { place: 0, mask: 0, of: PhantomData };
-        let (mut place, mut rest) = (0, bytes);
+        let mut bit = Self { offset: 0, mask: 0, of: PhantomData };
+        let (mut offset, mut rest) = (0, bytes);
         while let [byte, others @ ..] = rest {
             if *byte != 0 {
                 assert!(bit.mask == 0 && byte.is_power_of_two(), "more than one bit is set");
-                (bit.place, bit.mask) = (place, *byte);
+                (bit.offset, bit.mask) = (offset, *byte);
             }
-            (place, rest) = (place + 1, others);
+            (offset, rest) = (offset + 1, others);
         }
         assert!(bit.mask != 0, "no bit is set");
         bit
@@ -89,14 +89,14 @@ impl<T> Bit<T> {
 
     fn is_set(&self, of: &T) -> bool {
         // SAFETY: a byte of the struct, by the check above.
-        let byte = unsafe { ptr::from_ref(of).cast::<u8>().add(self.place) };
+        let byte = unsafe { ptr::from_ref(of).cast::<u8>().add(self.offset) };
         // SAFETY: as above.
         unsafe { byte.read() & self.mask != 0 }
     }
 
     fn set(&self, of: NonNull<T>) {
         // SAFETY: a byte of the struct, by the check above.
-        let byte = unsafe { of.cast::<u8>().add(self.place) };
+        let byte = unsafe { of.cast::<u8>().add(self.offset) };
         // SAFETY: as above; the struct is the caller's, on nginx's own thread.
         let before = unsafe { byte.read() };
         // SAFETY: as above.

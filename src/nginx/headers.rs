@@ -23,7 +23,7 @@ pub(crate) struct Header {
 
 /// Where a header stands in a list: the part, and the element of it.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Place {
+pub(crate) struct Position {
     part: u16,
     element: u16,
 }
@@ -43,26 +43,26 @@ impl Header {
     }
 
     /// The value, and where it was found; of two the first one that is not empty. Empty: there is none.
-    pub(crate) fn find<'a>(&self, headers: &'a ngx_list_t) -> (&'a [u8], Place) {
+    pub(crate) fn find<'a>(&self, headers: &'a ngx_list_t) -> (&'a [u8], Position) {
         for (part, elements) in (0..).zip(list::headers(headers)) {
             let found = (0..).zip(elements).find(|(_, header)| self.is_name_of(header));
             if let Some((element, header)) = found {
-                return (header.value.as_bytes(), Place { part, element });
+                return (header.value.as_bytes(), Position { part, element });
             }
         }
-        (&[], Place::default())
+        (&[], Position::default())
     }
 
     /// Does the header still stand at its place with this value, or is there still none? Servers send their headers in the same
     /// order, and that the hash and the value are the same is enough.
     #[expect(clippy::inline_always, reason = "twice for each request, and short")]
     #[inline(always)]
-    pub(crate) fn is_still(&self, value: &[u8], place: Place, headers: &ngx_list_t) -> bool {
+    pub(crate) fn is_still(&self, value: &[u8], position: Position, headers: &ngx_list_t) -> bool {
         if value.is_empty() {
             return self.is_absent(headers);
         }
-        let part = list::headers(headers).nth(usize::from(place.part));
-        match part.and_then(|part| part.get(usize::from(place.element))) {
+        let part = list::headers(headers).nth(usize::from(position.part));
+        match part.and_then(|part| part.get(usize::from(position.element))) {
             Some(header) => header.hash == self.hash && is_same(&header.value, value),
             None => false,
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use nginx_sys::{ngx_list_t, ngx_str_t};
 
 use crate::config::upstream::Watched;
-use crate::nginx::headers::{Headers, Place, is_same};
+use crate::nginx::headers::{Headers, Position, is_same};
 use crate::observation::{Attempt, Names};
 use crate::text::{Name, Text};
 
@@ -39,8 +39,8 @@ pub(crate) struct CachedPeer {
 struct LastResponse {
     pool: Box<[u8]>,
     release: Box<[u8]>,
-    pool_place: Place,
-    release_place: Place,
+    pool_position: Position,
+    release_position: Position,
 }
 
 impl PeerCache {
@@ -94,26 +94,27 @@ impl CachedPeer {
         // SAFETY: this event loop is the only one to use it, and nothing replaces it before this returns.
         let Some(last) = (unsafe { &*self.last.get() }) else { return false };
         let is_pool_same = match &headers.pool {
-            Some(pool) => pool.is_still(&last.pool, last.pool_place, list),
+            Some(pool) => pool.is_still(&last.pool, last.pool_position, list),
             None => true,
         };
-        is_pool_same && headers.release.is_still(&last.release, last.release_place, list)
+        is_pool_same && headers.release.is_still(&last.release, last.release_position, list)
     }
 
     /// What an answer of this peer named; `None`: what its last answer named.
     pub(crate) fn names(&self, headers: &Headers, list: &ngx_list_t) -> Option<Arc<Names>> {
-        let (pool, pool_place) = headers.pool.as_ref().map_or_else(Default::default, |pool| pool.find(list));
-        let (release, release_place) = headers.release.find(list);
+        let (pool, pool_position) = headers.pool.as_ref().map_or_else(Default::default, |pool| pool.find(list));
+        let (release, release_position) = headers.release.find(list);
         let (pool, release) = (Name::kept(pool), Text::<64>::kept(release));
         // SAFETY: this event loop is the only one to use it, and nothing else refers to it now.
         let last = unsafe { &mut *self.last.get() };
         match last {
             Some(last) if *last.pool == *pool && *last.release == *release => {
-                (last.pool_place, last.release_place) = (pool_place, release_place);
+                (last.pool_position, last.release_position) = (pool_position, release_position);
                 None
             }
             _ => {
-                *last = Some(LastResponse { pool: pool.into(), release: release.into(), pool_place, release_place });
+                *last =
+                    Some(LastResponse { pool: pool.into(), release: release.into(), pool_position, release_position });
                 Some(Arc::new(Names { pool: Text::new(pool), release: Text::new(release) }))
             }
         }

@@ -143,9 +143,9 @@ fn open_at(folder: libc::c_int, name: &CStr, flags: libc::c_int) -> io::Result<F
 /// Where an open link leads.
 fn target(link: &File) -> io::Result<PathBuf> {
     let mut target = vec![0_u8; LONGEST_TARGET];
-    let (place, room) = (target.as_mut_ptr(), target.len());
+    let (buffer, room) = (target.as_mut_ptr(), target.len());
     // SAFETY: an open link, which the empty name stands for, and a buffer with this much room.
-    let length = unsafe { libc::readlinkat(link.as_raw_fd(), c"".as_ptr(), place.cast(), room) };
+    let length = unsafe { libc::readlinkat(link.as_raw_fd(), c"".as_ptr(), buffer.cast(), room) };
     target.truncate(usize::try_from(length).map_err(|_| io::Error::last_os_error())?);
     Ok(PathBuf::from(OsString::from_vec(target)))
 }

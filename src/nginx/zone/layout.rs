@@ -9,7 +9,7 @@ use nginx_sys::{ngx_slab_alloc, ngx_slab_pool_t};
 
 use super::futex::Futex;
 use super::mutex::RobustMutex;
-use super::workers::WorkerPlaces;
+use super::workers::WorkerReports;
 use crate::clock::Clock;
 use crate::nginx::clock::SystemClock;
 use crate::outbox::MAX_RECEIVERS;
@@ -63,7 +63,7 @@ pub(super) struct Head {
     pub(super) holder: AtomicU32,
     pub(super) held_since: AtomicU64,
     /// What each worker does.
-    pub(super) workers: WorkerPlaces,
+    pub(super) workers: WorkerReports,
     pub(super) lock: RobustMutex,
     pub(super) receivers: Twin<[ReceiverState; MAX_RECEIVERS]>,
     pub(super) notices: Twin<Notices>,
@@ -131,7 +131,7 @@ impl Zone {
             rival: AtomicU32::new(0),
             holder: AtomicU32::new(0),
             held_since: AtomicU64::new(0),
-            workers: WorkerPlaces::new(),
+            workers: WorkerReports::new(),
             lock: RobustMutex::new()?,
             receivers: Twin::new([ReceiverState::default(); MAX_RECEIVERS]),
             notices: Twin::new(Notices::default()),
@@ -200,7 +200,7 @@ impl Zone {
     }
 
     /// What each worker does.
-    pub(crate) fn workers(self) -> &'static WorkerPlaces {
+    pub(crate) fn workers(self) -> &'static WorkerReports {
         // SAFETY: initialised with the zone, all atomic, and mapped for as long as the process lives.
         unsafe { &(*self.head.as_ptr()).workers }
     }

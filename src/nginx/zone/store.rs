@@ -66,9 +66,9 @@ impl Zone {
             self.with(|new| {
                 *new.receivers = Twin::new(*old.receivers.live());
                 *new.notices = Twin::new(*old.notices.live());
-                for (slot, place) in old.by_need(watched).into_iter().zip(new.slots.iter_mut()) {
+                for (slot, new_slot) in old.by_need(watched).into_iter().zip(new.slots.iter_mut()) {
                     // SAFETY: two slots of two zones, both under their locks. A slot is plain data, also where it is half-written.
-                    unsafe { ptr::copy_nonoverlapping(slot, place, 1) };
+                    unsafe { ptr::copy_nonoverlapping(slot, new_slot, 1) };
                 }
             });
         });

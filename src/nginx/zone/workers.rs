@@ -7,22 +7,22 @@ use crate::nginx::clock::SystemClock;
 use crate::state::workers::Condition;
 
 /// nginx starts no more processes.
-const PLACES: usize = 1024;
+const PROCESSES: usize = 1024;
 
 /// What each worker does: a place for every process.
 #[repr(transparent)]
-pub(crate) struct WorkerPlaces([Place; PLACES]);
+pub(crate) struct WorkerReports([WorkerReport; PROCESSES]);
 
-/// One worker's place.
+/// One worker's report.
 #[repr(C)]
-struct Place {
+struct WorkerReport {
     /// [`Reporter::key`]; 0: free.
     whose: AtomicU64,
     /// The process, and its condition below it; 0: none yet.
     what: AtomicU64,
 }
 
-impl Place {
+impl WorkerReport {
     const fn free() -> Self {
         Self { whose: AtomicU64::new(0), what: AtomicU64::new(0) }
     }
@@ -51,51 +51,51 @@ impl Reporter {
     }
 }
 
-impl WorkerPlaces {
+impl WorkerReports {
     /// All are free.
     pub(super) const fn new() -> Self {
-        Self([const { Place::free() }; PLACES])
+        Self([const { WorkerReport::free() }; PROCESSES])
     }
 
     /// A worker says what it does.
     pub(crate) fn report(&self, reporter: Reporter, condition: Condition) {
-        if let Some(place) = self.place_for(reporter) {
-            place.what.store(u64::from(reporter.process) << 32 | u64::from(condition.to_word()), Ordering::Release);
+        if let Some(report) = self.report_for(reporter) {
+            report.what.store(u64::from(reporter.process) << 32 | u64::from(condition.to_word()), Ordering::Release);
         }
     }
 
     /// A worker ends.
     pub(crate) fn retract(&self, reporter: Reporter) {
-        if let Some(place) = self.place_of(reporter) {
-            place.what.store(0, Ordering::Release);
-            place.whose.store(0, Ordering::Release);
+        if let Some(report) = self.report_of(reporter) {
+            report.what.store(0, Ordering::Release);
+            report.whose.store(0, Ordering::Release);
         }
     }
 
     /// The workers of a configuration, and what each of them does.
     pub(crate) fn said(&self, generation: u64) -> Vec<(u32, Condition)> {
-        let of_this = |place: &&Place| place.whose.load(Ordering::Acquire) >> 16 == generation;
+        let of_this = |report: &&WorkerReport| report.whose.load(Ordering::Acquire) >> 16 == generation;
         let alive = |&(process, _): &(u32, Condition)| SystemClock.is_alive(process);
-        self.0.iter().filter(of_this).filter_map(Place::said).filter(alive).collect()
+        self.0.iter().filter(of_this).filter_map(WorkerReport::said).filter(alive).collect()
     }
 
     /// Is this a worker that uses the zone?
     pub(crate) fn is_worker(&self, process: u32) -> bool {
-        process != 0 && self.0.iter().any(|place| place.process() == process)
+        process != 0 && self.0.iter().any(|report| report.process() == process)
     }
 
-    fn place_of(&self, reporter: Reporter) -> Option<&Place> {
-        self.0.iter().find(|place| place.whose.load(Ordering::Acquire) == reporter.key())
+    fn report_of(&self, reporter: Reporter) -> Option<&WorkerReport> {
+        self.0.iter().find(|report| report.whose.load(Ordering::Acquire) == reporter.key())
     }
 
-    fn place_for(&self, reporter: Reporter) -> Option<&Place> {
-        self.place_of(reporter).or_else(|| {
-            self.0.iter().find(|place| {
-                let whose = place.whose.load(Ordering::Acquire);
+    fn report_for(&self, reporter: Reporter) -> Option<&WorkerReport> {
+        self.report_of(reporter).or_else(|| {
+            self.0.iter().find(|report| {
+                let whose = report.whose.load(Ordering::Acquire);
                 let is_free =
-                    whose == 0 || (whose >> 16 < reporter.generation && !SystemClock.is_alive(place.process()));
+                    whose == 0 || (whose >> 16 < reporter.generation && !SystemClock.is_alive(report.process()));
                 is_free
-                    && place.whose.compare_exchange(whose, reporter.key(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+                    && report.whose.compare_exchange(whose, reporter.key(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
             })
         })
     }
