@@ -22,7 +22,7 @@ pub(crate) struct LocConf {
 }
 
 /// A location of `poolwatch_status`.
-pub(crate) struct Page {
+pub(crate) struct StatusLocation {
     /// Its configuration of each http module.
     pub(crate) loc_conf: *mut *mut c_void,
     /// nginx's own among them.
@@ -31,7 +31,7 @@ pub(crate) struct Page {
     pub(crate) place: Place,
 }
 
-impl Page {
+impl StatusLocation {
     /// What is to be said of it: that it takes writes from everybody.
     pub(crate) fn remark(&self, cf: &ngx_conf_t) -> Option<Remark> {
         let conf = lookup::ours::<LocConf>(self.loc_conf)?;

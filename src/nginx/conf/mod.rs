@@ -25,7 +25,7 @@ use crate::nginx::reply::Reply;
 use crate::nginx::upstream::EventLoopUpstream;
 use crate::status::cache::StatusCache;
 use crate::text::Name;
-use locations::Page;
+use locations::StatusLocation;
 use zone::ZoneConf;
 
 /// The whole configuration of one cycle.
@@ -40,7 +40,7 @@ pub(crate) struct MainConf {
     /// What is watched.
     pub(crate) upstreams: Vec<EventLoopUpstream>,
     /// Where it is shown.
-    pub(crate) pages: Vec<Page>,
+    pub(crate) status_locations: Vec<StatusLocation>,
     /// What this worker shows there now.
     pub(crate) status_cache: RefCell<StatusCache<Reply>>,
 }
@@ -79,7 +79,7 @@ impl MainConf {
     /// the zone, with `module` as its tag. What is wrong has been logged when this fails.
     pub(crate) fn finish(&mut self, cf: &mut ngx_conf_t, module: *mut c_void) -> Result<(), ()> {
         let watch = self.judge(cf).map_err(|error| log::emerg_at(cf, &error))?;
-        for remark in self.pages.iter().filter_map(|page| page.remark(cf)) {
+        for remark in self.status_locations.iter().filter_map(|location| location.remark(cf)) {
             log::warn_at(cf, &remark);
         }
         if watch.is_none() {

@@ -20,7 +20,7 @@ use ngx::core::Status;
 
 use crate::nginx::bits;
 use crate::nginx::callback::caught;
-use crate::nginx::conf::locations::{LocConf, Page};
+use crate::nginx::conf::locations::{LocConf, StatusLocation};
 use crate::nginx::conf::{MainConf, log, lookup};
 use crate::nginx::reply::{self, Reply, code};
 use crate::status::cache::StatusRequest;
@@ -44,7 +44,11 @@ pub(crate) fn install(cf: &ngx_conf_t) {
     }
     if let (Some(mut conf), Some(core)) = (lookup::ours::<MainConf>(context.main_conf), core) {
         // SAFETY: as above.
-        unsafe { conf.as_mut() }.pages.push(Page { loc_conf: context.loc_conf, core, place: log::place(cf) });
+        unsafe { conf.as_mut() }.status_locations.push(StatusLocation {
+            loc_conf: context.loc_conf,
+            core,
+            place: log::place(cf),
+        });
     }
 }
 
