@@ -56,8 +56,8 @@ impl ZoneConf {
         let path = blocks::prefix(cf).join(OsStr::from_bytes(path));
         match StateFile::open(&path, !cycle::is_test()) {
             Ok(file) => self.file = file.map(Arc::new),
-            Err(unfit) if unfit.may_pass => log::warn_at(cf, &line.place.remark(unfit.text)),
-            Err(unfit) => return Err(line.place.remark(unfit.text)),
+            Err(error) if error.is_temporary => log::warn_at(cf, &line.place.remark(error.text)),
+            Err(error) => return Err(line.place.remark(error.text)),
         }
         Ok(())
     }

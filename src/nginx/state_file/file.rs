@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::path::{self, Astray};
+use super::path::{self, PathError};
 use crate::crash;
 use crate::persist::record::{self, Found};
 use crate::text;
@@ -33,26 +33,26 @@ pub(crate) enum Holder {
 }
 
 /// Why a path cannot be a state file's.
-pub(crate) struct Unfit {
+pub(crate) struct StateFileError {
     /// In nginx's words.
     pub(crate) text: String,
     /// The path may be right, but nothing can be kept there now.
-    pub(crate) may_pass: bool,
+    pub(crate) is_temporary: bool,
 }
 
 impl StateFile {
     /// Opens the file, and makes it if there is none; a test of the configuration makes none. `Ok(None)`: there is none, and might be.
-    pub(crate) fn open(path: &Path, make: bool) -> Result<Option<Self>, Unfit> {
-        let unfit = |astray: Astray| Unfit::new(path, &astray);
-        let end = path::to(path).map_err(unfit)?;
-        if !end.exists() && !make {
+    pub(crate) fn open(path: &Path, make: bool) -> Result<Option<Self>, StateFileError> {
+        let failed = |error: PathError| StateFileError::new(path, &error);
+        let resolved = path::resolve(path).map_err(failed)?;
+        if !resolved.exists() && !make {
             return Ok(None);
         }
-        let file = Self { path: path.to_owned(), file: end.open().map_err(unfit)? };
-        let bytes = file.read().map_err(|error| unfit(error.into()))?;
+        let file = Self { path: path.to_owned(), file: resolved.open().map_err(failed)? };
+        let bytes = file.read().map_err(|error| failed(error.into()))?;
         if record::find(&bytes) == Found::Foreign {
             let text = format!("\"{}\" is not empty and no state file of Poolwatch, it is left alone", path.display());
-            return Err(Unfit { text, may_pass: false });
+            return Err(StateFileError { text, is_temporary: false });
         }
         Ok(Some(file))
     }
@@ -192,20 +192,20 @@ fn failed(call: &str, path: &Path, error: &io::Error) -> String {
     format!("{call}() \"{}\" failed ({})", path.display(), text::os_error(error))
 }
 
-impl Unfit {
-    fn new(path: &Path, astray: &Astray) -> Self {
+impl StateFileError {
+    fn new(path: &Path, error: &PathError) -> Self {
         let shown = path.display();
-        let text = match astray {
-            Astray::Error(error) => failed("open", path, error),
-            Astray::NoFile => format!("\"{shown}\" is not a regular file"),
-            Astray::Link(name) => {
+        let text = match error {
+            PathError::Os(error) => failed("open", path, error),
+            PathError::NotRegular => format!("\"{shown}\" is not a regular file"),
+            PathError::Link(name) => {
                 let name = name.display();
                 format!("\"{shown}\" is not opened, \"{name}\" is a link in a folder that others may write to")
             }
         };
-        let may_pass = |error: &io::Error| {
+        let is_temporary = |error: &io::Error| {
             matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied | ErrorKind::StorageFull)
         };
-        Self { text, may_pass: matches!(astray, Astray::Error(error) if may_pass(error)) }
+        Self { text, is_temporary: matches!(error, PathError::Os(error) if is_temporary(error)) }
     }
 }

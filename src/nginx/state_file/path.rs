@@ -20,30 +20,30 @@ const MOST_LINKS: usize = 40;
 const LONGEST_TARGET: usize = libc::PATH_MAX as usize;
 
 /// Why the way does not end at a file.
-pub(crate) enum Astray {
+pub(crate) enum PathError {
     /// The kernel says so.
-    Error(io::Error),
+    Os(io::Error),
     /// This link may be another user's.
     Link(PathBuf),
     /// There is something else.
-    NoFile,
+    NotRegular,
 }
 
 /// The end of the way: a name in an open folder, and whether a file has it.
-pub(crate) struct End {
+pub(crate) struct ResolvedPath {
     folder: File,
     name: CString,
     exists: bool,
 }
 
-impl From<io::Error> for Astray {
+impl From<io::Error> for PathError {
     fn from(error: io::Error) -> Self {
-        Self::Error(error)
+        Self::Os(error)
     }
 }
 
 /// Goes the way. It ends at a regular file, or where there could be one.
-pub(crate) fn to(path: &Path) -> Result<End, Astray> {
+pub(crate) fn resolve(path: &Path) -> Result<ResolvedPath, PathError> {
     let mut way: VecDeque<OsString> = names(path);
     let mut folder = begin(path)?;
     let mut links = 0;
@@ -51,7 +51,7 @@ pub(crate) fn to(path: &Path) -> Result<End, Astray> {
         let c_name = CString::new(name.as_bytes()).map_err(io::Error::from)?;
         let found = match open(&folder, &c_name, libc::O_PATH | libc::O_NOFOLLOW) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && way.is_empty() => {
-                return Ok(End { folder, name: c_name, exists: false });
+                return Ok(ResolvedPath { folder, name: c_name, exists: false });
             }
             found => found?,
         };
@@ -62,7 +62,7 @@ pub(crate) fn to(path: &Path) -> Result<End, Astray> {
                 return Err(io::Error::from_raw_os_error(libc::ELOOP).into());
             }
             if !is_private(&folder.metadata()?) {
-                return Err(Astray::Link(PathBuf::from(name)));
+                return Err(PathError::Link(PathBuf::from(name)));
             }
             let target = target(&found)?;
             for name in names(&target).into_iter().rev() {
@@ -74,33 +74,33 @@ pub(crate) fn to(path: &Path) -> Result<End, Astray> {
         } else if !way.is_empty() || metadata.is_dir() {
             folder = found;
         } else if metadata.is_file() {
-            return Ok(End { folder, name: c_name, exists: true });
+            return Ok(ResolvedPath { folder, name: c_name, exists: true });
         } else {
-            return Err(Astray::NoFile);
+            return Err(PathError::NotRegular);
         }
     }
     Err(io::Error::from_raw_os_error(libc::EISDIR).into())
 }
 
-impl End {
+impl ResolvedPath {
     /// Does a file have the name?
     pub(crate) fn exists(&self) -> bool {
         self.exists
     }
 
     /// Opens the file for reading and writing, or makes it for this user alone.
-    pub(crate) fn open(&self) -> Result<File, Astray> {
+    pub(crate) fn open(&self) -> Result<File, PathError> {
         let make = if self.exists { 0 } else { libc::O_CREAT | libc::O_EXCL };
         // Should it be a pipe or a terminal by now, that does no harm.
         let file =
             open(&self.folder, &self.name, libc::O_RDWR | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | make)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(Astray::NoFile);
+            return Err(PathError::NotRegular);
         }
         // Another name of another user's file is as good as a link.
         if metadata.nlink() > 1 && !is_private(&self.folder.metadata()?) {
-            return Err(Astray::Link(PathBuf::from(OsStr::from_bytes(self.name.as_bytes()))));
+            return Err(PathError::Link(PathBuf::from(OsStr::from_bytes(self.name.as_bytes()))));
         }
         Ok(file)
     }
