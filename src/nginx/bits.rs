@@ -1,4 +1,4 @@
-//! Bit-fields of nginx's structs, bound by our own build script and compared there with what C sees: see `build.rs` for why.
+//! Bit-fields of nginx's structs. nginx-sys misplaces some, so `build.rs` binds them again and compares them with a C compiler's.
 
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
@@ -18,8 +18,8 @@ mod bound {
     include!(concat!(env!("OUT_DIR"), "/bits.rs"));
 }
 
-/// A server with nothing but `backup` set, a value of a variable with a length and two of its marks, and structs with nothing but one
-/// bit set, as the C compiler lays them out.
+/// Structs as the C compiler lays them out: a server with only `backup` set, a variable's value with a length and two of its
+/// flags, and others with a single bit set.
 mod seen_by_c {
     #![allow(dead_code, reason = "Rust 1.85 does not count what an unnamed constant uses")]
 
@@ -42,7 +42,7 @@ const _: () = {
     assert!(value.no_cacheable() == 0 && value.not_found() == 1, "bindgen misplaces ngx_variable_value_t.not_found");
 };
 
-/// Makes a variable's value this text, which lives as long as the request; `None`: there is none.
+/// Sets a variable's value to this text, which must live as long as the request; `None`: "not found".
 pub(crate) fn set_value(value: &mut ngx_variable_value_t, text: Option<ngx_str_t>) {
     let value = ptr::from_mut(value).cast::<bound::ngx_variable_value_t>();
     // SAFETY: the same struct of the same headers.
@@ -56,14 +56,14 @@ pub(crate) fn set_value(value: &mut ngx_variable_value_t, text: Option<ngx_str_t
     value.data = data;
 }
 
-/// Does `backup` stand at this server?
+/// Does this `server` directive have `backup`?
 pub(crate) fn is_backup(server: &ngx_http_upstream_server_t) -> bool {
     let server = ptr::from_ref(server).cast::<bound::ngx_http_upstream_server_t>();
     // SAFETY: the same struct of the same headers.
     unsafe { server.as_ref() }.is_some_and(|server| server.backup() != 0)
 }
 
-/// A bit of a struct of nginx's: the byte that it is in, and which bit of that.
+/// One bit of a struct: the offset of its byte, and its mask in that byte.
 struct Bit<T> {
     offset: usize,
     mask: u8,
@@ -71,7 +71,7 @@ struct Bit<T> {
 }
 
 impl<T> Bit<T> {
-    /// The only bit that is set in what C shows of such a struct.
+    /// The only bit that is set in these bytes, which C wrote for such a struct. Evaluated when the module is compiled.
     const fn set_in(bytes: &[u8]) -> Self {
         assert!(size_of::<T>() == bytes.len(), "another struct than in C");
         let mut bit = Self { offset: 0, mask: 0, of: PhantomData };
@@ -110,28 +110,28 @@ const HEADER_ONLY: Bit<ngx_http_request_t> = Bit::set_in(&seen_by_c::HEADER_ONLY
 const IN_FILE: Bit<ngx_buf_t> = Bit::set_in(&seen_by_c::IN_FILE_BUF);
 const AUTO_REDIRECT: Bit<ngx_http_core_loc_conf_t> = Bit::set_in(&seen_by_c::AUTO_REDIRECT_LOCATION);
 
-/// Calls a connection idle: nginx then calls its handler when the worker begins to end.
+/// Marks a connection as idle: nginx calls the read handler of idle connections when a worker begins to shut down.
 pub(crate) fn set_idle(connection: NonNull<ngx_connection_t>) {
     IDLE.set(connection);
 }
 
-/// Has nginx end a worker without waiting for this event's time.
+/// Marks a timer as cancelable: nginx ends a worker without waiting for it.
 pub(crate) fn set_cancelable(event: &mut ngx_event_t) {
     CANCELABLE.set(NonNull::from(event));
 }
 
-/// Is the header all of the answer? nginx says so before the header is sent, of subrequests that are only asked for their status, or
-/// while it is, of `HEAD` and of statuses that have no body.
+/// Is the response a header without a body? nginx sets this before the header is sent for subrequests whose body is not wanted,
+/// and while it is sent for `HEAD` and for statuses that have no body.
 pub(crate) fn is_header_only(r: &ngx_http_request_t) -> bool {
     HEADER_ONLY.is_set(r)
 }
 
-/// Is what the buffer stands for in its file?
+/// Is the buffer's data in a file?
 pub(crate) fn is_in_file(buf: &ngx_buf_t) -> bool {
     IN_FILE.is_set(buf)
 }
 
-/// Has nginx lead from a location's name without its last slash to the name with it.
+/// Has nginx redirect from a location's name without its final slash to the name with it.
 pub(crate) fn set_auto_redirect(core: NonNull<ngx_http_core_loc_conf_t>) {
     AUTO_REDIRECT.set(core);
 }

@@ -1,8 +1,8 @@
-//! What a new zone begins with: the table of the zone whose place it takes, else what the state file says, else nothing.
+//! The initial content of a new zone: copied from the zone that it replaces, else restored from the state file, else empty.
 //!
-//! nginx makes a new zone when it starts, when a reload changes the zone's name or size, and when a reload loads the module from another
-//! file. All that happens here happens last in the loading of a configuration, when nothing can keep nginx from using it any more, and
-//! while the old zone is still mapped.
+//! nginx makes a new zone when it starts, when a reload changes the zone's name or size, and when a reload loads the module from
+//! another file. This code runs as the last step of loading a configuration: it can no longer fail, and the old zone is still
+//! mapped.
 
 use std::ptr;
 use std::thread;
@@ -23,13 +23,13 @@ use crate::pipeline::Store;
 use crate::text::Name;
 use crate::units::Millis;
 
-/// How long the old zone's lock is waited for.
+/// How long this waits for the old zone's lock.
 const PATIENCE: Millis = Millis::from_secs(1);
 
-/// How long for messages on their way, so that what becomes of them is known: their senders will not find the new zone.
+/// How long this waits for messages that are being sent: their senders will write the outcome into the old zone.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
 
-/// Fills the configuration's zone, if it is new, and gives the configuration its number.
+/// Fills the configuration's zone, if it is new, allocates space in the state file, and gives the configuration its number.
 pub(crate) fn inherit(cycle: &ngx_cycle_t, conf: &MainConf) {
     let Some(zone) = conf.zone.mapped.get() else { return };
     let say = |level, text: &str| error_log::write(level, cycle.log, text);
@@ -59,7 +59,7 @@ pub(crate) fn inherit(cycle: &ngx_cycle_t, conf: &MainConf) {
     conf.zone.generation.set(zone.next_generation());
 }
 
-/// From the old zone, whose workers will not deliver any more.
+/// Copies the old zone, whose workers then no longer deliver. `false`: its lock was not free within [`PATIENCE`].
 fn carry_over(old: Zone, new: Zone, watched: &[Name]) -> bool {
     old.supersede();
     let until = Instant::now() + LAST_MESSAGES;
@@ -69,7 +69,7 @@ fn carry_over(old: Zone, new: Zone, watched: &[Name]) -> bool {
     new.take_from(old, watched, PATIENCE)
 }
 
-/// What the file says, unless it says nothing yet.
+/// Restores the state from the file, if there is any in it. `Err`: a warning, in nginx's form.
 fn restore(file: &StateFile, zone: Zone, watched: &[Name]) -> Result<(), String> {
     let bytes = file.read().map_err(|error| file.failed("read", &error))?;
     let text = match record::find(&bytes) {
@@ -86,9 +86,8 @@ fn restore(file: &StateFile, zone: Zone, watched: &[Name]) -> Result<(), String>
     Ok(())
 }
 
-/// Without a master process nginx goes on, after a reload, with the connections that it has, none of which knows the new configuration.
-/// So does whoever watches, with the zone that nginx is about to unmap unless the new configuration has the same: it gets an empty
-/// mapping to unmap in its place.
+/// A reload without a master process: the threads of this process continue with the old configuration and its zone. nginx is about
+/// to unmap the zone, unless the new configuration uses it too. So nginx is given an empty mapping to unmap instead.
 pub(crate) fn keep(cycle: &ngx_cycle_t, used: Zone) {
     let text = "a reload without a master process changes nothing that is watched, nginx has to be started again";
     error_log::write(NGX_LOG_WARN, cycle.log, text);
@@ -97,7 +96,7 @@ pub(crate) fn keep(cycle: &ngx_cycle_t, used: Zone) {
     }
     let Some(shm_zone) = previous::mapping(used) else { return };
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    // SAFETY: makes a mapping of its own, wherever the kernel likes.
+    // SAFETY: makes a new mapping at an address that the kernel chooses.
     let empty = unsafe { libc::mmap(ptr::null_mut(), shm_zone.shm.size, libc::PROT_NONE, flags, -1, 0) };
     if empty != libc::MAP_FAILED {
         shm_zone.shm.addr = empty.cast();

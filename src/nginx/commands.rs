@@ -1,4 +1,4 @@
-//! nginx's table of our directives, made from [`DIRECTIVES`], and the one callback that reads them all.
+//! nginx's table of our directives, made from [`DIRECTIVES`], and the callback that reads each of them.
 
 use std::ffi::{c_char, c_void};
 use std::ptr;
@@ -19,11 +19,11 @@ use crate::nginx::conf::watched::SrvConf;
 use crate::nginx::conf::{MainConf, log};
 use crate::nginx::status;
 
-/// A command for each directive, and the empty one that ends the table.
+/// A command for each directive, and an empty one that ends the table.
 #[repr(transparent)]
 pub(crate) struct Commands([ngx_command_t; DIRECTIVES.len() + 1]);
 
-// SAFETY: nginx only reads it, and so do we.
+// SAFETY: the table is never written to.
 unsafe impl Sync for Commands {}
 
 /// The table.
@@ -44,7 +44,7 @@ const fn command(directive: &'static Directive) -> ngx_command_t {
         name: ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() },
         type_: (arguments(directive.arguments) | blocks(&directive.context)) as ngx_uint_t,
         set: Some(set),
-        // Upstream blocks have a server configuration of their own, and so has http itself.
+        // Upstream blocks and `http` each have a server configuration of their own.
         conf: match directive.context {
             Context::Http(_) => NGX_HTTP_MAIN_CONF_OFFSET,
             Context::HttpAndUpstream(_) | Context::Upstream(_) => NGX_HTTP_SRV_CONF_OFFSET,
@@ -74,7 +74,7 @@ const fn blocks(context: &Context) -> u32 {
     }
 }
 
-/// nginx has found one of our directives.
+/// Called by nginx for each of our directives; `conf` is the configuration that the command's offset says.
 unsafe extern "C" fn set(cf: *mut ngx_conf_t, command: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
     // SAFETY: nginx passes the configuration being read.
     let Some(cf) = (unsafe { cf.as_mut() }) else { return NGX_CONF_ERROR };

@@ -1,6 +1,6 @@
-//! Brings the threads' lines into nginx's error log: nginx's logger belongs to the event loop.
+//! Writes to nginx's error log, also for threads: nginx's logger may only be used on the event loop's thread.
 //!
-//! Threads put lines into a channel and write to an eventfd; the event loop wakes and logs them, wherever `error_log` points.
+//! A thread puts its line into a channel and writes to an eventfd; the event loop wakes and logs the line as `error_log` says.
 
 use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
@@ -18,7 +18,7 @@ use crate::nginx::callback::caught;
 use crate::nginx::{bits, cycle};
 use crate::pipeline::log_line::{Level, Line};
 
-/// Lines waiting for the event loop; more are lost, which takes a burst of alerts in one event loop turn.
+/// The most lines that can wait for the event loop; further ones are lost. It would take 1024 lines in one turn of the loop.
 const WAITING: usize = 1024;
 
 /// `NGX_READ_EVENT`, and `NGX_CLEAR_EVENT`, which is `EPOLLET`. Both are macros that bindgen cannot read.
@@ -31,14 +31,15 @@ struct Lines {
     sender: channel::Sender<Line>,
     receiver: channel::Receiver<Line>,
     eventfd: RawFd,
-    /// Called when nginx wakes the connection because the worker begins to end.
+    /// Called on the event loop's thread when the worker begins to shut down.
     when_exiting: fn(),
 }
 
-/// The event loop's end of the eventfd, which it alone uses.
+/// The connection of the eventfd; only the event loop's thread uses it. Null: not open.
 static CONNECTION: AtomicPtr<ngx_connection_t> = AtomicPtr::new(ptr::null_mut());
 
-/// Opens the way, once. `None`: no descriptor or connection was free; lines then wait until the worker exits.
+/// Opens the channel and the eventfd, once in a process. `None`: no descriptor or connection was free, and lines of threads are
+/// logged when the worker exits.
 pub(crate) fn open(cycle: &ngx_cycle_t, when_exiting: fn()) -> Option<()> {
     let (sender, receiver) = channel::bounded(WAITING);
     // SAFETY: makes a descriptor.
@@ -64,7 +65,7 @@ pub(crate) fn open(cycle: &ngx_cycle_t, when_exiting: fn()) -> Option<()> {
     (added == 0).then_some(())
 }
 
-/// Logs what is left, and closes.
+/// Logs the lines that still wait, and closes the eventfd.
 pub(crate) fn close(cycle: &ngx_cycle_t) {
     log_waiting(cycle.log);
     if let Some(connection) = NonNull::new(CONNECTION.swap(ptr::null_mut(), Ordering::Relaxed)) {
@@ -73,7 +74,7 @@ pub(crate) fn close(cycle: &ngx_cycle_t) {
     }
 }
 
-/// From any thread: has the event loop log a line.
+/// Has the event loop log a line. May be called on any thread, and never waits.
 pub(crate) fn send(line: Line) {
     let Some(lines) = LINES.get() else { return };
     if lines.sender.try_send(line).is_ok() {
@@ -83,7 +84,7 @@ pub(crate) fn send(line: Line) {
     }
 }
 
-/// On the event loop's thread: logs what waits.
+/// Logs the waiting lines. Only for the event loop's thread.
 fn log_waiting(log: *mut ngx_log_t) {
     let Some(lines) = LINES.get() else { return };
     for line in lines.receiver.try_iter() {
@@ -99,7 +100,7 @@ fn log_waiting(log: *mut ngx_log_t) {
     }
 }
 
-/// Logs one line if the log wants this level, as nginx's macro does.
+/// Logs one line if `error_log` has this level. Only for nginx's own thread.
 pub(crate) fn write(level: u32, log: *mut ngx_log_t, text: &str) {
     // SAFETY: callers pass a log of nginx's.
     let Some(wanted) = (unsafe { log.as_ref() }) else { return };
@@ -121,7 +122,7 @@ unsafe extern "C" fn on_readable(_event: *mut ngx_event_t) {
             // SAFETY: eight bytes from an eventfd of ours.
             unsafe { libc::read(lines.eventfd, (&raw mut count).cast(), size_of::<u64>()) };
         }
-        // The event's own log may be an earlier configuration's, whose files are closed.
+        // Not the event's own log: it may belong to an earlier configuration, whose files are closed.
         log_waiting(cycle::log());
     });
 }

@@ -1,4 +1,4 @@
-//! Two headers of a response, found by hash.
+//! Finds the headers of a response that name its pool and its release, by nginx's hash.
 
 use std::slice;
 
@@ -7,21 +7,23 @@ use nginx_sys::{ngx_hash_key, ngx_list_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t
 use crate::nginx::list;
 use crate::text;
 
-/// The headers that are looked for.
+/// The headers of an upstream's responses that are read.
 pub(crate) struct Headers {
+    /// `poolwatch_pool_header`; `None`: the configuration names the pools.
     pub(crate) pool: Option<Header>,
+    /// `poolwatch_release_header`
     pub(crate) release: Header,
 }
 
-/// A header by its name.
+/// A header to look for.
 pub(crate) struct Header {
-    /// In lower case.
+    /// Its name in lower case.
     lowcase: Vec<u8>,
-    /// nginx's hash of it.
+    /// nginx's hash of the name.
     hash: ngx_uint_t,
 }
 
-/// Where a header stands in a list: the part, and the element of it.
+/// Where a header is in a list: the number of the list's part, and of the part's element, from 0.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Position {
     part: u16,
@@ -29,7 +31,7 @@ pub(crate) struct Position {
 }
 
 impl Headers {
-    /// By their names in lower case; without a pool header only the other one is looked for.
+    /// Both names are in lower case.
     pub(crate) fn new(pool: Option<&str>, release: &str) -> Self {
         Self { pool: pool.map(Header::new), release: Header::new(release) }
     }
@@ -42,7 +44,7 @@ impl Header {
         Self { lowcase: lowcase.as_bytes().to_owned(), hash }
     }
 
-    /// The value, and where it was found; of two the first one that is not empty. Empty: there is none.
+    /// The first value that is not empty, and its position. Empty: there is none.
     pub(crate) fn find<'a>(&self, headers: &'a ngx_list_t) -> (&'a [u8], Position) {
         for (part, elements) in (0..).zip(list::headers(headers)) {
             let found = (0..).zip(elements).find(|(_, header)| self.is_name_of(header));
@@ -53,8 +55,8 @@ impl Header {
         (&[], Position::default())
     }
 
-    /// Does the header still stand at its place with this value, or is there still none? Servers send their headers in the same
-    /// order, and that the hash and the value are the same is enough.
+    /// Is the header still at the position where it was last found, with the same value? With an empty value: is there still none?
+    /// A matching hash and value are taken as proof, since servers send their headers in the same order.
     #[expect(clippy::inline_always, reason = "twice for each request, and short")]
     #[inline(always)]
     pub(crate) fn is_still(&self, value: &[u8], position: Position, headers: &ngx_list_t) -> bool {
@@ -81,18 +83,18 @@ impl Header {
         true
     }
 
-    /// By hash, and for the one that matches by the name that nginx has in lower case already. An empty value says nothing.
+    /// Compares the hashes first, then the names in lower case. A header with an empty value does not count.
     fn is_name_of(&self, header: &ngx_table_elt_t) -> bool {
         if header.hash != self.hash || header.key.len != self.lowcase.len() || header.lowcase_key.is_null() {
             return false;
         }
-        // SAFETY: every protocol module of nginx keeps the key in lower case there, as long as the key itself.
+        // SAFETY: nginx's protocol modules store the key in lower case there, with the key's length.
         let lowcase = unsafe { slice::from_raw_parts(header.lowcase_key, header.key.len) };
         lowcase == self.lowcase && header.value.len > 0
     }
 }
 
-/// Are these the same, and not empty?
+/// Are these texts the same, and not empty?
 #[expect(clippy::inline_always, reason = "a call would cost more")]
 #[inline(always)]
 pub(crate) fn is_same(one: &ngx_str_t, other: &[u8]) -> bool {

@@ -1,11 +1,11 @@
-//! nginx's lists: arrays, each linked to the next.
+//! nginx's `ngx_list_t`: arrays, each linked to the next.
 
 use std::iter;
 use std::ptr::NonNull;
 
 use nginx_sys::{ngx_list_part_t, ngx_list_t, ngx_table_elt_t};
 
-/// The arrays of a list of `T`, in their order.
+/// The arrays of a list whose elements are `T`, in their order.
 #[expect(clippy::inline_always, reason = "a call would need registers saved")]
 #[inline(always)]
 pub(crate) fn parts<T>(list: &ngx_list_t) -> impl Iterator<Item = NonNull<[T]>> {
@@ -21,6 +21,6 @@ pub(crate) fn parts<T>(list: &ngx_list_t) -> impl Iterator<Item = NonNull<[T]>> 
 #[expect(clippy::inline_always, reason = "a call would need registers saved")]
 #[inline(always)]
 pub(crate) fn headers(list: &ngx_list_t) -> impl Iterator<Item = &[ngx_table_elt_t]> {
-    // SAFETY: a part of a list of headers holds so many of them, for as long as the list lives.
+    // SAFETY: each part has `nelts` headers, for as long as the list lives.
     parts::<ngx_table_elt_t>(list).map(|part| unsafe { part.as_ref() })
 }

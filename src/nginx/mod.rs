@@ -1,11 +1,12 @@
 //! The skin: nginx's side of Poolwatch, and the only folder with unsafe code in it.
 //!
-//! Here stand the module's tables and callbacks. A callback turns pointers into references, calls safe code, and turns its
-//! result into a status; no panic gets past it. The modules are declared in an order in which each uses only what stands above it.
+//! This file has the module's tables and callbacks. A callback turns pointers into references, calls safe code, and turns its
+//! result into one of nginx's statuses; no panic leaves it. The files are declared in an order in which each uses only those
+//! above it.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-// What all others stand on: nginx's structs and lists, its processes, clocks and logs.
+// Used by all others: nginx's structs and lists, its processes, clocks and logs.
 mod callback;
 mod bits;
 mod list;
@@ -16,10 +17,10 @@ mod error_log;
 mod thread;
 #[cfg(feature = "crashpoints")]
 mod crashpoints;
-// What outlives a worker, and what outlives nginx.
+// The state, in memory that outlives a worker and in a file that outlives nginx.
 mod zone;
 mod state_file;
-// What the event loop remembers of a watched upstream.
+// What the event loop keeps of a watched upstream.
 mod headers;
 mod peer_cache;
 mod upstream;
@@ -27,7 +28,7 @@ mod upstream;
 mod reply;
 mod conf;
 mod carry_over;
-// A worker: its threads, and what its event loop is called for.
+// A worker process: its threads, and what nginx's event loop calls in it.
 mod process;
 mod peers;
 mod request;
@@ -50,7 +51,7 @@ use conf::locations::LocConf;
 use conf::watched::SrvConf;
 use conf::{MainConf, lookup};
 
-/// What nginx looks for in a module's file.
+/// The symbols that nginx looks up in a module's file.
 mod exports {
     #![allow(unreachable_pub, reason = "ngx's macro writes it so")]
 
@@ -59,8 +60,8 @@ mod exports {
     ngx::ngx_modules!(ngx_http_poolwatch_module);
 }
 
-/// The module, as nginx loads it. Not `#[used]`: so the linker leaves the skin out of the test programs, which have no nginx
-/// to link with, and the module's file still has it, since `ngx_modules` points to it.
+/// The module, as nginx loads it. Not `#[used]`: the linker then leaves the skin out of test programs, which have no nginx to
+/// link with. The module's file still contains it, since `ngx_modules` points to it.
 #[allow(non_upper_case_globals, reason = "nginx names a module's static after the module")]
 pub static mut ngx_http_poolwatch_module: ngx_module_t = ngx_module_t {
     ctx: (&raw const CONTEXT).cast_mut().cast(),
@@ -84,7 +85,7 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
 };
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: nginx has set it before, and calls this before anything else of a configuration.
+    // SAFETY: nginx sets the index before it creates any configuration, and calls this callback before all others of `http`.
     lookup::set_index(unsafe { ngx_http_poolwatch_module.ctx_index });
     // SAFETY: nginx passes the configuration being read.
     unsafe { allocate::<MainConf>(cf) }
@@ -113,7 +114,7 @@ unsafe extern "C" fn merge_loc_conf(cf: *mut ngx_conf_t, prev: *mut c_void, conf
     }
 }
 
-/// A value that is dropped with the configuration's pool.
+/// A default value in the configuration's pool, dropped with the pool; null: no memory.
 ///
 /// # Safety
 /// `cf` is the configuration being read.
@@ -138,7 +139,7 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: while http {} is finished, the context is that of http {}.
         let context = unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }.ok_or(())?;
         let mut conf = lookup::ours::<MainConf>(context.main_conf).ok_or(())?;
-        // SAFETY: made by create_main_conf, and used by nobody else meanwhile.
+        // SAFETY: made by create_main_conf; nothing else refers to it now.
         let conf = unsafe { conf.as_mut() };
         conf.finish(cf, (&raw mut ngx_http_poolwatch_module).cast())?;
         if conf.upstreams.is_empty() { Ok(()) } else { add_log_handler(context) }
@@ -163,7 +164,7 @@ fn add_log_handler(context: &ngx_http_conf_ctx_t) -> Result<(), ()> {
 unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx passes the cycle that has been loaded.
     let cycle = unsafe { &*cycle };
-    // Whatever fails here, nginx must start: a new zone then begins with nothing.
+    // Whatever fails here, nginx must start: a new zone is then empty.
     caught(|| match (process::zone(), MainConf::of_cycle(cycle)) {
         (Some(used), _) => carry_over::keep(cycle, used),
         (None, Some(conf)) => carry_over::inherit(cycle, conf),
@@ -183,7 +184,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     if started.is_none() {
         error_log::write(NGX_LOG_ALERT, cycle.log, "panicked at start, this worker is not watched");
     }
-    // An error here would keep nginx from ever starting this worker again: better unwatched than down.
+    // After an error here nginx would not start this worker again. A worker that does not watch is better than none.
     Status::NGX_OK.into()
 }
 
@@ -198,7 +199,7 @@ unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
 unsafe extern "C" fn log_request(request: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx passes the request that has ended.
     let r = unsafe { &*request };
-    // Subrequests come here with log_subrequest on; their main request tells of the client.
+    // With log_subrequest on, subrequests come here too. Only the main request has the client's status.
     if ptr::eq(r.main, r) {
         caught(|| request::observe(r));
     }

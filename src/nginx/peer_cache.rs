@@ -1,6 +1,7 @@
-//! What the event loop remembers from one request to the next, so that a usual one needs neither a search nor a copy.
+//! The event loop's memory of an upstream's peers: for most requests it saves the search for the peer, and the copying of the
+//! names of pool and release, which the observer remembers too (`NameCache`).
 //!
-//! nginx's own pointers serve as hints only: a peer that nginx frees leaves its place in memory to another.
+//! nginx's pointers serve only as hints: when nginx frees a peer, another may get its address.
 
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
@@ -13,29 +14,30 @@ use crate::nginx::headers::{Headers, Position, is_same};
 use crate::observation::{Attempt, Names};
 use crate::text::{Name, Text};
 
-/// Places for hints. Two peers that meet in one are searched for in turn, which costs time and nothing else.
+/// The number of hints. If two peers share one, each search replaces it, which only costs time.
 const HINTS: usize = 64;
 
 /// What is remembered of the peers of one upstream.
 pub(crate) struct PeerCache {
-    /// By the address of a peer's name in memory: the peer's index, perhaps.
+    /// By the address of a peer's name in memory: the likely index of the peer.
     hints: [Cell<u16>; HINTS],
-    /// Those of the configuration by their index.
+    /// The configured peers, by index.
     peers: Vec<CachedPeer>,
-    /// All others together.
+    /// Stands for all other peers together.
     strangers: CachedPeer,
 }
 
 /// A peer, and what its last response named.
 pub(crate) struct CachedPeer {
-    /// Among the configured ones, or [`Attempt::UNKNOWN_PEER`].
+    /// Its index among the configured peers, or [`Attempt::UNKNOWN_PEER`].
     pub(crate) index: u16,
+    /// As nginx writes it; empty: not a configured peer.
     address: Box<[u8]>,
-    /// `None`: the next answer must say.
+    /// `None`: nothing was read yet, or the observer must be sent the names again.
     last: UnsafeCell<Option<LastResponse>>,
 }
 
-/// What an answer named, and where its headers stood.
+/// What a response named, and the positions of the headers.
 struct LastResponse {
     pool: Box<[u8]>,
     release: Box<[u8]>,
@@ -50,7 +52,7 @@ impl PeerCache {
         Self { hints: [const { Cell::new(0) }; HINTS], peers: peers.collect(), strangers }
     }
 
-    /// The configured peer that nginx calls by this name, if it can be told without a search.
+    /// The configured peer with this name, if the hint is right.
     #[expect(clippy::inline_always, reason = "once for each request, and short")]
     #[inline(always)]
     pub(crate) fn usual_peer(&self, name: &ngx_str_t) -> Option<&CachedPeer> {
@@ -60,7 +62,7 @@ impl PeerCache {
         }
     }
 
-    /// The peer that nginx calls by this name.
+    /// The peer with this name, by search.
     pub(crate) fn peer(&self, name: &ngx_str_t) -> &CachedPeer {
         let found = self.peers.iter().find(|peer| is_same(name, &peer.address));
         if let (Some(peer), Some(hint)) = (found, self.hint(name)) {
@@ -69,7 +71,7 @@ impl PeerCache {
         found.unwrap_or(&self.strangers)
     }
 
-    /// An observation of this peer was lost: what it named is to be sent again.
+    /// Forgets a peer's last response, since the observation with its names was lost: the next one has them again.
     pub(crate) fn forget(&self, peer: u16) {
         let peer = self.peers.get(usize::from(peer)).unwrap_or(&self.strangers);
         // SAFETY: this event loop is the only one to use it, and nothing refers to it now.
@@ -77,7 +79,7 @@ impl PeerCache {
     }
 
     fn hint(&self, name: &ngx_str_t) -> Option<&Cell<u16>> {
-        // Peers lie in memory at like distances; the product's upper bits tell them apart all the same.
+        // Peers are at equal distances in memory; the upper bits of the product (Fibonacci hashing) still differ.
         self.hints.get((ptr::from_ref(name).addr().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) % HINTS)
     }
 }
@@ -87,7 +89,7 @@ impl CachedPeer {
         Self { index, address: address.into(), last: UnsafeCell::new(None) }
     }
 
-    /// Did an answer of this peer name what its last answer named, as far as can be told without a search?
+    /// Did a response of this peer name the same as its last one, at the same positions?
     #[expect(clippy::inline_always, reason = "once for each request, and short")]
     #[inline(always)]
     pub(crate) fn names_as_before(&self, headers: &Headers, list: &ngx_list_t) -> bool {
@@ -100,7 +102,7 @@ impl CachedPeer {
         is_pool_same && headers.release.is_still(&last.release, last.release_position, list)
     }
 
-    /// What an answer of this peer named; `None`: what its last answer named.
+    /// What a response of this peer named; `None`: the same as its last one.
     pub(crate) fn names(&self, headers: &Headers, list: &ngx_list_t) -> Option<Arc<Names>> {
         let (pool, pool_position) = headers.pool.as_ref().map_or_else(Default::default, |pool| pool.find(list));
         let (release, release_position) = headers.release.find(list);

@@ -1,7 +1,7 @@
-//! nginx's own opinion of its peers: which of them it refuses to ask for now.
+//! Which peers nginx itself currently considers unavailable.
 //!
-//! Read only after a failed attempt, and only from a table that all workers share: there it is hard evidence, while one
-//! worker's private table says nothing about the others.
+//! Read only after a failed attempt, and only from a table that all workers share: it is evidence for all of them, while a
+//! worker's private table says nothing about other workers.
 
 use nginx_sys::{
     ngx_http_upstream_init_round_robin_peer, ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t, time_t,
@@ -11,14 +11,14 @@ use crate::nginx::cycle;
 use crate::nginx::process::Pipeline;
 use crate::nginx::upstream::EventLoopUpstream;
 
-/// The configured peers that nginx will not ask, a bit each; 0: none, or this worker cannot tell for all.
+/// The configured peers that nginx does not send requests to, one bit for each index below 64. 0: none, or the table is not shared.
 pub(crate) fn unusable(upstream: &EventLoopUpstream, pipeline: &Pipeline) -> u64 {
     // SAFETY: the upstream's configuration lives as long as the cycle whose worker this is.
     let Some(uscf) = (unsafe { upstream.uscf.as_ref() }) else { return 0 };
-    // In a zone nginx itself takes the balancer's data for this table; elsewhere only its own balancer's surely is.
+    // With `zone`, nginx itself takes the balancer's data for this table. Without, only nginx's own balancer surely has this type.
     let is_shared_table =
         !uscf.shm_zone.is_null() || (pipeline.is_alone() && uscf.peer.init.is_some_and(is_round_robin));
-    // Where servers are resolved at run time the table's lists change under our eyes.
+    // If servers are resolved at run time, the table's lists may change while they are read.
     if !is_shared_table || !upstream.is_fixed || cycle::is_exiting() {
         return 0;
     }
@@ -29,7 +29,7 @@ pub(crate) fn unusable(upstream: &EventLoopUpstream, pipeline: &Pipeline) -> u64
     let now = now();
     let mut unusable = 0;
     for table in primaries.into_iter().chain(backups) {
-        // SAFETY: a list of peers; workers change numbers in it, but not the list of a fixed upstream.
+        // SAFETY: the list of peers, which nginx does not change for a fixed upstream; workers change only numbers in it.
         let mut next = unsafe { table.peer.as_ref() };
         while let Some(peer) = next {
             let index = upstream.watched.peer_index(peer.name.as_bytes()).filter(|_| is_refused(peer, now));
@@ -43,7 +43,7 @@ pub(crate) fn unusable(upstream: &EventLoopUpstream, pipeline: &Pipeline) -> u64
     unusable
 }
 
-/// As nginx's `ngx_http_upstream_get_peer` decides.
+/// The same condition as in nginx's `ngx_http_upstream_get_peer`.
 fn is_refused(peer: &ngx_http_upstream_rr_peer_t, now: time_t) -> bool {
     peer.down != 0 || (peer.max_fails != 0 && peer.fails >= peer.max_fails && now - peer.checked <= peer.fail_timeout)
 }
@@ -57,7 +57,7 @@ fn is_round_robin(init: InitPeer) -> bool {
     std::ptr::fn_addr_eq(init, ngx_http_upstream_init_round_robin_peer as InitPeer)
 }
 
-/// nginx's cached seconds, the clock of `checked`.
+/// nginx's cached time in seconds, which `checked` is taken from.
 fn now() -> time_t {
     // SAFETY: set by nginx before any request.
     let cached = unsafe { nginx_sys::ngx_cached_time };

@@ -1,7 +1,7 @@
-//! The worker process: its threads' beginning and end.
+//! The threads of a worker process: how they start, what the event loop sends them, and how they end.
 //!
-//! Threads start after the fork, in processes that serve requests and in no others, with all signals blocked: a signal that
-//! nginx's handler takes on one of them would not wake the event loop.
+//! Threads start after the fork, only in processes that serve requests. Signals are blocked in them: a signal that nginx handled
+//! on such a thread would not wake the event loop.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -30,55 +30,57 @@ use crate::state::workers::Condition;
 use crate::text;
 use crate::units::Millis;
 
-/// Observations that may wait for the observer: 200 ms of a busy worker. More are counted as dropped.
+/// The most observations that can wait for the observer: 200 ms of a busy worker. Further ones are counted as dropped.
 const CHANNEL: usize = 4096;
 
-/// Failed requests of one upstream become examples at most this often in each worker.
+/// In each worker, a failed request of an upstream becomes an example at most this often.
 const EXAMPLE_EVERY: Millis = Millis(100);
 
-/// How long an exiting worker waits for its threads: nginx kills a worker 1.55 s after a fast stop.
+/// How long an exiting worker waits for its threads. nginx kills a worker 1.55 s after a fast stop.
 const GRACEFUL_PATIENCE: Millis = Millis(800);
 const FAST_PATIENCE: Millis = Millis(300);
 
-/// The least that it waits for the zone's lock, whatever it has waited for before.
+/// How long it waits for the zone's lock at least, even if the time above is over.
 const LOCK_PATIENCE: Millis = Millis(100);
 
-/// A worker whose threads cannot start tries again this often.
+/// The pause after which a worker tries again to start its threads.
 const START_PAUSE: Millis = Millis::from_secs(10);
 
 static PIPELINE: OnceLock<Pipeline> = OnceLock::new();
 
-/// Where this worker says what it does.
+/// The zone of this worker, and how the worker is identified in the zone's reports.
 static REPORTER: OnceLock<(Zone, Reporter)> = OnceLock::new();
 
-/// This process' pipeline.
+/// The threads of this process, and what they share with the event loop.
 pub(crate) struct Pipeline {
     worker: Arc<Worker<Zone, SystemClock>>,
     sender: channel::Sender<Observation>,
     receiver: channel::Receiver<Observation>,
     client: Arc<http::Client>,
-    /// Disconnected when the observer, and when the last courier, has ended.
+    /// Disconnected when the observer's thread has ended.
     observer_done: channel::Receiver<()>,
+    /// Disconnected when all couriers' threads have ended.
     couriers_done: channel::Receiver<()>,
-    /// Per watched upstream: when a failed request last became an example.
+    /// For each watched upstream, when a failed request last became an example: milliseconds of the monotonic clock, 0: never.
     examples: Vec<AtomicU64>,
+    /// No other process serves requests.
     alone: bool,
-    /// Where there is a state file: its writer, and what is disconnected when the writer's thread has ended.
+    /// The writer of the state file, and what is disconnected when its thread has ended; `None`: there is no state file.
     writer: Option<(Arc<StateFileWriter>, channel::Receiver<()>)>,
 }
 
-/// The pipeline, where one runs.
+/// The pipeline; `None`: this process does not watch.
 pub(crate) fn pipeline() -> Option<&'static Pipeline> {
     PIPELINE.get()
 }
 
-/// The zone that this process watches with.
+/// The zone of this process; `None`: it does not watch.
 pub(crate) fn zone() -> Option<Zone> {
     REPORTER.get().map(|(zone, _)| *zone)
 }
 
 impl Pipeline {
-    /// Hands an observation of an upstream to the observer. Never waits: without room it is counted and gone.
+    /// Sends an observation to the observer. Never waits: if the channel is full, the observation is counted as dropped.
     pub(crate) fn send(&self, observation: Observation, upstream: &EventLoopUpstream) {
         match self.sender.try_send(observation) {
             Ok(()) => {}
@@ -95,7 +97,7 @@ impl Pipeline {
         }
     }
 
-    /// Has the observer do something, soon. `false`: too many orders wait.
+    /// Sends an order to the observer. Never waits. `false`: too many orders wait.
     pub(crate) fn order(&self, order: Order) -> bool {
         self.worker.order(order)
     }
@@ -105,7 +107,7 @@ impl Pipeline {
         self.alone
     }
 
-    /// Is another example of this upstream's failed requests welcome?
+    /// Should a failed request of this upstream become an example? `true` at most once in [`EXAMPLE_EVERY`].
     pub(crate) fn wants_example(&self, upstream: u16, now: Millis) -> bool {
         self.examples.get(usize::from(upstream)).is_some_and(|last| {
             let wanted = now.0 >= last.load(Ordering::Relaxed) + EXAMPLE_EVERY.0;
@@ -117,7 +119,8 @@ impl Pipeline {
     }
 }
 
-/// Starts the pipeline in a process that serves requests. A failure leaves the process serving, says so, and is tried again.
+/// Starts the pipeline, if this process serves requests and an upstream is watched. A failure is logged, and tried again after
+/// [`START_PAUSE`].
 pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
     let watches = cycle::serves_requests() && !conf.upstreams.is_empty();
     let Some(zone) = conf.zone.mapped.get().filter(|_| watches) else { return };
@@ -141,7 +144,7 @@ pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
     }
 }
 
-/// The time has come to try again.
+/// Called by the timer after a failed start.
 unsafe extern "C" fn start_again(event: *mut ngx_event_t) {
     caught(|| {
         let (Some(cycle), Some(&(zone, reporter))) = (cycle::current(), REPORTER.get()) else { return };
@@ -154,7 +157,7 @@ unsafe extern "C" fn start_again(event: *mut ngx_event_t) {
     });
 }
 
-/// Starts all threads, or none.
+/// Starts all threads. `Err`: one could not be started, and the others end.
 fn launch(cycle: &ngx_cycle_t, conf: &MainConf, zone: Zone, reporter: Reporter) -> std::io::Result<()> {
     let config = Config {
         upstreams: conf.upstreams.iter().map(|upstream| upstream.watched.clone()).collect(),
@@ -215,8 +218,8 @@ fn launch(cycle: &ngx_cycle_t, conf: &MainConf, zone: Zone, reporter: Reporter) 
     Ok(())
 }
 
-/// Ends the pipeline: what was observed is folded, what is owed and unsent stays in the zone for the other workers. A process that
-/// keeps the zone's lock, because it was stopped, say, does not keep this one from ending.
+/// Ends the pipeline: folds the observations, and leaves undelivered messages in the zone for other workers. It waits for a limited
+/// time, even if another process holds the zone's lock and is stopped.
 pub(crate) fn end(cycle: &ngx_cycle_t) {
     if let Some(pipeline) = PIPELINE.get() {
         let patience = if cycle::is_terminating() { FAST_PATIENCE } else { GRACEFUL_PATIENCE };
@@ -230,7 +233,7 @@ pub(crate) fn end(cycle: &ngx_cycle_t) {
         worker.stop_observing();
         if has_ended(&pipeline.observer_done, until) {
             crash::at("exit-observed");
-            // The observer drained the channel, but requests may have been logged since.
+            // The observer has emptied the channel, but requests may have been logged since.
             worker.finish(&pipeline.receiver, left());
         } else {
             worker.give_up(&pipeline.receiver);
@@ -243,7 +246,7 @@ pub(crate) fn end(cycle: &ngx_cycle_t) {
         worker.store.ring();
         if let Some((writer, done)) = &pipeline.writer {
             writer.stop();
-            // It is in the middle of a write, or it waits for the lock and holds nothing.
+            // A thread that is not writing waits for the lock and holds nothing.
             if !writer.is_writing() || has_ended(done, until) {
                 writer.write_last();
             }
@@ -255,7 +258,7 @@ pub(crate) fn end(cycle: &ngx_cycle_t) {
     error_log::close(cycle);
 }
 
-/// nginx has begun to end this worker, which may take as long as its last request does.
+/// Called when nginx begins to shut this worker down, which takes as long as its last request.
 fn retire() {
     if let Some((writer, _)) = PIPELINE.get().and_then(|pipeline| pipeline.writer.as_ref()) {
         writer.retire();
@@ -263,6 +266,6 @@ fn retire() {
 }
 
 fn has_ended(done: &channel::Receiver<()>, until: Instant) -> bool {
-    // Nothing is ever sent: the channel is disconnected when the thread drops its end.
+    // Nothing is sent on this channel: the thread drops its end of it when it ends.
     matches!(done.recv_deadline(until), Err(channel::RecvTimeoutError::Disconnected))
 }

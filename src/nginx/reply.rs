@@ -1,4 +1,4 @@
-//! An answer on its way through nginx's output filters.
+//! A response of `poolwatch_status`, and how it is sent through nginx's output filters.
 
 use std::ptr::{self, NonNull};
 
@@ -13,15 +13,15 @@ use crate::nginx::bits;
 use crate::status::command::RequestError;
 use crate::status::json;
 
-/// An answer.
+/// A response.
 pub(crate) struct Reply {
-    /// Of the status line.
+    /// The HTTP status.
     pub(crate) status: u16,
-    /// Of the body.
+    /// `Content-Type`
     pub(crate) content_type: &'static str,
-    /// `Allow`; empty: none.
+    /// `Allow`; empty: the header is left out.
     pub(crate) allow: &'static str,
-    /// `Location`; empty: none.
+    /// `Location`; empty: the header is left out.
     pub(crate) location: Vec<u8>,
     /// `Content-Security-Policy`
     pub(crate) policy: &'static str,
@@ -29,33 +29,33 @@ pub(crate) struct Reply {
     pub(crate) body: String,
 }
 
-/// Why there is no answer: writers spoiled every copy of the state.
+/// The error if each copy of the zone was disturbed by writers.
 pub(crate) const BUSY: &str = "the state changes too fast to be read, try again";
 
 impl Reply {
-    /// Why a request is refused, as JSON.
+    /// The reason why a request is refused, as JSON.
     pub(crate) fn refused(error: &RequestError) -> Self {
         Self::json(error.status, json::error(&error.text))
     }
 
-    /// A body that is JSON.
+    /// A response with this JSON body.
     pub(crate) fn json(status: u16, body: String) -> Self {
         let policy = "default-src 'none'; frame-ancestors 'none'";
         Self { status, content_type: "application/json", allow: "", location: Vec::new(), policy, body }
     }
 }
 
-/// As handlers return a status.
+/// An HTTP status, as nginx's handlers return it.
 #[expect(clippy::cast_possible_wrap, reason = "a status has three digits")]
 pub(crate) const fn code(status: u32) -> ngx_int_t {
     status as ngx_int_t
 }
 
-/// Sends it, without its body where none belongs. Returns what nginx is to be told.
+/// Sends a response; leaves the body out where HTTP has none. Returns what the handler returns to nginx.
 ///
-/// A body of the request that nobody has read is discarded first, for nginx would take it for the client's next request.
+/// An unread body of the request is discarded first, else nginx would take it for the client's next request.
 pub(crate) fn send(r: &mut ngx_http_request_t, reply: &Reply) -> ngx_int_t {
-    // SAFETY: the request is being handled. Of a body that was read nothing is left.
+    // SAFETY: the request is being handled.
     let discarded = unsafe { ngx_http_discard_request_body(r) };
     if discarded != ngx_int_t::from(Status::NGX_OK) {
         return discarded;
@@ -70,7 +70,7 @@ pub(crate) fn send(r: &mut ngx_http_request_t, reply: &Reply) -> ngx_int_t {
     }
     // SAFETY: the request is being answered, and its header was not sent yet.
     let sent = unsafe { ngx_http_send_header(r) };
-    // NGX_AGAIN: the header waits for the client, and the body behind it.
+    // NGX_AGAIN: nginx buffers the header until the client reads, and the body after it.
     let is_sent = [Status::NGX_OK, Status::NGX_AGAIN].map(ngx_int_t::from).contains(&sent);
     if !is_sent || bits::is_header_only(r) {
         return sent;
@@ -78,7 +78,7 @@ pub(crate) fn send(r: &mut ngx_http_request_t, reply: &Reply) -> ngx_int_t {
     send_body(r, reply.body.as_bytes()).unwrap_or_else(|| Status::NGX_ERROR.into())
 }
 
-/// `None`: there is no memory for them.
+/// Adds the response's headers. `None`: no memory.
 fn add_headers(r: &mut ngx_http_request_t, reply: &Reply) -> Option<()> {
     let headers = [
         ("Cache-Control", "no-store"),
@@ -95,7 +95,7 @@ fn add_headers(r: &mut ngx_http_request_t, reply: &Reply) -> Option<()> {
     if !reply.location.is_empty() {
         // SAFETY: the request's pool, which lives as long as the header.
         let location = unsafe { ngx_str_t::from_bytes(r.pool, &reply.location) }?;
-        // nginx makes an absolute URL of it, unless it is told not to.
+        // nginx makes it an absolute URL, unless `absolute_redirect` is off.
         r.headers_out.location = add_header(r, "Location", location)?.as_ptr();
     }
     Some(())
@@ -116,7 +116,7 @@ fn send_body(r: &mut ngx_http_request_t, body: &[u8]) -> Option<ngx_int_t> {
     if sent == ngx_int_t::from(Status::NGX_ERROR) {
         return Some(sent);
     }
-    // The mark of the end is a bit of a buffer, which nginx sets best itself.
+    // `last_buf` is a bit-field: nginx sets it itself.
     // SAFETY: as above.
     Some(unsafe { ngx_http_send_special(r, NGX_HTTP_LAST as ngx_uint_t) })
 }

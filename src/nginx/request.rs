@@ -1,7 +1,7 @@
-//! The log phase: one pass over what nginx knows of a finished request, into an [`Observation`].
+//! The log phase: makes an [`Observation`] of what nginx knows about a finished request.
 //!
-//! It runs on the event loop for every request, so it takes no lock, and allocates for failed requests only. The usual request has
-//! a short way of its own.
+//! It runs on the event loop for every request, so it takes no lock, and allocates only for failed requests. The usual request
+//! has a shorter path of its own.
 
 use std::ptr::NonNull;
 use std::slice;
@@ -24,13 +24,13 @@ use crate::observation::{Attempt, Example, Failure, Observation, Verdict};
 use crate::text::{self, Text};
 use crate::units::Millis;
 
-/// What nginx puts where a time was never taken: the connection or the header did not come.
+/// nginx's value of a time that was not measured: there was no connection, or no header.
 const NEVER: ngx_msec_t = ngx_msec_t::MAX;
 
-/// The name of no peer.
+/// Stands for a peer without a name.
 const NO_NAME: ngx_str_t = ngx_str_t::empty();
 
-/// Observes a finished request.
+/// Sends an observation of a finished request to the observer, one for each watched upstream that it went to.
 #[expect(clippy::inline_always, reason = "the log phase's handler is little else")]
 #[inline(always)]
 pub(crate) fn observe(request: &ngx_http_request_t) {
@@ -44,8 +44,8 @@ pub(crate) fn observe(request: &ngx_http_request_t) {
     }
 }
 
-/// The usual request: one attempt, and a response of a watched upstream below 500, whose peer named what it named before. `None`:
-/// it was another one. Nothing is called here, which would need registers saved.
+/// The usual request: one attempt, and a response below 500 of a watched upstream, with the same names as the peer's last one.
+/// `None`: any other request. All of it is inlined, since calls would cost more.
 #[expect(clippy::inline_always, reason = "it is the one whose cost counts")]
 #[inline(always)]
 fn usual<'a>(
@@ -76,8 +76,8 @@ fn usual<'a>(
     Some((seen, upstream))
 }
 
-/// All the others, which an internal redirect may have led to several upstreams. Backwards, since the start of a later group of
-/// attempts is the end of the one before.
+/// Any other request. Internal redirects may have sent it to several upstreams; the attempts at each are a group. The groups are
+/// read backwards, since only the start of the last one is known.
 #[cold]
 fn observe_groups(
     request: &ngx_http_request_t,
@@ -89,9 +89,9 @@ fn observe_groups(
     for group in states.rsplit(|state| state.peer.is_null()) {
         let ([first, ..], Some((last, earlier))) = (group, group.split_last()) else { continue };
         let last_start = end.map_or(Millis(current.start_time as u64), |end| end - Millis(last.response_time as u64));
-        // nginx notes the next start and the last response time in the same instant, so the starts follow from the times.
+        // An attempt starts at the moment at which the response time of the one before is taken.
         let start = last_start - Millis(earlier.iter().map(|state| state.response_time as u64).sum());
-        // `r->upstream`, with the headers of the response, is the last group's.
+        // `r->upstream`, with the headers of the response, belongs to the last group.
         let (upstream, headers_in) = match end {
             None => (EventLoopUpstream::of(current.upstream), Some(&current.headers_in)),
             Some(_) => (upstream_with_peer(request, peer_name(first)), None),
@@ -107,7 +107,7 @@ fn upstream_with_peer<'a>(request: &ngx_http_request_t, name: &ngx_str_t) -> Opt
     MainConf::of_request(request)?.upstream_with_peer(name.as_bytes())
 }
 
-/// One upstream's attempts, the first of which began at `start`.
+/// The observation of one group of attempts, the first of which began at `start`. `headers_in`: only of the last group.
 fn observe_group(
     request: &ngx_http_request_t,
     pipeline: &Pipeline,
@@ -148,7 +148,7 @@ fn attempt(state: &ngx_http_upstream_state_t, peer: &CachedPeer, verdict: Verdic
 fn verdict(state: &ngx_http_upstream_state_t, upstream: &EventLoopUpstream) -> Verdict {
     match (state.status as u32, state.header_time) {
         (0, _) => Verdict::Unfinished,
-        // nginx found no peer to ask and put the upstream's own name there.
+        // nginx found no available peer, and uses the upstream's own name.
         (_, NEVER)
             if state.connect_time == NEVER && peer_name(state).as_bytes() == upstream.watched.name.as_bytes() =>
         {
@@ -163,13 +163,13 @@ fn verdict(state: &ngx_http_upstream_state_t, upstream: &EventLoopUpstream) -> V
 
 /// Are the headers that nginx holds those of this attempt's own response?
 ///
-/// nginx keeps headers longer than they are true: of an earlier attempt when the last one got none, and of a cached response
-/// that a 304 confirmed. A response without a status line is garbage.
+/// They may also be those of an earlier attempt, if the last one got none, or of a cached response that a 304 confirmed. A response
+/// without a status line is invalid.
 fn has_response(state: &ngx_http_upstream_state_t, headers_in: &ngx_http_upstream_headers_in_t) -> bool {
     state.header_time != NEVER && state.status as u32 != NGX_HTTP_NOT_MODIFIED && headers_in.status_n != 0
 }
 
-/// What the last attempt's own response named, and whether it was one at all.
+/// Adds what the last attempt's own response named. An invalid response counts as refused.
 fn read_response(
     seen: &mut Observation,
     headers_in: &ngx_http_upstream_headers_in_t,
@@ -214,7 +214,7 @@ fn example(
     example
 }
 
-/// As nginx's `$status`, which has three digits.
+/// nginx's `$status`: at most three digits.
 fn client_status(request: &ngx_http_request_t) -> u16 {
     let status = if request.err_status == 0 { request.headers_out.status } else { request.err_status };
     status as u16

@@ -1,4 +1,4 @@
-//! Threads beside the event loop: they take no signal, and one that panics starts again.
+//! Threads beside the event loop. They take no signals, and start again after a panic.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -9,10 +9,11 @@ use crossbeam_channel as channel;
 use crate::nginx::error_log;
 use crate::pipeline::log_line::{Level, Line};
 
-/// After a panic a loop starts again, but not in a tight circle.
+/// The pause before a thread's loop starts again after a panic.
 const PANIC_PAUSE: Duration = Duration::from_secs(1);
 
-/// A thread whose loop is started again after a panic, which is said in error.log; `panicked` is told first.
+/// Starts a thread that runs `run` until it returns, and again after each panic, which is logged at `alert`. `panicked` is called
+/// before the pause; `ends` is dropped when the thread ends.
 pub(crate) fn spawn(
     name: &'static str,
     ends: channel::Sender<()>,
@@ -30,7 +31,7 @@ pub(crate) fn spawn(
     thread::Builder::new().name(format!("poolwatch-{name}")).spawn(body).map(drop)
 }
 
-/// Threads inherit the mask of the thread that makes them. Signals for real faults stay open.
+/// Runs `f` with all signals blocked except those of faults: threads that it starts inherit the mask.
 pub(crate) fn with_signals_blocked<R>(f: impl FnOnce() -> R) -> R {
     let mut blocked = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: initialises the set.

@@ -1,4 +1,4 @@
-//! Something that nginx's event loop does later, once. It keeps no worker from ending.
+//! Timers of nginx's event loop. They do not delay the end of a worker.
 
 use std::ptr;
 
@@ -10,11 +10,11 @@ use nginx_sys::{
 use crate::nginx::bits;
 use crate::units::Millis;
 
-/// Has nginx call the handler after `span`. The event lives as long as the process, so there should be few.
+/// Calls the handler once after `span`. Its event is never freed, so this is for rare use.
 pub(crate) fn after(span: Millis, log: *mut ngx_log_t, handler: ngx_event_handler_pt) {
     // SAFETY: all zero is an unused connection.
     let mut connection: ngx_connection_t = unsafe { std::mem::zeroed() };
-    // nginx's debug log names an event by its connection's descriptor.
+    // nginx's debug log prints the descriptor of an event's connection.
     connection.fd = -1;
     // SAFETY: all zero is an unused event.
     let mut event: ngx_event_t = unsafe { std::mem::zeroed() };
@@ -24,12 +24,12 @@ pub(crate) fn after(span: Millis, log: *mut ngx_log_t, handler: ngx_event_handle
     again(span, Box::leak(Box::new(event)));
 }
 
-/// The same with the event of a handler that was called.
+/// Calls the handler of an event that has fired once more after `span`.
 pub(crate) fn again(span: Millis, event: &'static mut ngx_event_t) {
     // SAFETY: nginx's clock, read on its thread.
     let now = unsafe { ngx_current_msec };
     event.timer.key = now.wrapping_add(span.0 as ngx_msec_t);
     let tree = &raw mut ngx_event_timer_rbtree;
-    // SAFETY: nginx's tree of timers, which the event module has made, on its thread; the event is in no tree and lives on.
+    // SAFETY: nginx's initialised timer tree, used on its thread; the event is in no tree and is never freed.
     unsafe { ngx_rbtree_insert(tree, &raw mut event.timer) };
 }

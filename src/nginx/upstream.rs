@@ -1,4 +1,4 @@
-//! A watched upstream, as the event loop uses it: what is read of its answers, and what is remembered of them.
+//! A watched upstream, as the event loop uses it: which headers of its responses are read, and what is cached.
 
 use std::cell::Cell;
 
@@ -12,35 +12,37 @@ use crate::status::variables;
 use crate::text::Text;
 use crate::units::Millis;
 
-/// A watched upstream as the log phase needs it.
+/// A watched upstream. It is part of the configuration, and each worker has its own copy.
 pub(crate) struct EventLoopUpstream {
-    /// Its place in `MainConf::upstreams`.
+    /// Its index in `MainConf::upstreams`.
     pub(crate) index: u16,
-    /// What the pipeline knows of it.
+    /// Its rules, pools and peers.
     pub(crate) watched: Watched,
-    /// What the event loop remembers of it.
+    /// Its peers, and what their last responses named.
     pub(crate) peers: PeerCache,
-    /// Which response headers are read.
+    /// Which headers of its responses are read.
     pub(crate) headers: Headers,
-    /// What variables last told of it.
+    /// The last values of the variables; `None`: none were asked for yet.
     pub(crate) variables: Cell<Option<VariableValues>>,
-    /// Its peers stay what they are: no server is resolved again at run time.
+    /// nginx does not change its peers at run time: no server has `resolve`.
     pub(crate) is_fixed: bool,
     /// nginx's own configuration of it.
     pub(crate) uscf: *const ngx_http_upstream_srv_conf_t,
 }
 
-/// What variables tell of an upstream, and when that was so.
+/// The values of the variables for an upstream at one moment.
 #[derive(Clone, Copy)]
 pub(crate) struct VariableValues {
+    /// When, by the monotonic clock.
     pub(crate) at: Millis,
+    /// In the order of [`VARIABLES`]; `None`: the variable is not found.
     pub(crate) values: [Option<Text<256>>; VARIABLES.len()],
 }
 
-/// What makes a variable's value; `None`: it has none.
+/// Makes a variable's value; `None`: it is not found.
 type Value = fn(&snapshot::Upstream, Millis) -> Option<String>;
 
-/// The variables, each with what makes its value.
+/// The variables: the name, and the function that makes the value.
 pub(crate) const VARIABLES: [(&str, Value); 4] = [
     ("poolwatch_state", |upstream, _| Some(variables::state(upstream).to_owned())),
     ("poolwatch_pool", |upstream, _| variables::pool(upstream)),
@@ -49,14 +51,14 @@ pub(crate) const VARIABLES: [(&str, Value); 4] = [
 ];
 
 impl EventLoopUpstream {
-    /// Is this its name, or one of its peers'?
+    /// Is this the upstream's name, or the name of one of its peers?
     pub(crate) fn answers_to(&self, name: &[u8]) -> bool {
         self.watched.name.as_bytes() == name || self.watched.peer_index(name).is_some()
     }
 }
 
 impl VariableValues {
-    /// Those of the zone's copy of the upstream at `now`.
+    /// The values for this copy of the upstream, made at `now`.
     pub(crate) fn new(upstream: &snapshot::Upstream, now: Millis) -> Self {
         let value = |(_, value): (&str, Value)| value(upstream, now).map(|text| Text::new(text.as_bytes()));
         Self { at: now, values: VARIABLES.map(value) }

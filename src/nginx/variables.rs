@@ -1,6 +1,6 @@
-//! `$poolwatch_state` and its like: what is known of the upstream that a request went to, for logs and headers.
+//! `$poolwatch_state` and the other variables: the state of the upstream that a request went to, for logs and headers.
 //!
-//! The zone is copied without its lock, at most once per upstream and tick of nginx's clock, whatever the number of requests.
+//! For each upstream the zone is copied at most once per millisecond, without its lock, however many requests there are.
 
 use nginx_sys::{
     NGX_HTTP_VAR_NOCACHEABLE, ngx_conf_t, ngx_http_add_variable, ngx_http_get_variable_pt, ngx_http_request_t,
@@ -16,7 +16,7 @@ use crate::nginx::conf::MainConf;
 use crate::nginx::upstream::{EventLoopUpstream, VARIABLES, VariableValues};
 use crate::text::Text;
 
-/// Adds them to nginx's own.
+/// Adds the variables to nginx's.
 pub(crate) fn add(cf: &mut ngx_conf_t) -> Result<(), ()> {
     for (index, (name, _)) in VARIABLES.iter().enumerate() {
         let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
@@ -31,7 +31,7 @@ pub(crate) fn add(cf: &mut ngx_conf_t) -> Result<(), ()> {
     Ok(())
 }
 
-/// nginx asks for a value.
+/// Called by nginx for the value of a variable; `data` is the variable's index.
 unsafe extern "C" fn look(
     request: *mut ngx_http_request_t,
     value: *mut ngx_http_variable_value_t,

@@ -1,4 +1,4 @@
-//! The blocks as nginx has read them, as plain values.
+//! nginx's own configuration of upstream blocks, as plain values, and the folders that paths are relative to.
 
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -15,7 +15,8 @@ use crate::directives::upstream::{Server, UpstreamBlock};
 use crate::nginx::bits;
 use crate::units::Millis;
 
-/// The upstreams that are blocks with servers. For others, as of `proxy_pass http://host;`, nginx makes no configuration.
+/// nginx's configurations of the upstream blocks. Implicit upstreams, as of `proxy_pass http://host;`, are left out: other modules
+/// have no configuration of them.
 pub(super) fn upstreams(cf: &ngx_conf_t) -> Vec<NonNull<ngx_http_upstream_srv_conf_t>> {
     let Some(umcf) = NgxHttpUpstreamModule::main_conf(cf) else { return Vec::new() };
     // SAFETY: nginx keeps pointers to the upstreams' configurations there.
@@ -25,7 +26,7 @@ pub(super) fn upstreams(cf: &ngx_conf_t) -> Vec<NonNull<ngx_http_upstream_srv_co
     all.iter().filter_map(|&uscf| NonNull::new(uscf)).filter(is_block).collect()
 }
 
-/// An upstream block and its servers.
+/// An upstream block and its `server` directives.
 pub(super) fn read(uscf: &ngx_http_upstream_srv_conf_t) -> UpstreamBlock {
     // SAFETY: null, or the array of the block's `server` directives.
     let servers: &[ngx_http_upstream_server_t] = match unsafe { uscf.servers.as_ref() } {
@@ -37,12 +38,12 @@ pub(super) fn read(uscf: &ngx_http_upstream_srv_conf_t) -> UpstreamBlock {
     UpstreamBlock { name: uscf.host.as_bytes().to_vec(), place, servers: servers.iter().map(server).collect() }
 }
 
-/// The folder of `nginx.conf`, from which nginx names other files of the configuration.
+/// The folder of `nginx.conf`: paths of configuration files are relative to it.
 pub(super) fn conf_prefix(cf: &ngx_conf_t) -> PathBuf {
     path(cf, |cycle| &cycle.conf_prefix)
 }
 
-/// nginx's own folder, from which it names what it writes.
+/// nginx's prefix: paths of files that nginx writes are relative to it.
 pub(super) fn prefix(cf: &ngx_conf_t) -> PathBuf {
     path(cf, |cycle| &cycle.prefix)
 }

@@ -1,4 +1,5 @@
-//! Does anything say who may use a location? Asked when the configuration is complete, of the modules that nginx itself has for it.
+//! Locations with `poolwatch_status`, and the check that those with `write=on` limit who may use them. It reads the configuration
+//! of nginx's access modules once all of it is known.
 
 use std::ffi::{CStr, c_void};
 use std::ptr::{self, NonNull};
@@ -12,27 +13,27 @@ use super::lookup;
 use crate::directives::block::Location;
 use crate::directives::place::{Place, Remark};
 
-/// The configuration of one location.
+/// Our configuration of one location.
 #[derive(Default)]
 pub(crate) struct LocConf {
-    /// The location's lines.
+    /// The location's directives.
     pub(crate) said: Location,
-    /// nginx's own configuration of it, where `poolwatch_status` stands.
+    /// nginx's own configuration of the location, if `poolwatch_status` is in it.
     pub(crate) core: Option<NonNull<ngx_http_core_loc_conf_t>>,
 }
 
 /// A location of `poolwatch_status`.
 pub(crate) struct StatusLocation {
-    /// Its configuration of each http module.
+    /// The configurations of all http modules for the location.
     pub(crate) loc_conf: *mut *mut c_void,
-    /// nginx's own among them.
+    /// nginx's own configuration among them.
     pub(crate) core: NonNull<ngx_http_core_loc_conf_t>,
-    /// Where the directive stands.
+    /// Where the directive is.
     pub(crate) place: Place,
 }
 
 impl StatusLocation {
-    /// What is to be said of it: that it takes writes from everybody.
+    /// The warning about a location that accepts writes from everybody.
     pub(crate) fn remark(&self, cf: &ngx_conf_t) -> Option<Remark> {
         let conf = lookup::ours::<LocConf>(self.loc_conf)?;
         // SAFETY: made for this location; nobody changes it now.
@@ -41,7 +42,7 @@ impl StatusLocation {
                     \"auth_request\"";
         // SAFETY: nginx's configuration of the location, which nobody changes now.
         let core = unsafe { self.core.as_ref() };
-        // Writes that `limit_except` limits have its rules, merged with the location's.
+        // For methods that `limit_except` limits, its rules count, merged with the location's.
         let writes = [NGX_HTTP_POST, NGX_HTTP_DELETE].into_iter();
         let limited = |method: u32| !core.limit_except_loc_conf.is_null() && core.limit_except & method != 0;
         let mut confs = writes.map(|method| if limited(method) { core.limit_except_loc_conf } else { self.loc_conf });
@@ -49,12 +50,13 @@ impl StatusLocation {
     }
 }
 
-/// By the modules' own configurations of a location, after nginx has merged them. Their first members are known well enough.
+/// Does any access module limit who may use a location with these configurations? nginx exports no types for them, so the first
+/// members are read by position.
 fn is_guarded(cf: &ngx_conf_t, confs: *mut *mut c_void) -> bool {
-    // Rules for IPv4, IPv6 and sockets, each null without any. All three are there in every build that is common.
+    // The rules for IPv4, IPv6 and sockets, each null if there are none. Usual builds of nginx have all three.
     let rules = words::<3>(cf, confs, c"ngx_http_access_module");
     let realm = words::<1>(cf, confs, c"ngx_http_auth_basic_module").map_or(ptr::null(), |[realm]| realm);
-    // The length of its URI.
+    // The length of the URI.
     let uri = words::<1>(cf, confs, c"ngx_http_auth_request_module");
     // SAFETY: null, or the realm, for which nginx keeps a complex value.
     let realm = unsafe { realm.cast::<ngx_http_complex_value_t>().as_ref() };
@@ -63,14 +65,14 @@ fn is_guarded(cf: &ngx_conf_t, confs: *mut *mut c_void) -> bool {
         || uri.is_some_and(|[length]| !length.is_null())
 }
 
-/// The first words of a module's configuration; `None`: nginx was built without it.
+/// The first `N` words of a module's configuration; `None`: nginx was built without the module.
 fn words<const N: usize>(cf: &ngx_conf_t, confs: *mut *mut c_void, module: &CStr) -> Option<[*const c_void; N]> {
     let conf = lookup::of_module::<[*const c_void; N]>(confs, index(cf, module)?)?;
     // SAFETY: each of these configurations has that many words.
     Some(unsafe { conf.read() })
 }
 
-/// Where an http module has its configurations.
+/// The index of an http module; `None`: nginx was built without it.
 fn index(cf: &ngx_conf_t, name: &CStr) -> Option<ngx_uint_t> {
     // SAFETY: the cycle whose configuration is being read.
     let mut next = unsafe { cf.cycle.as_ref() }?.modules;

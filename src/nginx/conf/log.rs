@@ -1,4 +1,4 @@
-//! Errors and warnings about the configuration, in nginx's form and in its log: `[emerg] ... in FILE:LINE`.
+//! Logs errors and warnings of the configuration in nginx's form: `[emerg] ... in FILE:LINE`.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -9,10 +9,10 @@ use nginx_sys::{
 
 use crate::directives::place::{Place, Remark};
 
-/// Takes a pointer to an [`ngx_str_t`]. nginx copies the text, cut to the length of its lines.
+/// Takes a pointer to an [`ngx_str_t`]. nginx cuts the text to the length of its log lines.
 const FORMAT: &CStr = c"%V";
 
-/// Where nginx is reading.
+/// The file and line of the directive that nginx is reading.
 pub(crate) fn place(cf: &ngx_conf_t) -> Place {
     // SAFETY: null, or the file being read.
     match unsafe { cf.conf_file.as_ref() } {
@@ -21,19 +21,19 @@ pub(crate) fn place(cf: &ngx_conf_t) -> Place {
     }
 }
 
-/// An error in the directive being read: nginx adds the place.
+/// Logs an error of the directive that is being read; nginx adds the place.
 pub(crate) fn emerg(cf: &mut ngx_conf_t, text: &str) {
     let text = nginx_text(text);
     // SAFETY: the configuration being read, and what the format takes.
     unsafe { ngx_conf_log_error(NGX_LOG_EMERG as ngx_uint_t, cf, 0, FORMAT.as_ptr(), ptr::from_ref(&text)) };
 }
 
-/// An error that only the whole configuration shows.
+/// Logs an error that was found after all directives were read.
 pub(crate) fn emerg_at(cf: &ngx_conf_t, remark: &Remark) {
     write(NGX_LOG_EMERG, cf, remark);
 }
 
-/// What nginx can start with, but its operator should know.
+/// Logs a warning: nginx can start with this configuration.
 pub(crate) fn warn_at(cf: &ngx_conf_t, remark: &Remark) {
     write(NGX_LOG_WARN, cf, remark);
 }

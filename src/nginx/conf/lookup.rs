@@ -1,4 +1,4 @@
-//! Where nginx keeps a module's configuration: in arrays with a place for each http module, found by the module's index.
+//! Finds a module's configuration in nginx's arrays, which have an element for each http module, by the module's index.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -6,16 +6,16 @@ use std::ptr::NonNull;
 use nginx_sys::{ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_uint_t};
 use once_cell::sync::OnceCell;
 
-/// Our module's index, which nginx never changes. It is copied here so that nothing beneath the module's own table needs the table.
+/// The index of our module, which nginx never changes. A copy: so that files below `mod.rs` do not need the module's static in it.
 static INDEX: OnceCell<ngx_uint_t> = OnceCell::new();
 
-/// Notes our module's index. nginx has given it one before it has a configuration made.
+/// Sets our module's index. To be called when nginx creates our main configuration, before any lookup.
 pub(crate) fn set_index(index: ngx_uint_t) {
-    // Set by an earlier configuration already: it is the same.
+    // An error means that an earlier configuration has set it already, to the same index.
     let _ = INDEX.set(index);
 }
 
-/// Our configuration in one of these arrays; `T` is what we made for this kind of array.
+/// Our configuration in an array of configurations. `T` is the type that we allocate for this kind of array.
 #[expect(clippy::inline_always, reason = "once for each request, and short")]
 #[inline(always)]
 pub(crate) fn ours<T>(confs: *mut *mut c_void) -> Option<NonNull<T>> {
@@ -28,7 +28,7 @@ pub(crate) fn core(loc_confs: *mut *mut c_void) -> Option<NonNull<ngx_http_core_
     of_module(loc_confs, unsafe { ngx_http_core_module.ctx_index })
 }
 
-/// The configuration of the module with this index; `None`: there is no array, or nothing in its place for this module.
+/// The configuration of the module with this index; `None`: there is no array, or the module has no configuration in it.
 #[expect(clippy::inline_always, reason = "once for each request, and short")]
 #[inline(always)]
 pub(crate) fn of_module<T>(confs: *mut *mut c_void, index: ngx_uint_t) -> Option<NonNull<T>> {

@@ -1,7 +1,7 @@
-//! Configuration: lines while nginx reads them, and what is watched once it has read all.
+//! Our configuration: first the directives as nginx reads them, then what they mean together.
 //!
-//! The lines are read and judged by [`crate::directives`], which needs no nginx. Here they are kept in nginx's places for them,
-//! meet the upstream blocks as nginx has read them, and become what the log phase and the workers use.
+//! Directives are read and checked by [`crate::directives`], without nginx. These files store them in nginx's configuration, pass
+//! them nginx's upstream blocks, and keep the result for the log phase and the workers.
 
 pub(crate) mod lookup;
 pub(crate) mod log;
@@ -28,31 +28,31 @@ use crate::text::Name;
 use locations::StatusLocation;
 use zone::ZoneConf;
 
-/// The whole configuration of one cycle.
+/// The configuration of one cycle, for all of `http`.
 #[derive(Default)]
 pub(crate) struct MainConf {
-    /// The lines that belong to `http` alone.
+    /// The directives that only `http` can have.
     pub(crate) said: Http,
-    /// Where the state is kept.
+    /// The zone and the state file.
     pub(crate) zone: ZoneConf,
-    /// Who is told.
+    /// The receivers of messages.
     pub(crate) receivers: Vec<Receiver>,
-    /// What is watched.
+    /// The watched upstreams.
     pub(crate) upstreams: Vec<EventLoopUpstream>,
-    /// Where it is shown.
+    /// The locations with `poolwatch_status`.
     pub(crate) status_locations: Vec<StatusLocation>,
-    /// What this worker shows there now.
+    /// This worker's cache of responses in those locations.
     pub(crate) status_cache: RefCell<StatusCache<Reply>>,
 }
 
 impl MainConf {
-    /// That of a request's configuration, which outlives the request.
+    /// The configuration of a request. It outlives the request.
     pub(crate) fn of_request<'a>(r: &ngx_http_request_t) -> Option<&'a Self> {
         // SAFETY: made by create_main_conf, and only read once it is finished.
         lookup::ours(r.main_conf).map(|conf| unsafe { conf.as_ref() })
     }
 
-    /// That of a cycle; `None`: it has no `http` block.
+    /// The configuration of a cycle; `None`: it has no `http` block.
     pub(crate) fn of_cycle(cycle: &ngx_cycle_t) -> Option<&Self> {
         // SAFETY: set before any configuration is read.
         let index = unsafe { ngx_http_module.index };
@@ -66,7 +66,7 @@ impl MainConf {
         lookup::ours(context.main_conf).map(|conf| unsafe { conf.as_ref() })
     }
 
-    /// The watched upstream that has a peer of this name, or this name itself; `None` where several have it.
+    /// The watched upstream with this name or with a peer of this name; `None`: there is none, or more than one.
     pub(crate) fn upstream_with_peer(&self, name: &[u8]) -> Option<&EventLoopUpstream> {
         let mut found = self.upstreams.iter().filter(|upstream| upstream.answers_to(name));
         match (found.next(), found.next()) {
@@ -75,8 +75,8 @@ impl MainConf {
         }
     }
 
-    /// Everything has been read: finds what is watched and who is told, checks what could not be checked before, and asks for
-    /// the zone, with `module` as its tag. What is wrong has been logged when this fails.
+    /// To be called when all directives have been read: finds the watched upstreams and the receivers, checks what could not be
+    /// checked before, and asks for the zone, with `module` as its tag. `Err`: an error was logged.
     pub(crate) fn finish(&mut self, cf: &mut ngx_conf_t, module: *mut c_void) -> Result<(), ()> {
         let watch = self.judge(cf).map_err(|error| log::emerg_at(cf, &error))?;
         for remark in self.status_locations.iter().filter_map(|location| location.remark(cf)) {
@@ -90,7 +90,7 @@ impl MainConf {
         self.zone.ask(cf, &self.said, &watched, module)
     }
 
-    /// Returns the place of the `poolwatch on` that first took effect, if any did.
+    /// Finds the watched upstreams and the receivers. Returns the place of the first `poolwatch on` that has an effect, if any has.
     fn judge(&mut self, cf: &ngx_conf_t) -> Result<Option<Place>, Remark> {
         let http = watched::http(cf).unwrap_or_default();
         let blocks = blocks::upstreams(cf);
@@ -114,7 +114,7 @@ impl MainConf {
         Ok(first)
     }
 
-    /// Reads the receivers' secrets, in the process that starts nginx: its workers may not.
+    /// Reads the receivers' secrets, while nginx starts: its workers may not be allowed to.
     fn open_receivers(&mut self, cf: &ngx_conf_t) -> Result<(), Remark> {
         if cycle::is_signaller() {
             return Ok(());

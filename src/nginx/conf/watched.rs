@@ -1,4 +1,4 @@
-//! Upstream blocks: their lines, and what is watched of them.
+//! Our configuration of upstream blocks, and the watched upstreams that are made of it.
 
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -14,17 +14,17 @@ use crate::nginx::headers::Headers;
 use crate::nginx::peer_cache::PeerCache;
 use crate::nginx::upstream::EventLoopUpstream;
 
-/// The configuration of one block: of each upstream, and of `http` itself, which speaks for all upstreams.
+/// Our configuration of one block: of an upstream, or of `http`, whose directives hold for all upstreams.
 #[derive(Default)]
 pub(crate) struct SrvConf {
-    /// The block's lines.
+    /// The block's directives.
     pub(crate) said: Block,
-    /// Of a watched upstream block: what `MainConf::upstreams` has of it, which stays there.
+    /// The element of `MainConf::upstreams`, which is never moved; `None`: the upstream is not watched.
     watched: Option<NonNull<EventLoopUpstream>>,
 }
 
 impl EventLoopUpstream {
-    /// The one that a request went to, if it is watched. It lives as long as the request's configuration.
+    /// The watched upstream that a request went to; `None`: it is not watched. It lives as long as the request's configuration.
     #[expect(clippy::inline_always, reason = "once for each request")]
     #[inline(always)]
     pub(crate) fn of<'a>(uscf: *const ngx_http_upstream_srv_conf_t) -> Option<&'a Self> {
@@ -37,7 +37,7 @@ impl EventLoopUpstream {
     }
 }
 
-/// What the `http` block itself says, while it is being finished.
+/// The directives of the `http` block, when nginx has read all of it.
 pub(super) fn http(cf: &ngx_conf_t) -> Option<Block> {
     // SAFETY: the context in which nginx finishes `http` is that of `http`.
     let context = unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }?;
@@ -46,7 +46,7 @@ pub(super) fn http(cf: &ngx_conf_t) -> Option<Block> {
     Some(unsafe { conf.as_ref() }.said.clone())
 }
 
-/// The upstreams among these blocks that are watched, and the place of the `poolwatch on` that first took effect, if any did.
+/// The watched upstreams among these blocks, and the place of the first `poolwatch on` that has an effect, if any has.
 pub(super) fn watch(
     cf: &ngx_conf_t,
     http: &Block,
@@ -65,7 +65,7 @@ pub(super) fn watch(
         let block = blocks::read(uscf);
         let is_fixed = block.servers.iter().all(|server| !server.addresses.is_empty());
         let watched = judge(&settings, &block, &mut |warning| log::warn_at(cf, &warning))?;
-        // Where the configuration names the pools no header does.
+        // If the configuration names the pools, the header is not read.
         let pool_header = Some(settings.pool_header.as_str()).filter(|_| watched.pools.is_empty());
         let (peers, headers) = (PeerCache::new(&watched), Headers::new(pool_header, &settings.release_header));
         let (index, variables) = (upstreams.len() as u16, Cell::new(None));
@@ -75,7 +75,7 @@ pub(super) fn watch(
         // SAFETY: nginx's configuration of an upstream, which nobody changes now.
         let srv_conf = srv_conf(unsafe { &*upstream.uscf });
         if let Some(mut srv_conf) = srv_conf {
-            // SAFETY: made for this block, and used by nobody else now. A vector's elements stay where they are when it is moved.
+            // SAFETY: made for this block; nothing else refers to it now. Moving the vector does not move its elements.
             unsafe { srv_conf.as_mut() }.watched = Some(NonNull::from(upstream));
         }
     }

@@ -1,4 +1,4 @@
-//! The zone that a configuration asks nginx for, and the state file that belongs to it.
+//! Asks nginx for the configuration's zone, initialises it, and opens the state file.
 
 use std::cell::Cell;
 use std::ffi::{OsStr, c_void};
@@ -23,30 +23,30 @@ use crate::pipeline::Store;
 use crate::text::Name;
 use crate::units::Millis;
 
-/// A zone without a size has room for a multiple of so many upstreams: another upstream seldom changes it.
+/// A zone without a configured size has room for a multiple of so many upstreams, so that it seldom has to be replaced.
 const STEP: usize = 16;
 
-/// How long the old zone's lock is waited for.
+/// How long this waits for the old zone's lock.
 const PATIENCE: Millis = Millis::from_secs(1);
 
-/// The zone, once nginx has mapped it.
+/// The zone and the state file of a configuration.
 #[derive(Default)]
 pub(crate) struct ZoneConf {
-    /// Set when nginx initialises the zone.
+    /// The zone; `None`: nginx has not initialised it yet, or nothing is watched.
     pub(crate) mapped: Cell<Option<Zone>>,
     /// Its size in bytes; set with `mapped`.
     pub(crate) size: Cell<usize>,
-    /// nginx made it for this configuration; set with `mapped`.
+    /// nginx made the zone for this configuration; set with `mapped`.
     pub(crate) is_new: Cell<bool>,
-    /// This configuration's number; set when nothing can keep nginx from it any more.
+    /// This configuration's number; 0: nginx has not finished loading it.
     pub(crate) generation: Cell<u64>,
-    /// `state=`, opened.
+    /// The open file of `state=`; `None`: there is none.
     pub(crate) file: Option<Arc<StateFile>>,
 }
 
 impl ZoneConf {
-    /// Opens the state file, in the process that starts nginx: its workers may not. A file that cannot be written is a warning,
-    /// a path that cannot be right an error.
+    /// Opens the state file, while nginx starts: its workers may not be allowed to. It is a warning if the file cannot be written,
+    /// and an error if the path cannot be right.
     pub(super) fn open_file(&mut self, cf: &ngx_conf_t, said: &Http) -> Result<(), Remark> {
         let line = said.zone.as_ref();
         let Some((line, path)) = line.and_then(|line| Some((line, line.value.state.as_ref()?))) else { return Ok(()) };
@@ -62,7 +62,7 @@ impl ZoneConf {
         Ok(())
     }
 
-    /// Asks nginx for a zone in which these upstreams can be watched. `module` is the tag by which nginx tells whose a zone is.
+    /// Asks nginx for a zone with room for these upstreams. `module` is the tag by which nginx tells the zones of modules apart.
     pub(super) fn ask(
         &mut self,
         cf: &mut ngx_conf_t,
@@ -78,7 +78,7 @@ impl ZoneConf {
             judge_size(cf, name, size, watched.len(), place)?;
             size
         } else {
-            // Upstreams that this configuration no longer names need their places until it has been told.
+            // Upstreams that are no longer watched need slots until the messages about that are delivered.
             zone::needed_size((watched.len() + owing(watched, self.file.as_deref())).next_multiple_of(STEP))
         };
         // SAFETY: the configuration's pool, which lives as long as the zone's name is used.
@@ -93,7 +93,7 @@ impl ZoneConf {
     }
 }
 
-/// A size that was asked for: upstreams that no longer fit are an error, and that the next ones will not is a warning.
+/// Checks a configured size: too small for these upstreams is an error, more than three quarters full is a warning.
 fn judge_size(cf: &ngx_conf_t, name: &str, size: usize, watched: usize, place: &Place) -> Result<(), ()> {
     let needed = zone::needed_size(watched);
     if size < needed {
@@ -113,11 +113,11 @@ fn judge_size(cf: &ngx_conf_t, name: &str, size: usize, watched: usize, place: &
     Ok(())
 }
 
-/// How many upstreams a new configuration does not watch, of which something is still to be told: those of the running one, or else
-/// of the state file.
+/// How many upstreams are not among `watched` but have undelivered messages: in the running configuration's zone, or else in the
+/// state file.
 fn owing(watched: &[Name], file: Option<&StateFile>) -> usize {
     if let Some(Previous::Same(old)) = previous::zone(None) {
-        // Nobody can tell: then as many as there is room for, so that the zone stays.
+        // If the lock is not free: as many as fit, so that the zone keeps its size.
         let all = old.capacity().saturating_sub(watched.len());
         return old.with_patience(PATIENCE, |table| table.owing(watched)).unwrap_or(all);
     }
@@ -126,7 +126,7 @@ fn owing(watched: &[Name], file: Option<&StateFile>) -> usize {
     Saved::from_text(record.text).map_or(0, |saved| saved.owing(watched))
 }
 
-/// nginx has mapped the zone, or found the one of the last configuration again.
+/// Called by nginx when it has mapped the zone, or uses that of the configuration before.
 unsafe extern "C" fn init(shm_zone: *mut ngx_shm_zone_t, before: *mut c_void) -> ngx_int_t {
     // SAFETY: nginx passes the zone that was asked for.
     let shm_zone = unsafe { &*shm_zone };
@@ -135,9 +135,9 @@ unsafe extern "C" fn init(shm_zone: *mut ngx_shm_zone_t, before: *mut c_void) ->
         let pool = NonNull::new(shm_zone.shm.addr.cast::<c_void>()).ok_or(())?.cast::<ngx_slab_pool_t>();
         // SAFETY: set when the zone was asked for, alive as long as the cycle is.
         let conf = unsafe { shm_zone.data.cast::<ZoneConf>().as_ref() }.ok_or(())?;
-        // SAFETY: nginx passes the old data of a zone that it found again.
+        // SAFETY: with data from before, the zone was initialised by this module.
         let existing = if before.is_null() { None } else { unsafe { Zone::existing(pool) } };
-        // SAFETY: nginx has just made this zone, unless it exists.
+        // SAFETY: else nginx has just made this zone.
         let zone = existing.or_else(|| unsafe { Zone::create(pool) }).ok_or(())?;
         conf.is_new.set(existing.is_none());
         conf.size.set(shm_zone.shm.size);

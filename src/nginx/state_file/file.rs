@@ -1,7 +1,7 @@
-//! The state file and the lock on it: opened by the master, which may, and inherited by its workers, which as a rule may not.
+//! The state file and the lock on it. The master opens the file, since workers usually may not, and they inherit it.
 //!
-//! Only a file that is empty, or was made here, is ever written to. The lock is a record lock: it belongs to one process, and the
-//! kernel takes it away when that ends, however it ends.
+//! Only a file that is empty or was made by Poolwatch is written to. The lock is a POSIX record lock: it belongs to a process,
+//! and the kernel releases it when the process ends, for whatever reason.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -20,28 +20,28 @@ pub(crate) struct StateFile {
     file: File,
 }
 
-/// The text of a file that nothing was written to yet.
+/// The record in a new file: no state.
 const NOTHING: &str = "{}";
 
-/// Who has the lock.
+/// The process that has the lock.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holder {
-    /// The process of this number.
+    /// Its number.
     Process(u32),
-    /// One that this process cannot see, as in another container.
+    /// It cannot be seen from here: it is in another container, for example.
     Unseen,
 }
 
-/// Why a path cannot be a state file's.
+/// Why a path cannot be used for a state file.
 pub(crate) struct StateFileError {
-    /// In nginx's words.
+    /// The message, in nginx's form.
     pub(crate) text: String,
-    /// The path may be right, but nothing can be kept there now.
+    /// The path may be right, but the file cannot be written now: a warning, not an error of the configuration.
     pub(crate) is_temporary: bool,
 }
 
 impl StateFile {
-    /// Opens the file, and makes it if there is none; a test of the configuration makes none. `Ok(None)`: there is none, and might be.
+    /// Opens the file; if there is none and `make` is set, makes it. `Ok(None)`: there is none, and it could be made.
     pub(crate) fn open(path: &Path, make: bool) -> Result<Option<Self>, StateFileError> {
         let failed = |error: PathError| StateFileError::new(path, &error);
         let resolved = path::resolve(path).map_err(failed)?;
@@ -57,21 +57,21 @@ impl StateFile {
         Ok(Some(file))
     }
 
-    /// What went wrong with it, in nginx's words.
+    /// The message about a failed call, in nginx's form.
     pub(crate) fn failed(&self, call: &str, error: &io::Error) -> String {
         failed(call, &self.path, error)
     }
 
-    /// Its name, for messages.
+    /// The file's path, for messages.
     pub(crate) fn name(&self) -> String {
         self.path.display().to_string()
     }
 
-    /// Makes an empty file ours, and sets space aside in it for so many upstreams. What went wrong is told in nginx's words.
+    /// Marks an empty file as Poolwatch's, and allocates space for so many upstreams. `Err`: the message, in nginx's form.
     pub(crate) fn reserve(&self, upstreams: usize) -> Result<(), String> {
         let is_empty = self.size().map_err(|error| self.failed("fstat", &error))? == 0;
         if is_empty {
-            // On the disk before the file grows: whatever happens next, it is known again as ours.
+            // Synced before the file grows: after a crash it is recognised as Poolwatch's.
             let marked = self.file.write_all_at(&record::encode(0, NOTHING), 0).and_then(|()| self.sync());
             marked.map_err(|error| self.failed("write", &error))?;
         }
@@ -90,7 +90,7 @@ impl StateFile {
         }
     }
 
-    /// Everything in it.
+    /// The file's content, at most one byte more than the largest file of Poolwatch.
     pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; self.size()?.min(record::LARGEST + 1)];
         let mut filled = 0;
@@ -106,21 +106,21 @@ impl StateFile {
         Ok(bytes)
     }
 
-    /// Writes a text as the newest record, and leaves the one before it whole. Without any room it writes nothing.
+    /// Writes a text as the newest record, without touching the record before it. `wall` is the time, in milliseconds since 1970.
+    /// Writes nothing if the file has no space, which `reserve` has reported.
     pub(crate) fn write(&self, text: &str, wall: u64) -> io::Result<()> {
         let bytes = self.read()?;
         if bytes.len() < record::SMALLEST {
-            // No space could be set aside for it, which was said then.
             return Ok(());
         }
         let newest = match record::find(&bytes) {
             Found::Record(newest) => Some(newest),
             Found::Useless => None,
-            // Somebody has written to it since it was opened.
+            // Another program has written to it since it was opened.
             Found::Empty | Found::Foreign => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
         };
         let (begin, room) = record::next_place(bytes.len(), newest.map(|newest| newest.offset));
-        // Above whatever a newer module wrote that this one cannot read.
+        // Also greater than the number of a newer module's record, which this one may be unable to read.
         let sequence = newest.map_or(0, |newest| newest.sequence + 1).max(wall);
         let record = record::encode(sequence, text);
         if record.len() > room {
@@ -132,17 +132,17 @@ impl StateFile {
         self.file.write_all_at(rest, (begin + first.len()) as u64)
     }
 
-    /// Waits until what was written is on the disk.
+    /// Waits until written data is on the disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
 
-    /// Takes the lock, and waits for it for as long as another process has it. It fails when there are none on this file system.
+    /// Takes the lock, and waits for it without a limit. `Err`: the file system has no locks.
     pub(crate) fn lock(&self) -> io::Result<()> {
         self.lock_by(libc::F_SETLKW)
     }
 
-    /// Takes the lock. It fails when another process has it, too.
+    /// Takes the lock if it is free. `Err`: another process has it, or the file system has no locks.
     pub(crate) fn try_lock(&self) -> io::Result<()> {
         self.lock_by(libc::F_SETLK)
     }
@@ -156,16 +156,16 @@ impl StateFile {
         }
     }
 
-    /// The process that has the lock; `None`: nobody has it.
+    /// The process that has the lock; `None`: it is free, or this process has it.
     pub(crate) fn holder(&self) -> Option<Holder> {
         let found = self.fcntl(libc::F_GETLK, libc::F_WRLCK).ok()?;
         let process = u32::try_from(found.l_pid).ok().filter(|&process| process > 0);
         (libc::c_int::from(found.l_type) != libc::F_UNLCK).then_some(process.map_or(Holder::Unseen, Holder::Process))
     }
 
-    /// Gives the lock back.
+    /// Releases the lock.
     pub(crate) fn unlock(&self) {
-        // What cannot be given back ends with the process.
+        // If this fails, the kernel releases it when the process ends.
         let _ = self.fcntl(libc::F_SETLK, libc::F_UNLCK);
     }
 

@@ -1,4 +1,4 @@
-//! The state file: the way to its path, the file and the lock on it, and the one process that writes it.
+//! The state file: how its path is resolved, the file and the lock on it, and the thread that writes it.
 
 mod path;
 pub(crate) mod file;

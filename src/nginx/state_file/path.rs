@@ -1,8 +1,8 @@
-//! The way to a file that the configuration names, for a process that may write everywhere and must not be led astray.
+//! Resolves a path of the configuration for a process that may write everywhere, without following a stranger's link.
 //!
-//! Whoever may write to a folder can put a link into it. So links count only in folders that are root's, or this process' user's, and
-//! that nobody else may write to. The way is gone folder by folder, each opened before the next is looked for: nothing that is renamed
-//! or replaced meanwhile changes where it ends.
+//! A user who may write to a folder can put a link into it. So a link is followed only in a folder that belongs to root or to this
+//! process' user, and that no other user may write to. The path is resolved folder by folder, and each folder is opened before
+//! the next name is looked up: renaming or replacing a folder meanwhile does not change the result.
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString, OsStr, OsString};
@@ -13,23 +13,23 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// As the kernel: more links than this lead in a circle.
+/// The most links that are followed, as in the kernel.
 const MOST_LINKS: usize = 40;
 
-/// Enough for any link's target.
+/// Bytes of a buffer for any link's target.
 const LONGEST_TARGET: usize = libc::PATH_MAX as usize;
 
-/// Why the way does not end at a file.
+/// Why a path does not lead to a file.
 pub(crate) enum PathError {
-    /// The kernel says so.
+    /// A call failed.
     Os(io::Error),
-    /// This link may be another user's.
+    /// This link may have been made by another user.
     Link(PathBuf),
-    /// There is something else.
+    /// It leads to something that is no regular file.
     NotRegular,
 }
 
-/// The end of the way: a name in an open folder, and whether a file has it.
+/// A resolved path: a name in an open folder, and whether a file has this name.
 pub(crate) struct ResolvedPath {
     folder: File,
     name: CString,
@@ -42,7 +42,7 @@ impl From<io::Error> for PathError {
     }
 }
 
-/// Goes the way. It ends at a regular file, or where there could be one.
+/// Resolves a path to a regular file, or to a name in an existing folder that no file has.
 pub(crate) fn resolve(path: &Path) -> Result<ResolvedPath, PathError> {
     let mut way: VecDeque<OsString> = names(path);
     let mut folder = begin(path)?;
@@ -83,22 +83,22 @@ pub(crate) fn resolve(path: &Path) -> Result<ResolvedPath, PathError> {
 }
 
 impl ResolvedPath {
-    /// Does a file have the name?
+    /// Does the file exist?
     pub(crate) fn exists(&self) -> bool {
         self.exists
     }
 
-    /// Opens the file for reading and writing, or makes it for this user alone.
+    /// Opens the file for reading and writing; if it does not exist, makes it, readable and writable only for this user.
     pub(crate) fn open(&self) -> Result<File, PathError> {
         let make = if self.exists { 0 } else { libc::O_CREAT | libc::O_EXCL };
-        // Should it be a pipe or a terminal by now, that does no harm.
+        // These flags make it harmless if the file was replaced by a pipe or a terminal.
         let file =
             open(&self.folder, &self.name, libc::O_RDWR | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | make)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(PathError::NotRegular);
         }
-        // Another name of another user's file is as good as a link.
+        // A hard link to another user's file is as dangerous as a symbolic link.
         if metadata.nlink() > 1 && !is_private(&self.folder.metadata()?) {
             return Err(PathError::Link(PathBuf::from(OsStr::from_bytes(self.name.as_bytes()))));
         }
@@ -106,14 +106,14 @@ impl ResolvedPath {
     }
 }
 
-/// May only root and this process' user write there?
+/// May only root and this process' user write to this folder?
 fn is_private(folder: &Metadata) -> bool {
-    // SAFETY: only asks.
+    // SAFETY: the call has no arguments and cannot fail.
     let user = unsafe { libc::geteuid() };
     (folder.uid() == 0 || folder.uid() == user) && folder.mode() & 0o022 == 0
 }
 
-/// The folder from which a path is gone.
+/// The folder in which a path begins.
 fn begin(path: &Path) -> io::Result<File> {
     let name = if path.is_absolute() { c"/" } else { c"." };
     open_at(libc::AT_FDCWD, name, libc::O_PATH)
@@ -135,12 +135,12 @@ fn open_at(folder: libc::c_int, name: &CStr, flags: libc::c_int) -> io::Result<F
     if descriptor < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just handed it out.
+    // SAFETY: the kernel has just opened it.
     let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
     Ok(File::from(descriptor))
 }
 
-/// Where an open link leads.
+/// The target of an open link.
 fn target(link: &File) -> io::Result<PathBuf> {
     let mut target = vec![0_u8; LONGEST_TARGET];
     let (buffer, room) = (target.as_mut_ptr(), target.len());

@@ -1,8 +1,10 @@
-//! The keeper of the state file: the one process, of all that were configured with the file, that writes it. Its process tree delivers.
+//! Writes the state file. Of all processes that are configured with the file, one writes it, and only the workers of its nginx
+//! deliver messages.
 //!
-//! Each worker has a thread that waits for the lock on the file. Whoever gets it notes itself in its zone, by which the couriers of
-//! all workers of its tree know that it is their turn, and writes down what changes. When it ends, or is killed, the kernel hands the
-//! lock to the next. So nobody needs to ask again and again, and of two trees, as during an upgrade of the binary, one sends.
+//! Each worker has a thread that waits for the lock on the file. The worker that gets the lock notes itself in its zone, where the
+//! couriers of all workers see that they may deliver, and writes every change to the file. When it ends or is killed, the kernel
+//! passes the lock on. So no process has to poll, and of two nginx with the same file, as during an upgrade of the binary, one
+//! delivers.
 
 use std::io;
 use std::sync::Arc;
@@ -24,53 +26,57 @@ use crate::pipeline::Store;
 use crate::pipeline::log_line::{Level, Line};
 use crate::units::Millis;
 
-/// A change is written at once, and those that follow it within this time together.
+/// After a write, further changes are collected for so long.
 const TOGETHER: Duration = Duration::from_millis(200);
 
-/// How long a keeper that gives its turn away waits for messages on their way, whose fate the next one should know.
+/// How long a worker that gives up the lock waits for messages that are being sent: the next writer should know their outcome.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
 
-/// A worker on its way out, which may take hours, gives its turn away this often, and asks for it again after a pause.
+/// A worker that is shutting down, which may take hours, gives up the lock after this time, and waits for it again after a pause.
 const RETIRED_TURN: Millis = Millis::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Whoever waits longer than this for another nginx says so. Until then it looks again and again, since as a rule it is its turn at once.
+/// After so long a wait for another nginx's lock, the worker logs that. Until then it polls, as usually the lock is free very soon.
 const RIVAL: Duration = Duration::from_secs(5);
+/// The pause between two polls.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How long anything waits for the zone's lock at the end.
+/// How long this thread waits for the zone's lock.
 const PATIENCE: Millis = Millis(300);
 
-/// One worker's share in keeping the file.
+/// One worker's writer of the state file. Only while it has the lock on the file does it write.
 pub(crate) struct StateFileWriter {
     file: Arc<StateFile>,
     zone: Zone,
+    /// This process.
     process: u32,
+    /// The thread of [`StateFileWriter::run`], once it runs.
     thread: OnceCell<Thread>,
-    /// This process has the lock and keeps the file.
+    /// The thread has the lock, or continues without one since there are none.
     writing: AtomicBool,
-    /// The worker serves no new requests.
+    /// The worker is shutting down: it serves no new connections.
     retired: AtomicBool,
     /// The process is about to end.
     stopped: AtomicBool,
-    /// Something went wrong with the file, and was said.
+    /// An error of the file was logged.
     complained: AtomicBool,
 }
 
 impl StateFileWriter {
+    /// A writer whose thread does not run yet.
     pub(crate) fn new(file: Arc<StateFile>, zone: Zone, process: u32) -> Self {
         let (writing, retired) = (AtomicBool::new(false), AtomicBool::new(false));
         let (stopped, complained) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { file, zone, process, thread: OnceCell::new(), writing, retired, stopped, complained }
     }
 
-    /// The thread. It ends when the process is about to, and then keeps the lock: the process' end gives it back. Or when a larger
-    /// zone has taken this one's place.
+    /// The thread's body. Returns when the process is about to end, with the lock, which the kernel then releases; or when another
+    /// zone has replaced this one.
     pub(crate) fn run(&self) {
         self.thread.get_or_init(thread::current);
         while !self.zone.is_superseded() {
             if let Err(error) = self.await_lock() {
-                // No locks on this file system: every tree is the one to send.
+                // The file system has no locks: every nginx with this file delivers.
                 self.complain("fcntl", &error);
             }
             if !self.is_stopped() {
@@ -84,7 +90,7 @@ impl StateFileWriter {
         }
     }
 
-    /// Takes the lock when it is free, which may take for ever. A thread that waits here holds nothing, and the process ends without it.
+    /// Takes the lock, and waits for it without a limit. A thread that waits here holds nothing, so the process can end meanwhile.
     fn await_lock(&self) -> io::Result<()> {
         let until = Instant::now() + RIVAL;
         while Instant::now() < until && !self.is_stopped() {
@@ -102,7 +108,7 @@ impl StateFileWriter {
         self.file.lock()
     }
 
-    /// Once for all workers of this tree. During an upgrade of the binary it is true as well, for as long as that takes.
+    /// Logs that another nginx has the lock, once for all workers. This also happens during a long upgrade of the binary.
     fn log_rival(&self, process: Option<u32>) {
         if !self.is_stopped() && self.zone.note_rival(process) {
             let who = process.map_or_else(String::new, |process| format!(", process {process},"));
@@ -112,7 +118,7 @@ impl StateFileWriter {
         }
     }
 
-    /// The worker serves no new requests: another should keep the file.
+    /// The worker is shutting down: another one should write the file. May be called more than once.
     pub(crate) fn retire(&self) {
         if !self.retired.swap(true, Ordering::AcqRel) {
             self.zone.note_change();
@@ -128,12 +134,12 @@ impl StateFileWriter {
         }
     }
 
-    /// Is there a thread to wait for?
+    /// May the thread be in the middle of a write?
     pub(crate) fn is_writing(&self) -> bool {
         self.writing.load(Ordering::Acquire)
     }
 
-    /// What the process did last goes into the file, unless another one keeps it. On the thread that ends the process.
+    /// Writes the process' last changes, unless another process has the lock. Called on nginx's own thread, after [`Self::stop`].
     pub(crate) fn write_last(&self) {
         if !self.zone.is_superseded() && self.file.try_lock().is_ok() {
             self.take_over();
@@ -141,7 +147,7 @@ impl StateFileWriter {
         }
     }
 
-    /// Has the lock. Returns when this turn is over.
+    /// Writes every change, while this process has the lock. Returns when another process should have it, or the process ends.
     fn run_turn(&self) {
         self.writing.store(true, Ordering::Release);
         crash::at("keeper-locked");
@@ -173,7 +179,7 @@ impl StateFileWriter {
         self.writing.store(false, Ordering::Release);
     }
 
-    /// If another zone's keeper wrote last, its receivers' accounts are continued here.
+    /// If the file was written last by a process with another zone, merges what it says into this zone.
     fn take_over(&self) {
         let bytes = match self.file.read() {
             Ok(bytes) => bytes,
@@ -201,7 +207,7 @@ impl StateFileWriter {
         }
     }
 
-    /// Until no message is on its way, but not for long.
+    /// Waits until no message is being sent, at most for [`LAST_MESSAGES`].
     fn await_messages(&self) {
         let until = Instant::now() + LAST_MESSAGES;
         let is_sending = || self.zone.is_sending(PATIENCE);
@@ -210,7 +216,7 @@ impl StateFileWriter {
         }
     }
 
-    /// Once: nginx goes on without the file, and the disk is another's business.
+    /// Logs an error of the file, only the first one in this process: nginx works without the file.
     fn complain(&self, call: &str, error: &io::Error) {
         if !self.complained.swap(true, Ordering::Relaxed) {
             error_log::send(Line { level: Level::Warn, text: self.file.failed(call, error) });
@@ -226,7 +232,7 @@ impl StateFileWriter {
     }
 }
 
-/// Another process has the lock.
+/// Does this error mean that another process has the lock?
 fn is_taken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::PermissionDenied)
 }

@@ -1,4 +1,4 @@
-//! What a request brings: its headers, and its body, wherever nginx keeps it.
+//! Reads a request's headers, and its body from memory or a file.
 
 use std::{iter, slice};
 
@@ -7,13 +7,13 @@ use nginx_sys::{ngx_buf_t, ngx_http_request_t, ngx_read_file};
 use crate::nginx::{bits, list};
 use crate::status::command::{LONGEST_BODY, RequestError, too_long};
 
-/// The names and values of all headers, as they came.
+/// The names and values of all headers, as the client sent them.
 pub(super) fn headers(r: &ngx_http_request_t) -> impl Iterator<Item = (&[u8], &[u8])> {
     let headers = list::headers(&r.headers_in.headers).flatten();
     headers.map(|header| (header.key.as_bytes(), header.value.as_bytes()))
 }
 
-/// The body that nginx has read: what it keeps in memory, and what is in a file, since there was no room or the configuration wants it so.
+/// The body that nginx has read, at most [`LONGEST_BODY`] bytes. Parts of it may be in a file, as the configuration says.
 pub(super) fn body(r: &ngx_http_request_t) -> Result<Vec<u8>, RequestError> {
     let mut body = Vec::new();
     // SAFETY: null, or the body that nginx has read.
@@ -45,13 +45,13 @@ fn append(body: &mut Vec<u8>, buf: &ngx_buf_t) -> Result<(), RequestError> {
         return Ok(());
     }
     if !is_in_file {
-        // SAFETY: a buffer in memory holds what is between these two.
+        // SAFETY: a buffer in memory contains the bytes between these two pointers.
         body.extend_from_slice(unsafe { slice::from_raw_parts(buf.pos, length) });
         return Ok(());
     }
     let mut part = vec![0; length];
-    // nginx has written the file a moment ago, so this waits for no disk.
-    // SAFETY: nginx's file of the body is open, and the part has room for so much.
+    // nginx has just written the file, so this does not wait for a disk.
+    // SAFETY: nginx's file of the body is open, and the vector has room for so many bytes.
     let read = unsafe { ngx_read_file(buf.file, part.as_mut_ptr(), length, buf.file_pos) };
     if usize::try_from(read) != Ok(length) {
         return Err(unreadable());

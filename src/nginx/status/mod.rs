@@ -1,7 +1,7 @@
-//! `poolwatch_status`: what is asked for becomes an answer, on the event loop, without the zone's lock.
+//! `poolwatch_status`: answers requests on the event loop, without the zone's lock.
 //!
-//! What a request may do is decided by [`crate::status`]; here are nginx's request, its body and its answer. Writes become orders
-//! to this worker's observer, so that even they wait for nobody.
+//! [`crate::status`] decides what a request may do and what the answer is; these files connect it with nginx's request. Writes
+//! become orders to this worker's observer, so that they need no lock either.
 
 mod target;
 mod input;
@@ -27,7 +27,8 @@ use crate::status::cache::StatusRequest;
 use crate::status::json;
 use crate::status::route::{Route, RouteError, route};
 
-/// The directive has been read: the location is ours, and is remembered for the check of its access rules.
+/// To be called when the directive has been read: makes us the location's handler, and remembers the location for the check of its
+/// access rules.
 pub(crate) fn install(cf: &ngx_conf_t) {
     // SAFETY: while a location is read, the context is that of the location.
     let Some(context) = (unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }) else { return };
@@ -52,7 +53,8 @@ pub(crate) fn install(cf: &ngx_conf_t) {
     }
 }
 
-/// `limit_except` gives the methods that it limits a configuration of their own: it is ours as well. Locations within ours are not.
+/// Makes us the handler also of `limit_except` in our location: it has a configuration of its own for the methods that it limits.
+/// Nested locations do not inherit the handler.
 pub(crate) fn inherit(cf: &ngx_conf_t, prev: &LocConf, conf: &mut LocConf) {
     let Some(core) = prev.core else { return };
     // SAFETY: while locations are merged, the context is that of the inner one.
@@ -64,7 +66,7 @@ pub(crate) fn inherit(cf: &ngx_conf_t, prev: &LocConf, conf: &mut LocConf) {
     }
 }
 
-/// Makes us the handler of a location. Returns nginx's own configuration of it.
+/// Makes us the content handler of a location. Returns nginx's own configuration of it.
 fn handle_with(loc_conf: *mut *mut c_void) -> Option<NonNull<ngx_http_core_loc_conf_t>> {
     let mut core = lookup::core(loc_conf)?;
     // SAFETY: the location's own configuration, which nobody else uses now.
@@ -72,7 +74,7 @@ fn handle_with(loc_conf: *mut *mut c_void) -> Option<NonNull<ngx_http_core_loc_c
     Some(core)
 }
 
-/// The content handler.
+/// The content handler, called by nginx for each request of our locations.
 unsafe extern "C" fn handle(request: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx passes a request whose location is ours.
     let r = unsafe { &mut *request };
@@ -100,7 +102,7 @@ fn answer(r: &mut ngx_http_request_t) -> ngx_int_t {
     reply::send(r, &reply)
 }
 
-/// To the name of the location with a slash behind it, and with the query, as nginx does by itself where the name has the slash.
+/// A redirect to the location's name with a slash and with the query, as nginx itself does for locations whose name ends with one.
 fn moved(r: &ngx_http_request_t) -> Reply {
     let name = target::core(r).map_or(&[][..], |core| core.escaped_name.as_bytes());
     let query = if r.args.is_empty() { [&b""[..]; 2] } else { [&b"?"[..], r.args.as_bytes()] };

@@ -1,4 +1,4 @@
-//! Reads: this worker's answers of a moment ago, or new ones of a copy of the zone.
+//! Answers reads: from this worker's cache, or from a new copy of the zone.
 
 use std::rc::Rc;
 
@@ -18,7 +18,7 @@ use crate::status::route::Route;
 use crate::status::view::StateView;
 use crate::status::{html, json, prometheus};
 
-/// What is asked for, as it is now or was a moment ago.
+/// The answer to a read.
 pub(super) fn answer(conf: &MainConf, request: StatusRequest) -> Rc<Reply> {
     let changes = conf.zone.mapped.get().map_or(0, Zone::changes);
     let answer = conf.status_cache.borrow_mut().answer(request, SystemClock.now(), changes, || state(conf), render);
@@ -36,7 +36,7 @@ fn render(state: &StateView, request: &StatusRequest) -> Reply {
     }
 }
 
-/// Everything at this moment; `None`: it could not be read. Without a watched upstream there is nothing in it.
+/// The state now; empty if no upstream is watched. `None`: all attempts to copy the zone were disturbed by writers.
 fn state(conf: &MainConf) -> Option<StateView> {
     let snapshot = match conf.zone.mapped.get() {
         Some(zone) => Snapshot::new(zone.contents()?, &conf.receivers, module_info(conf)),

@@ -1,4 +1,4 @@
-//! Writes: their body is read first, then they become orders to this worker's observer, so that even they wait for nobody.
+//! Answers writes: reads the body, and sends an order to this worker's observer.
 
 use nginx_sys::{
     NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SPECIAL_RESPONSE, NGX_LOG_NOTICE, ngx_http_finalize_request,
@@ -19,7 +19,7 @@ use crate::status::json;
 use crate::status::route::{Route, RouteError, route};
 use crate::text::clean;
 
-/// What can be said of a write before its body is read.
+/// Checks a write before its body is read.
 pub(super) fn may_write(r: &ngx_http_request_t, write: bool) -> Result<(), RequestError> {
     if !write {
         return Err(RequestError::new(403, "writes are off here, \"poolwatch_status write=on\" takes them"));
@@ -31,17 +31,17 @@ pub(super) fn may_write(r: &ngx_http_request_t, write: bool) -> Result<(), Reque
     Ok(())
 }
 
-/// Has nginx read the body of a write; the answer comes when it is there.
+/// Has nginx read the body of a write, and then call [`handle_body`].
 pub(super) fn read_body(r: &mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: the request is being handled; the callback is called with it once its body is there.
     match unsafe { ngx_http_read_client_request_body(r, Some(handle_body)) } {
-        // The request is now the callback's.
+        // The callback finalises the request.
         code if code < self::code(NGX_HTTP_SPECIAL_RESPONSE) => Status::NGX_DONE.into(),
         code => code,
     }
 }
 
-/// The body of a write is there.
+/// Called by nginx when it has read the body.
 unsafe extern "C" fn handle_body(request: *mut ngx_http_request_t) {
     // SAFETY: nginx passes the request that asked for its body.
     let r = unsafe { &mut *request };
@@ -50,7 +50,7 @@ unsafe extern "C" fn handle_body(request: *mut ngx_http_request_t) {
         reply::send(r, &reply)
     });
     let code = code.unwrap_or(self::code(NGX_HTTP_INTERNAL_SERVER_ERROR));
-    // SAFETY: the request was kept for this callback, which is done with it.
+    // SAFETY: nginx kept the request for this callback, which does not use it any more.
     unsafe { ngx_http_finalize_request(request, code) };
 }
 

@@ -1,4 +1,4 @@
-//! What is in the zone, and where: one block with a head and, behind it, a slot for each upstream.
+//! What is where in the zone: one block with a head, followed by a slot for each upstream.
 
 use std::ffi::c_void;
 use std::mem::size_of;
@@ -20,85 +20,92 @@ use crate::state::notices::Notices;
 use crate::state::slot::Slot;
 use crate::units::Millis;
 
-/// `poolwch` and a zero byte.
+/// Begins our block in a zone: "poolwch" and a zero byte.
 const MAGIC: u64 = u64::from_be_bytes(*b"poolwch\0");
 
-/// Rises with every change of what is kept in the zone. The module with crash points stands for a later version.
+/// The version of the zone's content: raise it with every change of the content. The module with crash points stands for a later
+/// version.
 const LAYOUT: u64 = 7 + cfg!(feature = "crashpoints") as u64;
 
-/// The zone's slab pool hands out whole pages of this size, each with a descriptor of its own.
+/// Bytes of a page of the zone's slab pool, without and with the page's descriptor.
 const PAGE: usize = 4096;
 const PAGE_WITH_DESCRIPTOR: usize = PAGE + 24;
 
-/// What the slab pool keeps for itself.
+/// Bytes that the slab pool needs for itself.
 const SLAB_OVERHEAD: usize = 2 * PAGE;
 
-/// The head of our one block in the zone; the slots follow it.
+/// The head of our block; the slots follow it.
 #[repr(C)]
 pub(super) struct Head {
+    /// [`MAGIC`]
     magic: u64,
+    /// [`LAYOUT`] of the module that made the zone.
     layout: u64,
-    /// `size_of` of a slot and of this head: two builds with the same layout number are told apart by it.
+    /// `size_of` of a slot and of this head: tells two builds with the same layout number apart.
     sizes: [u64; 2],
+    /// The number of slots.
     slots: u64,
-    /// Configurations that were loaded into this zone.
+    /// The number of the configuration that was loaded last.
     pub(super) generation: AtomicU64,
-    /// Observations that found a full channel.
+    /// Observations that were not folded: the channel was full, or a worker ended or panicked.
     pub(super) dropped: AtomicU64,
-    /// The number of the last silence that was asked for.
+    /// The number of the last silence; begins with the seconds since 1970 at the zone's creation.
     pub(super) silence: AtomicU64,
-    /// How often the bell was rung.
+    /// Wakes the couriers: something is due, or may be.
     pub(super) rings: Futex,
-    /// How often something changed that the state file should hold.
+    /// Wakes the writer of the state file: something changed that belongs in it.
     pub(super) changes: Futex,
-    /// The process that keeps the state file; 0: none.
+    /// The process that writes the state file; 0: none.
     pub(super) writer: AtomicU32,
-    /// Not 0: another zone has taken this one's place.
+    /// 1: another zone has replaced this one.
     pub(super) superseded: AtomicU32,
-    /// Tells zones apart, of this start of nginx and of others.
+    /// Identifies the zone in the state file, also among zones of other nginx processes: its creation time and process.
     pub(super) id: AtomicU64,
-    /// The process of another nginx that keeps the state file, and delivers; 0: none is known.
+    /// The process of another nginx that writes the state file and delivers; 0: none is known.
     pub(super) rival: AtomicU32,
-    /// Who holds the lock: the process, 0 for the master, and since when; 0: nobody. A killed process leaves it behind.
+    /// The process that took the lock last; 0: the master.
     pub(super) holder: AtomicU32,
+    /// When the lock was taken, in milliseconds of the monotonic clock; 0: it is free. A killed process does not reset it.
     pub(super) held_since: AtomicU64,
     /// What each worker does.
     pub(super) workers: WorkerReports,
+    /// Protects everything below, and the slots.
     pub(super) lock: RobustMutex,
     pub(super) receivers: Twin<[ReceiverState; MAX_RECEIVERS]>,
     pub(super) notices: Twin<Notices>,
+    /// When a detector has something to do next; see `Table`.
     pub(super) due: Millis,
 }
 
-/// A mapped zone. It stays mapped, at this address, for as long as the process lives.
+/// A mapped zone. It stays mapped at the same address for as long as the process lives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Zone {
     pub(super) head: NonNull<Head>,
-    /// There is a state file, and who keeps it delivers.
+    /// There is a state file: only the nginx that writes it delivers.
     pub(super) kept: bool,
-    /// The worker that uses it; 0: the master.
+    /// The process that uses this value; 0: the master.
     pub(super) process: u32,
 }
 
-// SAFETY: the zone is made for being used by many processes at once; all access to its plain data is under its lock.
+// SAFETY: the zone is for use by many processes at once; its plain data is accessed only under its lock.
 unsafe impl Send for Zone {}
 // SAFETY: as above.
 unsafe impl Sync for Zone {}
 
-/// Bytes of zone that `upstreams` watched upstreams need.
+/// The bytes of a zone that has room for so many upstreams, at least for one.
 pub(crate) fn needed_size(upstreams: usize) -> usize {
     let block = size_of::<Head>() + upstreams.max(1) * size_of::<Slot>();
     block.div_ceil(PAGE) * PAGE_WITH_DESCRIPTOR + SLAB_OVERHEAD
 }
 
-/// How many upstreams fit into so many bytes of zone.
+/// How many upstreams fit into a zone of `size` bytes.
 pub(crate) fn room(size: usize) -> usize {
     let pages = size.saturating_sub(SLAB_OVERHEAD) / PAGE_WITH_DESCRIPTOR;
     (pages * PAGE).saturating_sub(size_of::<Head>()) / size_of::<Slot>()
 }
 
 impl Zone {
-    /// Makes a new table in a fresh zone's slab pool, with as many slots as fit. `None`: not even one does.
+    /// Makes an empty table in a new zone, with as many slots as fit. `None`: not even one fits.
     ///
     /// # Safety
     /// `pool` is the initialised slab pool of a zone that no other process uses yet.
@@ -121,7 +128,7 @@ impl Zone {
             slots: slots as u64,
             generation: AtomicU64::new(RESTORED),
             dropped: AtomicU64::new(0),
-            // Numbers of another zone's life are not used again.
+            // Greater than the numbers of silences in zones before: none is used twice.
             silence: AtomicU64::new(SystemClock.wall() / 1000),
             rings: Futex::new(),
             changes: Futex::new(),
@@ -151,7 +158,7 @@ impl Zone {
         Some(zone)
     }
 
-    /// The table that an earlier configuration made in this slab pool; `None`: another layout's, or none.
+    /// The table that an earlier configuration made in this slab pool; `None`: there is none, or it has another layout.
     ///
     /// # Safety
     /// `pool` is the slab pool of a zone that was initialised by this module.
@@ -163,7 +170,7 @@ impl Zone {
         (found.magic == MAGIC && found.layout == LAYOUT && found.sizes == sizes()).then_some(zone)
     }
 
-    /// Does the data in this slab pool begin as ours does, of whatever version?
+    /// Does this slab pool contain a table of Poolwatch, of any version?
     ///
     /// # Safety
     /// `pool` is a mapped zone's slab pool, whose data is null or begins in the zone.
@@ -174,27 +181,27 @@ impl Zone {
         data.is_some_and(|data| unsafe { data.read() } == MAGIC)
     }
 
-    /// Is this where it begins?
+    /// Does the zone's block begin at this address?
     pub(crate) fn is_at(self, data: *const c_void) -> bool {
         ptr::eq(self.head.as_ptr().cast(), data)
     }
 
-    /// Does it lie in this mapping?
+    /// Is the zone in this mapping?
     pub(crate) fn is_in(self, begin: *const u8, size: usize) -> bool {
         self.head.addr().get().checked_sub(begin.addr()).is_some_and(|offset| offset < size)
     }
 
-    /// Are they one?
+    /// Is this the same zone?
     pub(crate) fn is_same(self, other: Self) -> bool {
         self.head == other.head
     }
 
-    /// The same zone, as a worker uses it, with a state file or without.
+    /// The same zone for use in a worker, whose configuration has a state file or not.
     pub(crate) fn of_worker(self, process: u32, kept: bool) -> Self {
         Self { kept, process, ..self }
     }
 
-    /// Tells this zone's records in the state file from those of others.
+    /// Identifies the zone in the state file.
     pub(crate) fn id(self) -> u64 {
         self.head().id.load(Ordering::Relaxed)
     }
@@ -205,22 +212,22 @@ impl Zone {
         unsafe { &(*self.head.as_ptr()).workers }
     }
 
-    /// A number for a newly loaded configuration, higher than that of all before.
+    /// A number for a newly loaded configuration, greater than all before.
     pub(crate) fn next_generation(self) -> u64 {
         self.head().generation.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// How many upstreams fit.
+    /// The number of slots.
     pub(crate) fn capacity(self) -> usize {
         self.head().slots as usize
     }
 
-    /// How many there were.
+    /// How many observations were not folded.
     pub(crate) fn dropped(self) -> u64 {
         self.head().dropped.load(Ordering::Relaxed)
     }
 
-    /// A number for a silence.
+    /// A number for a new silence, greater than all before.
     pub(crate) fn next_silence(self) -> u64 {
         self.head().silence.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -231,7 +238,7 @@ impl Zone {
     }
 
     pub(super) fn head(&self) -> &Head {
-        // SAFETY: initialised with the zone; what is not atomic in it is constant, or used through raw pointers under the lock.
+        // SAFETY: initialised with the zone; what is not atomic is constant, or accessed through raw pointers under the lock.
         unsafe { self.head.as_ref() }
     }
 }

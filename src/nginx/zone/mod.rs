@@ -1,8 +1,8 @@
-//! The shared memory zone: the table in it, the lock around it, and the bell beside it.
+//! The shared memory zone: the table in it, the lock on the table, and the futexes that wake other processes.
 //!
-//! The lock is a robust mutex: when a worker is killed while it holds it, the kernel passes it on at once, and the table's
-//! twins make sure that nothing is half-written then. nginx's own slab mutex would tell nobody, and a spin lock would hang
-//! every worker for good.
+//! The lock is a robust mutex: when a worker is killed while it holds the lock, the kernel passes it on at once, and the table's
+//! double buffers make sure that nothing is half-written. With nginx's own slab mutex nobody would learn of the death, and
+//! with a spin lock all workers would hang forever.
 
 mod futex;
 mod mutex;

@@ -1,4 +1,4 @@
-//! A lock that processes share, and that the kernel passes on when the process that holds it is killed.
+//! A lock that processes share. When a process that holds it is killed, the kernel passes it on.
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -7,15 +7,15 @@ use crate::clock::Clock;
 use crate::nginx::clock::{SystemClock, timespec};
 use crate::units::Millis;
 
-/// A robust mutex.
+/// A robust, process-shared POSIX mutex.
 #[repr(transparent)]
 pub(super) struct RobustMutex(UnsafeCell<libc::pthread_mutex_t>);
 
-/// The lock is this thread's until the guard is dropped.
+/// This thread holds the lock until the guard is dropped.
 pub(super) struct Guard<'a>(&'a RobustMutex);
 
 impl RobustMutex {
-    /// An unlocked one, which may be moved until it is used; `None`: the system has no such mutexes.
+    /// An unlocked mutex, which may be moved until its first use; `None`: the system has no such mutexes.
     pub(super) fn new() -> Option<Self> {
         let mut attributes = MaybeUninit::uninit();
         // SAFETY: initialises the attributes.
@@ -40,15 +40,15 @@ impl RobustMutex {
         Some(Self(UnsafeCell::new(unsafe { mutex.assume_init() })))
     }
 
-    /// Waits for the lock for as long as it takes. An error, as libc numbers them, means that the mutex is damaged.
+    /// Takes the lock, and waits for it without a limit. `Err`: the mutex is damaged; libc's error number.
     pub(super) fn lock(&self) -> Result<Guard<'_>, libc::c_int> {
         // SAFETY: the mutex was initialised and is not moved any more.
         self.taken(unsafe { libc::pthread_mutex_lock(self.0.get()) })
     }
 
-    /// Waits for the lock, at most for `patience`.
+    /// Takes the lock, and waits for it at most for `patience`. `Err`: libc's error number.
     pub(super) fn lock_within(&self, patience: Millis) -> Result<Guard<'_>, libc::c_int> {
-        // On the clock that the call looks at.
+        // The call takes an absolute time of the wall clock.
         let until = timespec(Millis(SystemClock.wall()) + patience);
         // SAFETY: the mutex was initialised and is not moved any more.
         self.taken(unsafe { libc::pthread_mutex_timedlock(self.0.get(), &raw const until) })
@@ -57,7 +57,7 @@ impl RobustMutex {
     fn taken(&self, result: libc::c_int) -> Result<Guard<'_>, libc::c_int> {
         match result {
             0 => {}
-            // The process that held it was killed. What is kept under the lock is whole at every moment, so there is nothing to mend.
+            // A process was killed while it held the lock. The data under it is never half-written, so nothing needs repair.
             libc::EOWNERDEAD => {
                 // SAFETY: this thread has just been given the lock.
                 unsafe { libc::pthread_mutex_consistent(self.0.get()) };
@@ -70,7 +70,7 @@ impl RobustMutex {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        // SAFETY: made only by the thread that holds the lock.
+        // SAFETY: a guard exists only in the thread that holds the lock.
         unsafe { libc::pthread_mutex_unlock(self.0.0.get()) };
     }
 }

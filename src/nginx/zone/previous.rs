@@ -1,4 +1,4 @@
-//! The zones of the configuration that a new one takes the place of.
+//! The zones of the configuration that a new one replaces.
 
 use std::ptr::NonNull;
 
@@ -7,29 +7,29 @@ use nginx_sys::{ngx_shm_zone_t, ngx_slab_pool_t};
 use super::layout::Zone;
 use crate::nginx::{cycle, list};
 
-/// A zone of an earlier configuration.
+/// A zone of the configuration that is being replaced.
 pub(crate) enum Previous {
-    /// Of this layout.
+    /// It has this module's layout.
     Same(Zone),
-    /// Of another, which cannot be read.
+    /// It has another layout, which this module cannot read.
     Different,
 }
 
-/// A zone of ours in the configuration that this one takes the place of; not the new one itself.
+/// The zone of Poolwatch in the configuration that is being replaced, unless that is the new zone itself.
 pub(crate) fn zone(new: Option<Zone>) -> Option<Previous> {
     find(|shm_zone| ours(shm_zone, new))
 }
 
-/// nginx's own account of a zone that the configuration before this one uses.
+/// nginx's entry for a zone of the configuration that is being replaced.
 pub(crate) fn mapping(of: Zone) -> Option<&'static mut ngx_shm_zone_t> {
     find(|shm_zone| of.is_in(shm_zone.shm.addr, shm_zone.shm.size).then_some(shm_zone))
 }
 
-/// What `look` finds among the zones of the configuration that this one takes the place of.
+/// What `look` finds first among the zones of the configuration that is being replaced.
 fn find<R>(look: impl FnMut(&'static mut ngx_shm_zone_t) -> Option<R>) -> Option<R> {
-    // While a configuration is loaded, this is still the one before; at the first start it is one without anything.
+    // While a configuration is loaded, the current one is still the old one; at nginx's start it is an empty one.
     let old = cycle::current()?;
-    // SAFETY: nginx's list of zones, which nobody else looks at meanwhile.
+    // SAFETY: nginx's list of zones, which nothing else uses meanwhile.
     let parts = list::parts::<ngx_shm_zone_t>(&old.shared_memory).map(|mut part| unsafe { part.as_mut() });
     parts.flatten().find_map(look)
 }
@@ -43,11 +43,11 @@ fn ours(shm_zone: &ngx_shm_zone_t, new: Option<Zone>) -> Option<Previous> {
     if data.is_null() || !inside || !data.cast::<u64>().is_aligned() || new.is_some_and(|new| new.is_at(data)) {
         return None;
     }
-    // SAFETY: so many bytes of a mapped zone begin there.
+    // SAFETY: the check above: the data is null or in the zone.
     unsafe { previous(pool) }
 }
 
-/// The zone of ours that is in this slab pool, of whatever version; `None`: it is somebody else's.
+/// The zone of Poolwatch in this slab pool, of any version; `None`: the pool is another module's.
 ///
 /// # Safety
 /// `pool` is a mapped zone's slab pool, whose data is null or begins in the zone.
@@ -56,6 +56,6 @@ unsafe fn previous(pool: NonNull<ngx_slab_pool_t>) -> Option<Previous> {
     if !unsafe { Zone::is_ours(pool) } {
         return None;
     }
-    // SAFETY: with our magic number it is a head of ours.
+    // SAFETY: the magic number says that Poolwatch initialised it.
     Some(unsafe { Zone::existing(pool) }.map_or(Previous::Different, Previous::Same))
 }

@@ -1,6 +1,6 @@
-//! Reading the zone without its lock, for the event loop, which waits for nobody.
+//! Reads the zone without its lock, for the event loop, which must not wait.
 //!
-//! What is read may be changed at any moment. So it is copied word by word, and the copy counts only if the number that the
+//! Other processes may write at any moment. So a value is copied word by word, and the copy is used only if the number that
 //! writers raise with each commit is the same before and after.
 
 use std::mem::MaybeUninit;
@@ -15,13 +15,14 @@ use crate::state::slot::Slot;
 use crate::state::snapshot::{Contents, Upstream};
 use crate::text::Name;
 
-/// Attempts at a copy that nobody spoils. A copy takes a microsecond, and commits are milliseconds apart.
+/// How often a copy is tried. A copy takes a microsecond, and commits are milliseconds apart.
 const ATTEMPTS: usize = 16;
 
+/// Bytes of a word.
 const WORD: usize = size_of::<u64>();
 
 impl Zone {
-    /// A copy of everything; `None`: writers spoiled every attempt.
+    /// A copy of everything; `None`: all attempts were disturbed by writers.
     pub(crate) fn contents(&self) -> Option<Contents> {
         let head = self.head.as_ptr();
         // SAFETY: the head lives as long as the zone.
@@ -35,13 +36,13 @@ impl Zone {
         Some(Contents { receivers, notices: self.notices()?, upstreams })
     }
 
-    /// A copy of the notices alone.
+    /// A copy of the notices; `None`: all attempts were disturbed.
     pub(crate) fn notices(&self) -> Option<Notices> {
         // SAFETY: the head lives as long as the zone.
         committed(unsafe { &raw const (*self.head.as_ptr()).notices })
     }
 
-    /// A copy of the upstream of this name; `None`: it is not watched, or writers spoiled every attempt.
+    /// A copy of the upstream of this name; `None`: it is not watched, or all attempts were disturbed.
     pub(crate) fn upstream(&self, name: &Name) -> Option<Upstream> {
         for index in 0..self.capacity() {
             // SAFETY: the zone has this many slots.
@@ -54,7 +55,7 @@ impl Zone {
     }
 }
 
-/// A copy of one slot. The outer `None`: writers spoiled it; the inner: no upstream is watched there.
+/// A copy of one slot. The outer `None`: all attempts were disturbed; the inner: no upstream is watched in the slot.
 #[expect(clippy::option_option, reason = "nothing read, or nothing there")]
 fn upstream(slot: *const Slot) -> Option<Option<Upstream>> {
     for _ in 0..ATTEMPTS {
@@ -75,7 +76,7 @@ fn upstream(slot: *const Slot) -> Option<Option<Upstream>> {
         let counters = copy::<Counters>(unsafe { &raw const (*slot).counters });
         // SAFETY: counters are integers, each a word or a part of one: whatever was read is a value.
         let counters = unsafe { counters.assume_init() };
-        // Otherwise the slot was given to another upstream meanwhile.
+        // Else the slot was given to another upstream meanwhile.
         if name_of(slot) == Some(name) {
             return Some(Some(Upstream { name, setup, detection, debts, counters, releases, history, series }));
         }
@@ -83,7 +84,7 @@ fn upstream(slot: *const Slot) -> Option<Option<Upstream>> {
     None
 }
 
-/// The name of the upstream that is watched there.
+/// The name of the upstream that is watched in this slot; `None`: none is.
 fn name_of(slot: *const Slot) -> Option<Name> {
     // SAFETY: a slot of the zone.
     let name = copy::<Name>(unsafe { &raw const (*slot).name });
@@ -115,12 +116,12 @@ fn journal<T: Copy, const N: usize>(journal: *const Journal<T, N>) -> Option<Jou
     steady(written, |_| copy(journal))
 }
 
-/// A copy during which the number stood still.
+/// A copy during which the number did not change; `None`: all attempts were disturbed.
 fn steady<T>(number: &AtomicU64, copy: impl Fn(u64) -> MaybeUninit<T>) -> Option<T> {
     for _ in 0..ATTEMPTS {
         let before = number.load(Ordering::Acquire);
         let copied = copy(before);
-        // The copy is complete before the number is looked at again.
+        // The copy must be complete before the number is read again.
         fence(Ordering::Acquire);
         if number.load(Ordering::Relaxed) == before {
             // SAFETY: writers raise the number before they touch what belongs to it, so this is a value that one of them wrote.
@@ -130,7 +131,7 @@ fn steady<T>(number: &AtomicU64, copy: impl Fn(u64) -> MaybeUninit<T>) -> Option
     None
 }
 
-/// What is there now, by whole words where it is aligned to them. Words of different moments may stand side by side.
+/// A copy of a value as it is now, in whole words if it is aligned to them. Its words may be of different moments.
 fn copy<T>(from: *const T) -> MaybeUninit<T> {
     let mut copied = MaybeUninit::<T>::uninit();
     let words = if from.addr() % WORD == 0 { size_of::<T>() / WORD } else { 0 };

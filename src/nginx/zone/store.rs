@@ -1,4 +1,4 @@
-//! The table in the zone, under the zone's lock.
+//! Access to the table in the zone, under the zone's lock.
 
 use std::ptr;
 use std::sync::atomic::Ordering;
@@ -57,9 +57,8 @@ impl Store for Zone {
 }
 
 impl Zone {
-    /// Copies another zone's table into this one, which nobody uses yet. Should there be less room, upstreams in `watched` come first,
-    /// and then those of which something is still to be told.
-    /// `false`: the other zone's lock could not be had within `patience`.
+    /// Copies the table of an old zone into this one, which no worker uses yet. If this one has fewer slots, upstreams in `watched`
+    /// come first, then those with undelivered messages. `false`: the old zone's lock was not free within `patience`.
     pub(crate) fn take_from(self, old: Self, watched: &[Name], patience: Millis) -> bool {
         let (from, to) = (old.head(), self.head());
         let copied = old.with_patience(patience, |old| {
@@ -67,7 +66,7 @@ impl Zone {
                 *new.receivers = Twin::new(*old.receivers.live());
                 *new.notices = Twin::new(*old.notices.live());
                 for (slot, new_slot) in old.by_need(watched).into_iter().zip(new.slots.iter_mut()) {
-                    // SAFETY: two slots of two zones, both under their locks. A slot is plain data, also where it is half-written.
+                    // SAFETY: two slots of two zones, both under their locks. A slot is plain data, even if half-written.
                     unsafe { ptr::copy_nonoverlapping(slot, new_slot, 1) };
                 }
             });
@@ -78,13 +77,13 @@ impl Zone {
         copied.is_some()
     }
 
-    /// Is a message on its way? If the lock cannot be had within `patience`, there may be.
+    /// Is a message being sent? `true` also if the lock was not free within `patience`.
     pub(crate) fn is_sending(self, patience: Millis) -> bool {
         let now = SystemClock.now();
         self.with_patience(patience, |table| table.is_sending(&SystemClock, now)).unwrap_or(true)
     }
 
-    /// Who holds the lock, as far as is known.
+    /// Which live worker holds the lock, and for how long; `None`: none does.
     pub(crate) fn held(self) -> Option<Held> {
         let head = self.head();
         let since = head.held_since.load(Ordering::Acquire);
@@ -116,7 +115,7 @@ impl Zone {
     }
 }
 
-/// The lock while it is held, and the note about it that others read without it.
+/// The held lock, and the note in the head that says who holds it, for readers without the lock.
 struct Turn<'a> {
     head: &'a Head,
     _guard: Guard<'a>,

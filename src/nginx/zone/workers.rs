@@ -1,4 +1,4 @@
-//! The workers' reports in the zone: each has a place, which it alone writes and everybody reads, without the lock.
+//! The workers' reports in the zone. Each worker writes its own, and all processes read them, without the lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,19 +6,19 @@ use crate::clock::Clock;
 use crate::nginx::clock::SystemClock;
 use crate::state::workers::Condition;
 
-/// nginx starts no more processes.
+/// The most processes that nginx starts (`NGX_MAX_PROCESSES`).
 const PROCESSES: usize = 1024;
 
-/// What each worker does: a place for every process.
+/// A report for every process that there can be.
 #[repr(transparent)]
 pub(crate) struct WorkerReports([WorkerReport; PROCESSES]);
 
 /// One worker's report.
 #[repr(C)]
 struct WorkerReport {
-    /// [`Reporter::key`]; 0: free.
+    /// [`Reporter::key`] of the worker that writes here; 0: free.
     whose: AtomicU64,
-    /// The process, and its condition below it; 0: none yet.
+    /// The process in the upper 32 bits, its condition in the lower ones; 0: nothing was reported.
     what: AtomicU64,
 }
 
@@ -37,11 +37,14 @@ impl WorkerReport {
     }
 }
 
-/// Who reports: a worker's number in its configuration. One that takes the place of a killed one has the same.
+/// A worker that reports. A worker that nginx starts for a killed one has the same generation and number.
 #[derive(Clone, Copy)]
 pub(crate) struct Reporter {
+    /// The number of its configuration.
     pub(crate) generation: u64,
+    /// Its number among the workers of that configuration, from 0.
     pub(crate) number: usize,
+    /// Its process.
     pub(crate) process: u32,
 }
 
@@ -52,19 +55,19 @@ impl Reporter {
 }
 
 impl WorkerReports {
-    /// All are free.
+    /// No reports.
     pub(super) const fn new() -> Self {
         Self([const { WorkerReport::free() }; PROCESSES])
     }
 
-    /// A worker says what it does.
+    /// Writes a worker's condition. If there is no free report, it is not written.
     pub(crate) fn report(&self, reporter: Reporter, condition: Condition) {
         if let Some(report) = self.report_for(reporter) {
             report.what.store(u64::from(reporter.process) << 32 | u64::from(condition.to_word()), Ordering::Release);
         }
     }
 
-    /// A worker ends.
+    /// Removes the report of a worker that ends.
     pub(crate) fn retract(&self, reporter: Reporter) {
         if let Some(report) = self.report_of(reporter) {
             report.what.store(0, Ordering::Release);
@@ -72,14 +75,14 @@ impl WorkerReports {
         }
     }
 
-    /// The workers of a configuration, and what each of them does.
+    /// The live workers of a configuration, and the condition of each.
     pub(crate) fn said(&self, generation: u64) -> Vec<(u32, Condition)> {
         let of_this = |report: &&WorkerReport| report.whose.load(Ordering::Acquire) >> 16 == generation;
         let alive = |&(process, _): &(u32, Condition)| SystemClock.is_alive(process);
         self.0.iter().filter(of_this).filter_map(WorkerReport::said).filter(alive).collect()
     }
 
-    /// Is this a worker that uses the zone?
+    /// Is this the process of a worker that uses the zone?
     pub(crate) fn is_worker(&self, process: u32) -> bool {
         process != 0 && self.0.iter().any(|report| report.process() == process)
     }

@@ -1,4 +1,4 @@
-//! Which process writes the state file: its nginx delivers messages, and no other.
+//! Which process writes the state file, and so which nginx delivers: of several with the same file, only the one that writes it.
 
 use std::sync::atomic::Ordering;
 
@@ -7,40 +7,40 @@ use crate::clock::Clock;
 use crate::nginx::clock::SystemClock;
 use crate::units::Millis;
 
-/// A process without a number here.
+/// Stands for a process that this one cannot see, as in another container.
 const UNKNOWN: u32 = u32::MAX;
 
 impl Zone {
-    /// Another zone takes its place: its workers deliver nothing any more.
+    /// Notes that another zone replaces this one: the workers of this one stop delivering.
     pub(crate) fn supersede(self) {
         self.head().superseded.store(1, Ordering::Release);
         self.head().rings.wake();
         self.head().changes.wake();
     }
 
-    /// Another zone has taken its place.
+    /// Has another zone replaced this one?
     pub(crate) fn is_superseded(self) -> bool {
         self.head().superseded.load(Ordering::Acquire) != 0
     }
 
-    /// This process keeps the state file now. `true`: another nginx did before.
+    /// Notes that this process writes the state file. `true`: before, another nginx was noted.
     pub(crate) fn set_writer(self, process: u32) -> bool {
         self.head().writer.store(process, Ordering::Release);
         self.head().rival.swap(0, Ordering::AcqRel) != 0
     }
 
-    /// This process of another nginx keeps it; `None`: one that this process cannot see. `true`: that is news.
+    /// Notes that a process of another nginx writes the state file; `None`: one that cannot be seen. `true`: none was noted before.
     pub(crate) fn note_rival(self, process: Option<u32>) -> bool {
         self.head().rival.swap(process.unwrap_or(UNKNOWN), Ordering::AcqRel) == 0
     }
 
-    /// Is it for the workers of this zone, with a state file or without, to deliver?
+    /// May the workers of this zone deliver? `kept`: they have a state file.
     pub(super) fn may_deliver(self, kept: bool, clock: &dyn Clock) -> bool {
         let writer = self.head().writer.load(Ordering::Acquire);
         !self.is_superseded() && (!kept || (writer != 0 && clock.is_alive(writer)))
     }
 
-    /// Why the workers of this zone, with a state file or without, deliver nothing; `None`: they do.
+    /// Why the workers of this zone do not deliver, for the status page; `None`: they do. `kept`: they have a state file.
     pub(crate) fn hindrance(self, kept: bool) -> Option<String> {
         let rival = self.head().rival.load(Ordering::Acquire);
         match (self.may_deliver(kept, &SystemClock), self.is_superseded(), rival) {
@@ -52,18 +52,18 @@ impl Zone {
         }
     }
 
-    /// It does not any more.
+    /// Notes that this process no longer writes the state file.
     pub(crate) fn clear_writer(self, process: u32) {
-        // Another writer may have noted itself since.
+        // Unless another process was noted meanwhile.
         let _ = self.head().writer.compare_exchange(process, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    /// How often something changed that the state file should hold.
+    /// Counts the changes that belong in the state file, modulo 2^32.
     pub(crate) fn changes(self) -> u32 {
         self.head().changes.count()
     }
 
-    /// Waits for a change after `changes`, at most for `span`.
+    /// Waits while the count is `changes`, at most for `span`; `None`: without a limit.
     pub(crate) fn await_change(self, changes: u32, span: Option<Millis>) {
         self.head().changes.wait(changes, span);
     }
