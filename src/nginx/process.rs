@@ -151,7 +151,7 @@ unsafe extern "C" fn start_again(event: *mut ngx_event_t) {
         let Some(conf) = MainConf::of_cycle(cycle).filter(|_| !cycle::is_exiting()) else { return };
         match launch(cycle, conf, zone, reporter) {
             Ok(()) => error_log::write(NGX_LOG_NOTICE, cycle.log, "this worker watches from now on"),
-            // SAFETY: the event that was made for this, which nobody else uses.
+            // SAFETY: the event that was made for this, which nothing else uses.
             Err(_) => unsafe { event.as_mut() }.map_or((), |event| timer::again(START_PAUSE, event)),
         }
     });

@@ -106,7 +106,7 @@ fn send_body(r: &mut ngx_http_request_t, body: &[u8]) -> Option<ngx_int_t> {
     let buf = unsafe { ngx_create_temp_buf(r.pool, body.len()) };
     // SAFETY: null, or a fresh buffer.
     let fresh = unsafe { buf.as_mut() }?;
-    // SAFETY: the buffer has room for the body, and nobody else uses it.
+    // SAFETY: the buffer has room for the body, and nothing else uses it.
     unsafe { ptr::copy_nonoverlapping(body.as_ptr(), fresh.last, body.len()) };
     // SAFETY: as above.
     fresh.last = unsafe { fresh.last.add(body.len()) };

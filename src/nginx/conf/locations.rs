@@ -36,11 +36,11 @@ impl StatusLocation {
     /// The warning about a location that accepts writes from everybody.
     pub(crate) fn remark(&self, cf: &ngx_conf_t) -> Option<Remark> {
         let conf = lookup::ours::<LocConf>(self.loc_conf)?;
-        // SAFETY: made for this location; nobody changes it now.
+        // SAFETY: made for this location; nothing changes it now.
         let write = unsafe { conf.as_ref() }.said.status.as_ref().is_some_and(|status| status.value);
         let text = "\"poolwatch_status write=on\" stands in a location without \"allow\", \"deny\", \"auth_basic\" or \
                     \"auth_request\"";
-        // SAFETY: nginx's configuration of the location, which nobody changes now.
+        // SAFETY: nginx's configuration of the location, which nothing changes now.
         let core = unsafe { self.core.as_ref() };
         // For methods that `limit_except` limits, its rules count, merged with the location's.
         let writes = [NGX_HTTP_POST, NGX_HTTP_DELETE].into_iter();

@@ -54,10 +54,10 @@ pub(super) fn watch(
 ) -> Result<(Vec<EventLoopUpstream>, Option<Place>), Remark> {
     let (mut upstreams, mut first) = (Vec::new(), None);
     for block in blocks {
-        // SAFETY: nginx's configuration of an upstream, which nobody changes now.
+        // SAFETY: nginx's configuration of an upstream, which nothing changes now.
         let uscf = unsafe { block.as_ref() };
         let Some(srv_conf) = srv_conf(uscf) else { continue };
-        // SAFETY: made for this block, which nobody changes now.
+        // SAFETY: made for this block, which nothing changes now.
         let srv_conf = unsafe { srv_conf.as_ref() };
         let settings = in_effect(&srv_conf.said, http);
         let Some(place) = &settings.watched else { continue };
@@ -72,7 +72,7 @@ pub(super) fn watch(
         upstreams.push(EventLoopUpstream { index, watched, peers, headers, variables, is_fixed, uscf });
     }
     for upstream in &upstreams {
-        // SAFETY: nginx's configuration of an upstream, which nobody changes now.
+        // SAFETY: nginx's configuration of an upstream, which nothing changes now.
         let srv_conf = srv_conf(unsafe { &*upstream.uscf });
         if let Some(mut srv_conf) = srv_conf {
             // SAFETY: made for this block; nothing else refers to it now. Moving the vector does not move its elements.

@@ -23,7 +23,7 @@ use crate::pipeline::Store;
 use crate::text::Name;
 use crate::units::Millis;
 
-/// A zone without a configured size has room for a multiple of so many upstreams, so that it seldom has to be replaced.
+/// A zone without a configured size has room for a multiple of this many upstreams, so that it seldom has to be replaced.
 const STEP: usize = 16;
 
 /// How long this waits for the old zone's lock.

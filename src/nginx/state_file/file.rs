@@ -67,7 +67,7 @@ impl StateFile {
         self.path.display().to_string()
     }
 
-    /// Marks an empty file as Poolwatch's, and allocates space for so many upstreams. `Err`: the message, in nginx's form.
+    /// Marks an empty file as Poolwatch's, and allocates space for this many upstreams. `Err`: the message, in nginx's form.
     pub(crate) fn reserve(&self, upstreams: usize) -> Result<(), String> {
         let is_empty = self.size().map_err(|error| self.failed("fstat", &error))? == 0;
         if is_empty {

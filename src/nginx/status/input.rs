@@ -51,7 +51,7 @@ fn append(body: &mut Vec<u8>, buf: &ngx_buf_t) -> Result<(), RequestError> {
     }
     let mut part = vec![0; length];
     // nginx has just written the file, so this does not wait for a disk.
-    // SAFETY: nginx's file of the body is open, and the vector has room for so many bytes.
+    // SAFETY: nginx's file of the body is open, and the vector has room for this many bytes.
     let read = unsafe { ngx_read_file(buf.file, part.as_mut_ptr(), length, buf.file_pos) };
     if usize::try_from(read) != Ok(length) {
         return Err(unreadable());

@@ -34,13 +34,13 @@ pub(crate) fn install(cf: &ngx_conf_t) {
     let Some(context) = (unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }) else { return };
     let core = handle_with(context.loc_conf);
     if let Some(core) = core {
-        // SAFETY: the location's own configuration, which nobody else uses now.
+        // SAFETY: the location's own configuration, which nothing else uses now.
         if unsafe { core.as_ref() }.name.as_bytes().ends_with(b"/") {
             bits::set_auto_redirect(core);
         }
     }
     if let Some(mut conf) = lookup::ours::<LocConf>(context.loc_conf) {
-        // SAFETY: the location's own configuration, which nobody else uses now.
+        // SAFETY: the location's own configuration, which nothing else uses now.
         unsafe { conf.as_mut() }.core = core;
     }
     if let (Some(mut conf), Some(core)) = (lookup::ours::<MainConf>(context.main_conf), core) {
@@ -69,7 +69,7 @@ pub(crate) fn inherit(cf: &ngx_conf_t, prev: &LocConf, conf: &mut LocConf) {
 /// Makes us the content handler of a location. Returns nginx's own configuration of it.
 fn handle_with(loc_conf: *mut *mut c_void) -> Option<NonNull<ngx_http_core_loc_conf_t>> {
     let mut core = lookup::core(loc_conf)?;
-    // SAFETY: the location's own configuration, which nobody else uses now.
+    // SAFETY: the location's own configuration, which nothing else uses now.
     unsafe { core.as_mut() }.handler = Some(handle);
     Some(core)
 }

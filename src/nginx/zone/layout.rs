@@ -92,7 +92,7 @@ unsafe impl Send for Zone {}
 // SAFETY: as above.
 unsafe impl Sync for Zone {}
 
-/// The bytes of a zone that has room for so many upstreams, at least for one.
+/// The bytes of a zone that has room for this many upstreams, at least for one.
 pub(crate) fn needed_size(upstreams: usize) -> usize {
     let block = size_of::<Head>() + upstreams.max(1) * size_of::<Slot>();
     block.div_ceil(PAGE) * PAGE_WITH_DESCRIPTOR + SLAB_OVERHEAD
@@ -150,7 +150,7 @@ impl Zone {
         for index in 0..slots {
             // SAFETY: the block was sized for the head and this many slots.
             let slot = unsafe { zone.first_slot().add(index) };
-            // SAFETY: as above, and nobody uses it yet.
+            // SAFETY: as above, and nothing uses it yet.
             unsafe { slot.write(Slot::empty()) };
         }
         // SAFETY: the pool is ours during the zone's initialisation.
