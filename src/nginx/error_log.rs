@@ -4,7 +4,6 @@
 
 use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use crossbeam_channel as channel;
@@ -13,6 +12,7 @@ use nginx_sys::{
     ngx_connection_t, ngx_cycle_t, ngx_event_actions, ngx_event_t, ngx_get_connection, ngx_int_t, ngx_log_error_core,
     ngx_log_t, ngx_str_t, ngx_uint_t,
 };
+use once_cell::sync::OnceCell;
 
 use crate::nginx::callback::caught;
 use crate::nginx::{bits, cycle};
@@ -25,7 +25,7 @@ const WAITING: usize = 1024;
 const READ_EVENT: ngx_int_t = (libc::EPOLLIN | libc::EPOLLRDHUP) as ngx_int_t;
 const CLEAR_EVENT: ngx_uint_t = 1 << 31;
 
-static LINES: OnceLock<Lines> = OnceLock::new();
+static LINES: OnceCell<Lines> = OnceCell::new();
 
 struct Lines {
     sender: channel::Sender<Line>,

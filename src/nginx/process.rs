@@ -3,12 +3,13 @@
 //! Threads start after the fork, only in processes that serve requests. Signals are blocked in them: a signal that nginx handled
 //! on such a thread would not wake the event loop.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel as channel;
 use nginx_sys::{NGX_LOG_ALERT, NGX_LOG_NOTICE, ngx_cycle_t, ngx_event_t};
+use once_cell::sync::OnceCell;
 
 use crate::crash;
 use crate::deliver::http;
@@ -46,10 +47,10 @@ const LOCK_PATIENCE: Millis = Millis(100);
 /// The pause after which a worker tries again to start its threads.
 const START_PAUSE: Millis = Millis::from_secs(10);
 
-static PIPELINE: OnceLock<Pipeline> = OnceLock::new();
+static PIPELINE: OnceCell<Pipeline> = OnceCell::new();
 
 /// The zone of this worker, and how the worker is identified in the zone's reports.
-static REPORTER: OnceLock<(Zone, Reporter)> = OnceLock::new();
+static REPORTER: OnceCell<(Zone, Reporter)> = OnceCell::new();
 
 /// The threads of this process, and what they share with the event loop.
 pub(crate) struct Pipeline {
