@@ -101,15 +101,15 @@ fn read(cf: &ngx_conf_t, command: &ngx_command_t, conf: *mut c_void) -> Result<(
     let result = match directive.context {
         Context::Http(read) => {
             // SAFETY: the command's offset asks for the main configuration.
-            unsafe { conf.cast::<MainConf>().as_mut() }.map(|conf| read(&mut conf.said, &line))
+            unsafe { conf.cast::<MainConf>().as_mut() }.map(|conf| read(&mut conf.directives, &line))
         }
         Context::HttpAndUpstream(setting) | Context::Upstream(setting) => {
             // SAFETY: the command's offset asks for the server configuration.
-            unsafe { conf.cast::<SrvConf>().as_mut() }.map(|conf| conf.said.read(directive.name, setting, &line))
+            unsafe { conf.cast::<SrvConf>().as_mut() }.map(|conf| conf.directives.read(directive.name, setting, &line))
         }
         Context::Location(read) => {
             // SAFETY: the command's offset asks for the location's configuration.
-            let read = unsafe { conf.cast::<LocConf>().as_mut() }.map(|conf| read(&mut conf.said, &line));
+            let read = unsafe { conf.cast::<LocConf>().as_mut() }.map(|conf| read(&mut conf.directives, &line));
             status::install(cf);
             read
         }

@@ -17,7 +17,7 @@ use crate::directives::place::{Place, Remark};
 #[derive(Default)]
 pub(crate) struct LocConf {
     /// The location's directives.
-    pub(crate) said: Location,
+    pub(crate) directives: Location,
     /// nginx's own configuration of the location, if `poolwatch_status` is in it.
     pub(crate) core: Option<NonNull<ngx_http_core_loc_conf_t>>,
 }
@@ -37,7 +37,7 @@ impl StatusLocation {
     pub(crate) fn remark(&self, cf: &ngx_conf_t) -> Option<Remark> {
         let conf = lookup::ours::<LocConf>(self.loc_conf)?;
         // SAFETY: made for this location; nothing changes it now.
-        let write = unsafe { conf.as_ref() }.said.status.as_ref().is_some_and(|status| status.value);
+        let write = unsafe { conf.as_ref() }.directives.status.as_ref().is_some_and(|status| status.value);
         let text = "\"poolwatch_status write=on\" stands in a location without \"allow\", \"deny\", \"auth_basic\" or \
                     \"auth_request\"";
         // SAFETY: nginx's configuration of the location, which nothing changes now.

@@ -32,7 +32,7 @@ use zone::ZoneConf;
 #[derive(Default)]
 pub(crate) struct MainConf {
     /// The directives that only `http` can have.
-    pub(crate) said: Http,
+    pub(crate) directives: Http,
     /// The zone and the state file.
     pub(crate) zone: ZoneConf,
     /// The receivers of messages.
@@ -85,9 +85,9 @@ impl MainConf {
         if watch.is_none() {
             return Ok(());
         }
-        self.zone.open_file(cf, &self.said).map_err(|error| log::emerg_at(cf, &error))?;
+        self.zone.open_file(cf, &self.directives).map_err(|error| log::emerg_at(cf, &error))?;
         let watched: Vec<Name> = self.upstreams.iter().map(|upstream| upstream.watched.name).collect();
-        self.zone.ask(cf, &self.said, &watched, module)
+        self.zone.ask(cf, &self.directives, &watched, module)
     }
 
     /// Finds the watched upstreams and the receivers. Returns the place of the first `poolwatch on` that has an effect, if any has.
@@ -98,7 +98,7 @@ impl MainConf {
         self.upstreams = upstreams;
         self.open_receivers(cf)?;
         let for_all = in_effect(&Block::default(), &http).watched;
-        match (&first, self.said.receivers.first(), for_all) {
+        match (&first, self.directives.receivers.first(), for_all) {
             (Some(place), None, _) => {
                 log::warn_at(cf, &place.remark("no \"poolwatch_receiver\" is given, alerts go to the error log only"));
             }
@@ -120,7 +120,7 @@ impl MainConf {
             return Ok(());
         }
         let prefix = blocks::conf_prefix(cf);
-        for line in &self.said.receivers {
+        for line in &self.directives.receivers {
             let opened = match line.value.open(&prefix, |name| std::env::var_os(name)) {
                 Ok(opened) => opened,
                 Err(Unopened::Unset(variable)) if cycle::is_test() => {

@@ -18,7 +18,7 @@ use crate::nginx::upstream::EventLoopUpstream;
 #[derive(Default)]
 pub(crate) struct SrvConf {
     /// The block's directives.
-    pub(crate) said: Block,
+    pub(crate) directives: Block,
     /// The element of `MainConf::upstreams`, which is never moved; `None`: the upstream is not watched.
     watched: Option<NonNull<EventLoopUpstream>>,
 }
@@ -43,7 +43,7 @@ pub(super) fn http(cf: &ngx_conf_t) -> Option<Block> {
     let context = unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }?;
     let conf = lookup::ours::<SrvConf>(context.srv_conf)?;
     // SAFETY: made for `http`; nothing changes it here.
-    Some(unsafe { conf.as_ref() }.said.clone())
+    Some(unsafe { conf.as_ref() }.directives.clone())
 }
 
 /// The watched upstreams among these blocks, and the place of the first `poolwatch on` that has an effect, if any has.
@@ -59,7 +59,7 @@ pub(super) fn watch(
         let Some(srv_conf) = srv_conf(uscf) else { continue };
         // SAFETY: made for this block, which nothing changes now.
         let srv_conf = unsafe { srv_conf.as_ref() };
-        let settings = in_effect(&srv_conf.said, http);
+        let settings = in_effect(&srv_conf.directives, http);
         let Some(place) = &settings.watched else { continue };
         first.get_or_insert_with(|| place.clone());
         let block = blocks::read(uscf);

@@ -47,8 +47,8 @@ pub(crate) struct ZoneConf {
 impl ZoneConf {
     /// Opens the state file, while nginx starts: its workers may not be allowed to. It is a warning if the file cannot be written,
     /// and an error if the path cannot be right.
-    pub(super) fn open_file(&mut self, cf: &ngx_conf_t, said: &Http) -> Result<(), Remark> {
-        let line = said.zone.as_ref();
+    pub(super) fn open_file(&mut self, cf: &ngx_conf_t, directives: &Http) -> Result<(), Remark> {
+        let line = directives.zone.as_ref();
         let Some((line, path)) = line.and_then(|line| Some((line, line.value.state.as_ref()?))) else { return Ok(()) };
         if cycle::is_signaller() {
             return Ok(());
@@ -66,11 +66,11 @@ impl ZoneConf {
     pub(super) fn ask(
         &mut self,
         cf: &mut ngx_conf_t,
-        said: &Http,
+        directives: &Http,
         watched: &[Name],
         module: *mut c_void,
     ) -> Result<(), ()> {
-        let (name, size) = match &said.zone {
+        let (name, size) = match &directives.zone {
             Some(zone) => (zone.value.name.as_str(), zone.value.size.map(|size| (size, &zone.place))),
             None => (DEFAULT_NAME, None),
         };

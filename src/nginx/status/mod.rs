@@ -61,7 +61,7 @@ pub(crate) fn inherit(cf: &ngx_conf_t, prev: &LocConf, conf: &mut LocConf) {
     let Some(context) = (unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }) else { return };
     // SAFETY: nginx's configuration of the outer location, which lives as long as the cycle.
     if conf.core.is_none() && unsafe { core.as_ref() }.limit_except_loc_conf == context.loc_conf {
-        conf.said.status.clone_from(&prev.said.status);
+        conf.directives.status.clone_from(&prev.directives.status);
         handle_with(context.loc_conf);
     }
 }

@@ -23,6 +23,6 @@ pub(super) fn confs<'a>(r: &ngx_http_request_t) -> Option<(&'a MainConf, bool)> 
     let conf = MainConf::of_request(r)?;
     let location = lookup::ours::<LocConf>(r.loc_conf)?;
     // SAFETY: the configuration outlives its requests, and is only read.
-    let write = unsafe { location.as_ref() }.said.status.as_ref().is_some_and(|status| status.value);
+    let write = unsafe { location.as_ref() }.directives.status.as_ref().is_some_and(|status| status.value);
     Some((conf, write))
 }

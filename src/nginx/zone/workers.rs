@@ -31,7 +31,7 @@ impl WorkerReport {
         (self.what.load(Ordering::Acquire) >> 32) as u32
     }
 
-    fn said(&self) -> Option<(u32, Condition)> {
+    fn content(&self) -> Option<(u32, Condition)> {
         let what = self.what.load(Ordering::Acquire);
         Some(((what >> 32) as u32, Condition::from_word(what as u32)?))
     }
@@ -76,10 +76,10 @@ impl WorkerReports {
     }
 
     /// The live workers of a configuration, and the condition of each.
-    pub(crate) fn said(&self, generation: u64) -> Vec<(u32, Condition)> {
+    pub(crate) fn of_generation(&self, generation: u64) -> Vec<(u32, Condition)> {
         let of_this = |report: &&WorkerReport| report.whose.load(Ordering::Acquire) >> 16 == generation;
         let alive = |&(process, _): &(u32, Condition)| SystemClock.is_alive(process);
-        self.0.iter().filter(of_this).filter_map(WorkerReport::said).filter(alive).collect()
+        self.0.iter().filter(of_this).filter_map(WorkerReport::content).filter(alive).collect()
     }
 
     /// Is this the process of a worker that uses the zone?
