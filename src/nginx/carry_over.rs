@@ -30,31 +30,31 @@ const PATIENCE: Millis = Millis::from_secs(1);
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
 
 /// Fills the configuration's zone, if it is new, allocates space in the state file, and gives the configuration its number.
-pub(crate) fn inherit(cycle: &ngx_cycle_t, conf: &MainConf) {
+pub(crate) fn fill(cycle: &ngx_cycle_t, conf: &MainConf) {
     let Some(zone) = conf.zone.mapped.get() else { return };
-    let say = |level, text: &str| error_log::write(level, cycle.log, text);
+    let log = |level, text: &str| error_log::write(level, cycle.log, text);
     if conf.zone.is_new.get() {
         let watched: Vec<Name> = conf.upstreams.iter().map(|upstream| upstream.watched.name).collect();
         let carried = previous::zone(Some(zone)).is_some_and(|old| match old {
             Previous::Same(old) if carry_over(old, zone, &watched) => {
-                say(NGX_LOG_NOTICE, "the state is carried over into a new zone");
+                log(NGX_LOG_NOTICE, "the state is carried over into a new zone");
                 true
             }
             Previous::Same(_) => {
-                say(NGX_LOG_WARN, "the old zone's lock cannot be had, its state is not carried over");
+                log(NGX_LOG_WARN, "the old zone's lock cannot be had, its state is not carried over");
                 false
             }
             Previous::Different => {
-                say(NGX_LOG_NOTICE, "the old zone's layout is another version's, its state is not carried over");
+                log(NGX_LOG_NOTICE, "the old zone's layout is another version's, its state is not carried over");
                 false
             }
         });
         if let Some(file) = conf.zone.file.as_ref().filter(|_| !carried) {
-            restore(file, zone, &watched).unwrap_or_else(|warning| say(NGX_LOG_WARN, &warning));
+            restore(file, zone, &watched).unwrap_or_else(|warning| log(NGX_LOG_WARN, &warning));
         }
     }
     if let Some(file) = conf.zone.file.as_ref().filter(|_| !cycle::is_test()) {
-        file.reserve(conf.upstreams.len()).unwrap_or_else(|warning| say(NGX_LOG_WARN, &warning));
+        file.reserve(conf.upstreams.len()).unwrap_or_else(|warning| log(NGX_LOG_WARN, &warning));
     }
     conf.zone.generation.set(zone.next_generation());
 }
@@ -88,7 +88,7 @@ fn restore(file: &StateFile, zone: Zone, watched: &[Name]) -> Result<(), String>
 
 /// A reload without a master process: the threads of this process continue with the old configuration and its zone. nginx is about
 /// to unmap the zone, unless the new configuration uses it too. So nginx is given an empty mapping to unmap instead.
-pub(crate) fn keep(cycle: &ngx_cycle_t, used: Zone) {
+pub(crate) fn keep_mapping(cycle: &ngx_cycle_t, used: Zone) {
     let text = "a reload without a master process changes nothing that is watched, nginx has to be started again";
     error_log::write(NGX_LOG_WARN, cycle.log, text);
     if MainConf::of_cycle(cycle).and_then(|conf| conf.zone.mapped.get()).is_some_and(|zone| zone.is_same(used)) {

@@ -108,7 +108,7 @@ unsafe extern "C" fn merge_loc_conf(cf: *mut ngx_conf_t, prev: *mut c_void, conf
     let prev = unsafe { &*prev.cast::<LocConf>() };
     // SAFETY: made by create_loc_conf for the inner one.
     let conf = unsafe { &mut *conf.cast::<LocConf>() };
-    match caught(|| status::inherit(cf, prev, conf)) {
+    match caught(|| status::inherit_handler(cf, prev, conf)) {
         Some(()) => ptr::null_mut(),
         None => NGX_CONF_ERROR,
     }
@@ -166,8 +166,8 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     let cycle = unsafe { &*cycle };
     // Whatever fails here, nginx must start: a new zone is then empty.
     caught(|| match (process::zone(), MainConf::of_cycle(cycle)) {
-        (Some(used), _) => carry_over::keep(cycle, used),
-        (None, Some(conf)) => carry_over::inherit(cycle, conf),
+        (Some(used), _) => carry_over::keep_mapping(cycle, used),
+        (None, Some(conf)) => carry_over::fill(cycle, conf),
         (None, None) => {}
     });
     Status::NGX_OK.into()

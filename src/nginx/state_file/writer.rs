@@ -27,7 +27,7 @@ use crate::pipeline::log_line::{Level, Line};
 use crate::units::Millis;
 
 /// After a write, further changes are collected for so long.
-const TOGETHER: Duration = Duration::from_millis(200);
+const COLLECT: Duration = Duration::from_millis(200);
 
 /// How long a worker that gives up the lock waits for messages that are being sent: the next writer should know their outcome.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
@@ -37,9 +37,9 @@ const RETIRED_TURN: Millis = Millis::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// After so long a wait for another nginx's lock, the worker logs that. Until then it polls, as usually the lock is free very soon.
-const RIVAL: Duration = Duration::from_secs(5);
+const RIVAL_AFTER: Duration = Duration::from_secs(5);
 /// The pause between two polls.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(50);
 
 /// How long this thread waits for the zone's lock.
 const PATIENCE: Millis = Millis(300);
@@ -59,15 +59,15 @@ pub(crate) struct StateFileWriter {
     /// The process is about to end.
     stopped: AtomicBool,
     /// An error of the file was logged.
-    complained: AtomicBool,
+    logged_error: AtomicBool,
 }
 
 impl StateFileWriter {
     /// A writer whose thread does not run yet.
     pub(crate) fn new(file: Arc<StateFile>, zone: Zone, process: u32) -> Self {
         let (writing, retired) = (AtomicBool::new(false), AtomicBool::new(false));
-        let (stopped, complained) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { file, zone, process, thread: OnceCell::new(), writing, retired, stopped, complained }
+        let (stopped, logged_error) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { file, zone, process, thread: OnceCell::new(), writing, retired, stopped, logged_error }
     }
 
     /// The thread's body. Returns when the process is about to end, with the lock, which the kernel then releases; or when another
@@ -77,7 +77,7 @@ impl StateFileWriter {
         while !self.zone.is_superseded() {
             if let Err(error) = self.await_lock() {
                 // The file system has no locks: every nginx with this file delivers.
-                self.complain("fcntl", &error);
+                self.log_error("fcntl", &error);
             }
             if !self.is_stopped() {
                 self.run_turn();
@@ -92,10 +92,10 @@ impl StateFileWriter {
 
     /// Takes the lock, and waits for it without a limit. A thread that waits here holds nothing, so the process can end meanwhile.
     fn await_lock(&self) -> io::Result<()> {
-        let until = Instant::now() + RIVAL;
+        let until = Instant::now() + RIVAL_AFTER;
         while Instant::now() < until && !self.is_stopped() {
             match self.file.try_lock() {
-                Err(error) if is_taken(&error) => thread::park_timeout(LOOK),
+                Err(error) if is_taken(&error) => thread::park_timeout(POLL),
                 taken => return taken,
             }
         }
@@ -168,7 +168,7 @@ impl StateFileWriter {
             if is_over || self.is_stopped() || self.zone.is_superseded() {
                 break;
             }
-            thread::park_timeout(TOGETHER);
+            thread::park_timeout(COLLECT);
             self.zone.await_change(changes, until.map(|until| until - now));
         }
         self.zone.clear_writer(self.process);
@@ -183,7 +183,7 @@ impl StateFileWriter {
     fn take_over(&self) {
         let bytes = match self.file.read() {
             Ok(bytes) => bytes,
-            Err(error) => return self.complain("read", &error),
+            Err(error) => return self.log_error("read", &error),
         };
         let Found::Record(record) = record::find(&bytes) else { return };
         if let Some(saved) = Saved::from_text(record.text).filter(|saved| saved.zone != self.zone.id()) {
@@ -195,7 +195,7 @@ impl StateFileWriter {
         self.write();
         crash::at("record-written");
         if let Err(error) = self.file.sync() {
-            self.complain("fdatasync", &error);
+            self.log_error("fdatasync", &error);
         }
     }
 
@@ -203,7 +203,7 @@ impl StateFileWriter {
         let id = self.zone.id();
         let Some(saved) = self.zone.with_patience(PATIENCE, |table| Saved::of(table, id, times())) else { return };
         if let Err(error) = self.file.write(&saved.to_text(), times().wall) {
-            self.complain("write", &error);
+            self.log_error("write", &error);
         }
     }
 
@@ -217,8 +217,8 @@ impl StateFileWriter {
     }
 
     /// Logs an error of the file, only the first one in this process: nginx works without the file.
-    fn complain(&self, call: &str, error: &io::Error) {
-        if !self.complained.swap(true, Ordering::Relaxed) {
+    fn log_error(&self, call: &str, error: &io::Error) {
+        if !self.logged_error.swap(true, Ordering::Relaxed) {
             error_log::send(Line { level: Level::Warn, text: self.file.failed(call, error) });
         }
     }

@@ -55,7 +55,7 @@ pub(crate) fn install(cf: &ngx_conf_t) {
 
 /// Makes us the handler also of `limit_except` in our location: it has a configuration of its own for the methods that it limits.
 /// Nested locations do not inherit the handler.
-pub(crate) fn inherit(cf: &ngx_conf_t, prev: &LocConf, conf: &mut LocConf) {
+pub(crate) fn inherit_handler(cf: &ngx_conf_t, prev: &LocConf, conf: &mut LocConf) {
     let Some(core) = prev.core else { return };
     // SAFETY: while locations are merged, the context is that of the inner one.
     let Some(context) = (unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }) else { return };

@@ -82,7 +82,7 @@ pub(super) struct Head {
 pub(crate) struct Zone {
     pub(super) head: NonNull<Head>,
     /// There is a state file: only the nginx that writes it delivers.
-    pub(super) kept: bool,
+    pub(super) has_file: bool,
     /// The process that uses this value; 0: the master.
     pub(super) process: u32,
 }
@@ -146,7 +146,7 @@ impl Zone {
         };
         // SAFETY: the block is ours, large enough and aligned.
         unsafe { head.as_ptr().write(value) };
-        let zone = Self { head, kept: false, process: 0 };
+        let zone = Self { head, has_file: false, process: 0 };
         for index in 0..slots {
             // SAFETY: the block was sized for the head and this many slots.
             let slot = unsafe { zone.first_slot().add(index) };
@@ -165,7 +165,7 @@ impl Zone {
     pub(crate) unsafe fn existing(pool: NonNull<ngx_slab_pool_t>) -> Option<Self> {
         // SAFETY: the caller's promise.
         let head = NonNull::new(unsafe { pool.as_ref() }.data.cast::<Head>())?;
-        let zone = Self { head, kept: false, process: 0 };
+        let zone = Self { head, has_file: false, process: 0 };
         let found = zone.head();
         (found.magic == MAGIC && found.layout == LAYOUT && found.sizes == sizes()).then_some(zone)
     }
@@ -197,8 +197,8 @@ impl Zone {
     }
 
     /// The same zone for use in a worker, whose configuration has a state file or not.
-    pub(crate) fn of_worker(self, process: u32, kept: bool) -> Self {
-        Self { kept, process, ..self }
+    pub(crate) fn of_worker(self, process: u32, has_file: bool) -> Self {
+        Self { has_file, process, ..self }
     }
 
     /// Identifies the zone in the state file.

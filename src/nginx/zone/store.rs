@@ -44,7 +44,7 @@ impl Store for Zone {
     }
 
     fn delivers(&self, clock: &dyn Clock) -> bool {
-        self.may_deliver(self.kept, clock)
+        self.may_deliver(self.has_file, clock)
     }
 
     fn note_change(&self) {

@@ -34,16 +34,16 @@ impl Zone {
         self.head().rival.swap(process.unwrap_or(UNKNOWN), Ordering::AcqRel) == 0
     }
 
-    /// May the workers of this zone deliver? `kept`: they have a state file.
-    pub(super) fn may_deliver(self, kept: bool, clock: &dyn Clock) -> bool {
+    /// May the workers of this zone deliver? `has_file`: they have a state file.
+    pub(super) fn may_deliver(self, has_file: bool, clock: &dyn Clock) -> bool {
         let writer = self.head().writer.load(Ordering::Acquire);
-        !self.is_superseded() && (!kept || (writer != 0 && clock.is_alive(writer)))
+        !self.is_superseded() && (!has_file || (writer != 0 && clock.is_alive(writer)))
     }
 
-    /// Why the workers of this zone do not deliver, for the status page; `None`: they do. `kept`: they have a state file.
-    pub(crate) fn hindrance(self, kept: bool) -> Option<String> {
+    /// Why the workers of this zone do not deliver, for the status page; `None`: they do. `has_file`: they have a state file.
+    pub(crate) fn hindrance(self, has_file: bool) -> Option<String> {
         let rival = self.head().rival.load(Ordering::Acquire);
-        match (self.may_deliver(kept, &SystemClock), self.is_superseded(), rival) {
+        match (self.may_deliver(has_file, &SystemClock), self.is_superseded(), rival) {
             (true, ..) => None,
             (_, true, _) => Some("the workers of a newer configuration deliver".to_owned()),
             (.., 0) => Some("no worker keeps the state file yet".to_owned()),
