@@ -55,7 +55,7 @@ impl PeerCache {
     /// The configured peer with this name, if the hint is right.
     #[expect(clippy::inline_always, reason = "once for each request, and short")]
     #[inline(always)]
-    pub(crate) fn usual_peer(&self, name: &ngx_str_t) -> Option<&CachedPeer> {
+    pub(crate) fn hinted(&self, name: &ngx_str_t) -> Option<&CachedPeer> {
         match self.peers.get(usize::from(self.hint(name)?.get())) {
             Some(peer) if is_same(name, &peer.address) => Some(peer),
             _ => None,
@@ -63,7 +63,7 @@ impl PeerCache {
     }
 
     /// The peer with this name, by search.
-    pub(crate) fn peer(&self, name: &ngx_str_t) -> &CachedPeer {
+    pub(crate) fn find(&self, name: &ngx_str_t) -> &CachedPeer {
         let found = self.peers.iter().find(|peer| is_same(name, &peer.address));
         if let (Some(peer), Some(hint)) = (found, self.hint(name)) {
             hint.set(peer.index);

@@ -61,7 +61,7 @@ fn usual<'a>(
         return None;
     }
     // SAFETY: null for a separator only, which is no attempt; else a name that outlives the request.
-    let peer = upstream.peers.usual_peer(unsafe { state.peer.as_ref() }?)?;
+    let peer = upstream.peers.hinted(unsafe { state.peer.as_ref() }?)?;
     if !peer.names_as_before(&upstream.headers, &current.headers_in.headers) {
         return None;
     }
@@ -119,7 +119,7 @@ fn observe_group(
     let mut seen = Observation { upstream: upstream.index, status: client_status(request), ..Observation::default() };
     let mut last = None;
     for state in group {
-        let peer = upstream.peers.peer(peer_name(state));
+        let peer = upstream.peers.find(peer_name(state));
         seen.push(attempt(state, peer, verdict(state, upstream), start));
         start = start + Millis(state.response_time as u64);
         last = Some((state, peer));
