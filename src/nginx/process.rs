@@ -125,7 +125,7 @@ impl Pipeline {
 pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
     let watches = cycle::serves_requests() && !conf.upstreams.is_empty();
     let Some(zone) = conf.zone.mapped.get().filter(|_| watches) else { return };
-    if error_log::open(cycle, retire).is_none() {
+    if error_log::open(cycle, when_exiting).is_none() {
         let text = "cannot open an eventfd, messages of this worker's threads are logged when it exits";
         error_log::write(NGX_LOG_ALERT, cycle.log, text);
     }
@@ -260,9 +260,9 @@ pub(crate) fn end(cycle: &ngx_cycle_t) {
 }
 
 /// Called when nginx begins to shut this worker down, which takes as long as its last request.
-fn retire() {
+fn when_exiting() {
     if let Some((writer, _)) = PIPELINE.get().and_then(|pipeline| pipeline.writer.as_ref()) {
-        writer.retire();
+        writer.note_exiting();
     }
 }
 

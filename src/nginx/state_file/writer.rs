@@ -26,17 +26,18 @@ use crate::pipeline::Store;
 use crate::pipeline::log_line::{Level, Line};
 use crate::units::Millis;
 
-/// After a write, further changes are collected for so long.
+/// How long changes are collected after a write, before the next one.
 const COLLECT: Duration = Duration::from_millis(200);
 
 /// How long a worker that gives up the lock waits for messages that are being sent: the next writer should know their outcome.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
 
-/// A worker that is shutting down, which may take hours, gives up the lock after this time, and waits for it again after a pause.
-const RETIRED_TURN: Millis = Millis::from_secs(5);
+/// A worker that is shutting down, which may take hours, gives up the lock after this time.
+const EXITING_SPAN: Millis = Millis::from_secs(5);
+/// After giving up the lock, a worker waits for it again after this pause, in which another one can take it.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// After so long a wait for another nginx's lock, the worker logs that. Until then it polls, as usually the lock is free very soon.
+/// A worker that has waited for another nginx's lock for this time logs that. Until then it polls: usually the lock is free soon.
 const RIVAL_AFTER: Duration = Duration::from_secs(5);
 /// The pause between two polls.
 const POLL: Duration = Duration::from_millis(50);
@@ -44,7 +45,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// How long this thread waits for the zone's lock.
 const PATIENCE: Millis = Millis(300);
 
-/// One worker's writer of the state file. Only while it has the lock on the file does it write.
+/// One worker's writer of the state file. It writes only while it has the lock on the file.
 pub(crate) struct StateFileWriter {
     file: Arc<StateFile>,
     zone: Zone,
@@ -55,7 +56,7 @@ pub(crate) struct StateFileWriter {
     /// The thread has the lock, or continues without one since there are none.
     writing: AtomicBool,
     /// The worker is shutting down: it serves no new connections.
-    retired: AtomicBool,
+    exiting: AtomicBool,
     /// The process is about to end.
     stopped: AtomicBool,
     /// An error of the file was logged.
@@ -65,9 +66,9 @@ pub(crate) struct StateFileWriter {
 impl StateFileWriter {
     /// A writer whose thread does not run yet.
     pub(crate) fn new(file: Arc<StateFile>, zone: Zone, process: u32) -> Self {
-        let (writing, retired) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (writing, exiting) = (AtomicBool::new(false), AtomicBool::new(false));
         let (stopped, logged_error) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { file, zone, process, thread: OnceCell::new(), writing, retired, stopped, logged_error }
+        Self { file, zone, process, thread: OnceCell::new(), writing, exiting, stopped, logged_error }
     }
 
     /// The thread's body. Returns when the process is about to end, with the lock, which the kernel then releases; or when another
@@ -80,7 +81,7 @@ impl StateFileWriter {
                 self.log_error("fcntl", &error);
             }
             if !self.is_stopped() {
-                self.run_turn();
+                self.write_changes();
             }
             if self.is_stopped() {
                 return;
@@ -119,8 +120,8 @@ impl StateFileWriter {
     }
 
     /// The worker is shutting down: another one should write the file. May be called more than once.
-    pub(crate) fn retire(&self) {
-        if !self.retired.swap(true, Ordering::AcqRel) {
+    pub(crate) fn note_exiting(&self) {
+        if !self.exiting.swap(true, Ordering::AcqRel) {
             self.zone.note_change();
         }
     }
@@ -148,7 +149,7 @@ impl StateFileWriter {
     }
 
     /// Writes every change, while this process has the lock. Returns when another process should have it, or the process ends.
-    fn run_turn(&self) {
+    fn write_changes(&self) {
         self.writing.store(true, Ordering::Release);
         crash::at("keeper-locked");
         self.take_over();
@@ -159,12 +160,12 @@ impl StateFileWriter {
         }
         crash::at("keeper-noted");
         self.zone.ring();
-        let until = self.is_retired().then(|| SystemClock.now() + RETIRED_TURN);
+        let until = self.is_exiting().then(|| SystemClock.now() + EXITING_SPAN);
         loop {
             let changes = self.zone.changes();
             self.write_and_sync();
             let now = SystemClock.now();
-            let is_over = until.map_or_else(|| self.is_retired(), |until| now >= until);
+            let is_over = until.map_or_else(|| self.is_exiting(), |until| now >= until);
             if is_over || self.is_stopped() || self.zone.is_superseded() {
                 break;
             }
@@ -223,8 +224,8 @@ impl StateFileWriter {
         }
     }
 
-    fn is_retired(&self) -> bool {
-        self.retired.load(Ordering::Acquire)
+    fn is_exiting(&self) -> bool {
+        self.exiting.load(Ordering::Acquire)
     }
 
     fn is_stopped(&self) -> bool {
