@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use nginx_sys::{NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_cycle_t};
 
-use crate::clock::{Clock, Times};
 use crate::nginx::clock::SystemClock;
 use crate::nginx::conf::MainConf;
 use crate::nginx::state_file::file::StateFile;
@@ -81,7 +80,7 @@ fn restore(file: &StateFile, zone: Zone, watched: &[Name]) -> Result<(), String>
     };
     let saved = Saved::from_text(text);
     let saved = saved.ok_or_else(|| format!("\"{}\" holds no usable state, it begins anew", file.name()))?;
-    let times = Times { now: SystemClock.now(), wall: SystemClock.wall() };
+    let times = SystemClock.times();
     zone.with(|table| saved.restore(table, watched, times));
     Ok(())
 }

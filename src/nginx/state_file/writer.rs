@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 
-use crate::clock::{Clock, Times};
+use crate::clock::Clock;
 use crate::crash;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::error_log;
@@ -188,7 +188,7 @@ impl StateFileWriter {
         };
         let Found::Record(record) = record::find(&bytes) else { return };
         if let Some(saved) = Saved::from_text(record.text).filter(|saved| saved.zone != self.zone.id()) {
-            self.zone.with_patience(PATIENCE, |table| saved.merge(table, times()));
+            self.zone.with_patience(PATIENCE, |table| saved.merge(table, SystemClock.times()));
         }
     }
 
@@ -202,8 +202,10 @@ impl StateFileWriter {
 
     fn write(&self) {
         let id = self.zone.id();
-        let Some(saved) = self.zone.with_patience(PATIENCE, |table| Saved::of(table, id, times())) else { return };
-        if let Err(error) = self.file.write(&saved.to_text(), times().wall) {
+        let Some(saved) = self.zone.with_patience(PATIENCE, |table| Saved::of(table, id, SystemClock.times())) else {
+            return;
+        };
+        if let Err(error) = self.file.write(&saved.to_text(), SystemClock.times().wall) {
             self.log_error("write", &error);
         }
     }
@@ -236,8 +238,4 @@ impl StateFileWriter {
 /// Does this error mean that another process has the lock?
 fn is_taken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::PermissionDenied)
-}
-
-fn times() -> Times {
-    Times { now: SystemClock.now(), wall: SystemClock.wall() }
 }
