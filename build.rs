@@ -1,5 +1,5 @@
-//! Checks that the module can be built for this nginx, and binds bit-fields again that nginx-sys gets wrong, checked against C.
-//! Without the feature `nginx` the script does nothing and needs no nginx.
+//! Checks that the module can be built for this nginx, and binds bit-fields again that nginx-sys gets wrong, checked
+//! against C. Without the feature `nginx` the script does nothing and needs no nginx.
 
 use std::env;
 use std::error::Error;

@@ -1,4 +1,5 @@
-//! Bit-fields of nginx's structs. nginx-sys misplaces some, so `build.rs` binds them again and compares them with a C compiler's.
+//! Bit-fields of nginx's structs. nginx-sys misplaces some, so `build.rs` binds them again and compares them with a C
+//! compiler's.
 
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
@@ -18,8 +19,8 @@ mod bound {
     include!(concat!(env!("OUT_DIR"), "/bits.rs"));
 }
 
-/// Structs as the C compiler lays them out: a server with only `backup` set, a variable's value with a length and two of its
-/// flags, and others with a single bit set.
+/// Structs as the C compiler lays them out: a server with only `backup` set, a variable's value with a length and two
+/// of its flags, and others with a single bit set.
 mod seen_by_c {
     #![allow(dead_code, reason = "Rust 1.85 does not count what an unnamed constant uses")]
 
@@ -120,8 +121,8 @@ pub(crate) fn set_cancelable(event: &mut ngx_event_t) {
     CANCELABLE.set(NonNull::from(event));
 }
 
-/// Is the response a header without a body? nginx sets this before the header is sent for subrequests whose body is not wanted,
-/// and while it is sent for `HEAD` and for statuses that have no body.
+/// Is the response a header without a body? nginx sets this before the header is sent for subrequests whose body is not
+/// wanted, and while it is sent for `HEAD` and for statuses that have no body.
 pub(crate) fn is_header_only(r: &ngx_http_request_t) -> bool {
     HEADER_ONLY.is_set(r)
 }

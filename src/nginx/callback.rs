@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use nginx_sys::ngx_int_t;
 use ngx::core::Status;
 
-/// Runs safe code in a callback. `None`: it panicked, and the panic hook has written that to stderr, which is the error log.
+/// Runs safe code in a callback. `None`: it panicked, and the panic hook has written that to stderr, which is the error
+/// log.
 pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(f)).ok()
 }

@@ -1,8 +1,9 @@
-//! The initial content of a new zone: copied from the zone that it replaces, else restored from the state file, else empty.
+//! The initial content of a new zone: copied from the zone that it replaces, else restored from the state file, else
+//! empty.
 //!
-//! nginx makes a new zone when it starts, when a reload changes the zone's name or size, and when a reload loads the module from
-//! another file. This code runs as the last step of loading a configuration: it can no longer fail, and the old zone is still
-//! mapped.
+//! nginx makes a new zone when it starts, when a reload changes the zone's name or size, and when a reload loads the
+//! module from another file. This code runs as the last step of loading a configuration: it can no longer fail, and the
+//! old zone is still mapped.
 
 use std::ptr;
 use std::thread;
@@ -28,7 +29,8 @@ const PATIENCE: Millis = Millis::from_secs(1);
 /// How long this waits for messages that are being sent: their senders will write the outcome into the old zone.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
 
-/// Fills the configuration's zone, if it is new, allocates space in the state file, and gives the configuration its number.
+/// Fills the configuration's zone, if it is new, allocates space in the state file, and gives the configuration its
+/// number.
 pub(crate) fn fill(cycle: &ngx_cycle_t, conf: &MainConf) {
     let Some(zone) = conf.zone.mapped.get() else { return };
     let log = |level, text: &str| error_log::write(level, cycle.log, text);
@@ -85,8 +87,9 @@ fn restore(file: &StateFile, zone: Zone, watched: &[Name]) -> Result<(), String>
     Ok(())
 }
 
-/// A reload without a master process: the threads of this process continue with the old configuration and its zone. nginx is about
-/// to unmap the zone, unless the new configuration uses it too. So nginx is given an empty mapping to unmap instead.
+/// A reload without a master process: the threads of this process continue with the old configuration and its zone.
+/// nginx is about to unmap the zone, unless the new configuration uses it too. So nginx is given an empty mapping to
+/// unmap instead.
 pub(crate) fn keep_mapping(cycle: &ngx_cycle_t, used: Zone) {
     let text = "a reload without a master process changes nothing that is watched, nginx has to be started again";
     error_log::write(NGX_LOG_WARN, cycle.log, text);

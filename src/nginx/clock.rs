@@ -1,4 +1,5 @@
-//! Time, processes and the host name, from the kernel: nginx's cached time belongs to the event loop, and threads cannot use it.
+//! Time, processes and the host name, from the kernel: nginx's cached time belongs to the event loop, and threads
+//! cannot use it.
 
 use std::ffi::CStr;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,4 +1,5 @@
-//! Makes crash points do something, for t/crash.t: a file kills, stops or panics the process at the point that it names.
+//! Makes crash points do something, for t/crash.t: a file kills, stops or panics the process at the point that it
+//! names.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,9 +8,9 @@ use nginx_sys::ngx_cycle_t;
 
 use crate::crash;
 
-/// From now on each crash point looks for a file with its name in the folder `crash` of nginx's prefix, removes it and kills the
-/// process. Files `NAME.1` to `NAME.9` are removed first, one each time the point is passed. A file `NAME.stop` stops the process,
-/// and `NAME.panic` makes the thread panic.
+/// From now on each crash point looks for a file with its name in the folder `crash` of nginx's prefix, removes it and
+/// kills the process. Files `NAME.1` to `NAME.9` are removed first, one each time the point is passed. A file
+/// `NAME.stop` stops the process, and `NAME.panic` makes the thread panic.
 pub(crate) fn arm(cycle: &ngx_cycle_t) {
     let folder = PathBuf::from(cycle.prefix.to_string()).join("crash");
     crash::arm(Box::new(move |point| {

@@ -51,7 +51,8 @@ pub(crate) fn is_single() -> bool {
     is_process(NGX_PROCESS_SINGLE)
 }
 
-/// Is this `nginx -s`? It runs in an operator's shell, without nginx's environment, and must still be able to stop nginx.
+/// Is this `nginx -s`? It runs in an operator's shell, without nginx's environment, and must still be able to stop
+/// nginx.
 pub(crate) fn is_signaller() -> bool {
     is_process(NGX_PROCESS_SIGNALLER)
 }

@@ -1,6 +1,7 @@
 //! Writes to nginx's error log, also for threads: nginx's logger may only be used on the event loop's thread.
 //!
-//! A thread puts its line into a channel and writes to an eventfd; the event loop wakes and logs the line as `error_log` says.
+//! A thread puts its line into a channel and writes to an eventfd; the event loop wakes and logs the line as
+//! `error_log` says.
 
 use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
@@ -18,7 +19,8 @@ use crate::nginx::callback::caught;
 use crate::nginx::{bits, cycle};
 use crate::pipeline::log_line::{Level, Line};
 
-/// The most lines that can wait for the event loop; further ones are lost. It would take 1024 lines in one turn of the loop.
+/// The most lines that can wait for the event loop; further ones are lost. It would take 1024 lines in one turn of the
+/// loop.
 const WAITING: usize = 1024;
 
 /// `NGX_READ_EVENT`, and `NGX_CLEAR_EVENT`, which is `EPOLLET`. Both are macros that bindgen cannot read.
@@ -38,8 +40,8 @@ struct Lines {
 /// The connection of the eventfd; only the event loop's thread uses it. Null: not open.
 static CONNECTION: AtomicPtr<ngx_connection_t> = AtomicPtr::new(ptr::null_mut());
 
-/// Opens the channel and the eventfd, once in a process. `None`: no descriptor or connection was free, and lines of threads are
-/// logged when the worker exits.
+/// Opens the channel and the eventfd, once in a process. `None`: no descriptor or connection was free, and lines of
+/// threads are logged when the worker exits.
 pub(crate) fn open(cycle: &ngx_cycle_t, when_exiting: fn()) -> Option<()> {
     let (sender, receiver) = channel::bounded(WAITING);
     // SAFETY: makes a descriptor.

@@ -55,8 +55,8 @@ impl Header {
         (&[], Position::default())
     }
 
-    /// Is the header still at the position where it was last found, with the same value? With an empty value: is there still none?
-    /// A matching hash and value are taken as proof, since servers send their headers in the same order.
+    /// Is the header still at the position where it was last found, with the same value? With an empty value: is there
+    /// still none? A matching hash and value are taken as proof, since servers send their headers in the same order.
     #[expect(clippy::inline_always, reason = "twice for each request, and short")]
     #[inline(always)]
     pub(crate) fn is_still(&self, value: &[u8], position: Position, headers: &ngx_list_t) -> bool {

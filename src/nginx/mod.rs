@@ -1,8 +1,8 @@
 //! The skin: nginx's side of Poolwatch, and the only folder with unsafe code in it.
 //!
-//! This file has the module's tables and callbacks. A callback turns pointers into references, calls safe code, and turns its
-//! result into one of nginx's statuses; no panic leaves it. The files are declared in an order in which each uses only those
-//! above it.
+//! This file has the module's tables and callbacks. A callback turns pointers into references, calls safe code, and
+//! turns its result into one of nginx's statuses; no panic leaves it. The files are declared in an order in which each
+//! uses only those above it.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -60,8 +60,8 @@ mod exports {
     ngx::ngx_modules!(ngx_http_poolwatch_module);
 }
 
-/// The module, as nginx loads it. Not `#[used]`: the linker then leaves the skin out of test programs, which have no nginx to
-/// link with. The module's file still contains it, since `ngx_modules` points to it.
+/// The module, as nginx loads it. Not `#[used]`: the linker then leaves the skin out of test programs, which have no
+/// nginx to link with. The module's file still contains it, since `ngx_modules` points to it.
 #[allow(non_upper_case_globals, reason = "nginx names a module's static after the module")]
 pub static mut ngx_http_poolwatch_module: ngx_module_t = ngx_module_t {
     ctx: (&raw const CONTEXT).cast_mut().cast(),
@@ -85,7 +85,8 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
 };
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: nginx sets the index before it creates any configuration, and calls this callback before all others of `http`.
+    // SAFETY: nginx sets the index before it creates any configuration, and calls this callback before all others of
+    // `http`.
     lookup::set_index(unsafe { ngx_http_poolwatch_module.ctx_index });
     // SAFETY: nginx passes the configuration being read.
     unsafe { allocate::<MainConf>(cf) }

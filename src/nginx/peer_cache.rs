@@ -1,6 +1,6 @@
-//! The event loop's memory of an upstream's peers: for most requests it saves the search for the peer, and the copying of the
-//! names of pool and release. Its counterpart on the observer's thread, which completes an observation without names, is in
-//! [`crate::observation`].
+//! The event loop's memory of an upstream's peers: for most requests it saves the search for the peer, and the copying
+//! of the names of pool and release. Its counterpart on the observer's thread, which completes an observation without
+//! names, is in [`crate::observation`].
 //!
 //! nginx's pointers serve only as hints: when nginx frees a peer, another may get its address.
 

@@ -1,7 +1,7 @@
 //! Which peers nginx itself currently considers unavailable.
 //!
-//! Read only after a failed attempt, and only from a table that all workers share: it is evidence for all of them, while a
-//! worker's private table says nothing about other workers.
+//! Read only after a failed attempt, and only from a table that all workers share: it is evidence for all of them,
+//! while a worker's private table says nothing about other workers.
 
 use nginx_sys::{
     ngx_http_upstream_init_round_robin_peer, ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t, time_t,
@@ -11,11 +11,13 @@ use crate::nginx::cycle;
 use crate::nginx::process::Pipeline;
 use crate::nginx::upstream::EventLoopUpstream;
 
-/// The configured peers that nginx does not send requests to, one bit for each index below 64. 0: none, or the table is not shared.
+/// The configured peers that nginx does not send requests to, one bit for each index below 64. 0: none, or the table is
+/// not shared.
 pub(crate) fn unusable(upstream: &EventLoopUpstream, pipeline: &Pipeline) -> u64 {
     // SAFETY: the upstream's configuration lives as long as the cycle whose worker this is.
     let Some(uscf) = (unsafe { upstream.uscf.as_ref() }) else { return 0 };
-    // With `zone`, nginx itself takes the balancer's data for this table. Without, only nginx's own balancer surely has this type.
+    // With `zone`, nginx itself takes the balancer's data for this table. Without, only nginx's own balancer surely has
+    // this type.
     let is_shared_table =
         !uscf.shm_zone.is_null() || (pipeline.is_alone() && uscf.peer.init.is_some_and(is_round_robin));
     // If servers are resolved at run time, the table's lists may change while they are read.
@@ -29,7 +31,8 @@ pub(crate) fn unusable(upstream: &EventLoopUpstream, pipeline: &Pipeline) -> u64
     let now = now();
     let mut unusable = 0;
     for table in primaries.into_iter().chain(backups) {
-        // SAFETY: the list of peers, which nginx does not change for a fixed upstream; workers change only numbers in it.
+        // SAFETY: the list of peers, which nginx does not change for a fixed upstream; workers change only numbers in
+        // it.
         let mut next = unsafe { table.peer.as_ref() };
         while let Some(peer) = next {
             let index = upstream.watched.peer_index(peer.name.as_bytes()).filter(|_| is_refused(peer, now));

@@ -1,7 +1,7 @@
 //! The threads of a worker process: how they start, what the event loop sends them, and how they end.
 //!
-//! Threads start after the fork, only in processes that serve requests. Signals are blocked in them: a signal that nginx handled
-//! on such a thread would not wake the event loop.
+//! Threads start after the fork, only in processes that serve requests. Signals are blocked in them: a signal that
+//! nginx handled on such a thread would not wake the event loop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,11 +62,13 @@ pub(crate) struct Pipeline {
     observer_done: channel::Receiver<()>,
     /// Disconnected when all couriers' threads have ended.
     couriers_done: channel::Receiver<()>,
-    /// For each watched upstream, when a failed request last became an example: milliseconds of the monotonic clock, 0: never.
+    /// For each watched upstream, when a failed request last became an example: milliseconds of the monotonic clock, 0:
+    /// never.
     examples: Vec<AtomicU64>,
     /// No other process serves requests.
     alone: bool,
-    /// The writer of the state file, and what is disconnected when its thread has ended; `None`: there is no state file.
+    /// The writer of the state file, and what is disconnected when its thread has ended; `None`: there is no state
+    /// file.
     writer: Option<(Arc<StateFileWriter>, channel::Receiver<()>)>,
 }
 
@@ -81,7 +83,8 @@ pub(crate) fn zone() -> Option<Zone> {
 }
 
 impl Pipeline {
-    /// Sends an observation to the observer. Never waits: if the channel is full, the observation is counted as dropped.
+    /// Sends an observation to the observer. Never waits: if the channel is full, the observation is counted as
+    /// dropped.
     pub(crate) fn send(&self, observation: Observation, upstream: &EventLoopUpstream) {
         match self.sender.try_send(observation) {
             Ok(()) => {}
@@ -120,8 +123,8 @@ impl Pipeline {
     }
 }
 
-/// Starts the pipeline, if this process serves requests and an upstream is watched. A failure is logged, and tried again after
-/// [`START_PAUSE`].
+/// Starts the pipeline, if this process serves requests and an upstream is watched. A failure is logged, and tried
+/// again after [`START_PAUSE`].
 pub(crate) fn start(cycle: &ngx_cycle_t, conf: &MainConf) {
     let watches = cycle::serves_requests() && !conf.upstreams.is_empty();
     let Some(zone) = conf.zone.mapped.get().filter(|_| watches) else { return };
@@ -219,8 +222,8 @@ fn launch(cycle: &ngx_cycle_t, conf: &MainConf, zone: Zone, reporter: Reporter) 
     Ok(())
 }
 
-/// Ends the pipeline: folds the observations, and leaves undelivered messages in the zone for other workers. It waits for a limited
-/// time, even if another process holds the zone's lock and is stopped.
+/// Ends the pipeline: folds the observations, and leaves undelivered messages in the zone for other workers. It waits
+/// for a limited time, even if another process holds the zone's lock and is stopped.
 pub(crate) fn end(cycle: &ngx_cycle_t) {
     if let Some(pipeline) = PIPELINE.get() {
         let patience = if cycle::is_terminating() { FAST_PATIENCE } else { GRACEFUL_PATIENCE };

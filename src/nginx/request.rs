@@ -1,7 +1,7 @@
 //! The log phase: makes an [`Observation`] of what nginx knows about a finished request.
 //!
-//! It runs on the event loop for every request, so it takes no lock, and allocates only for failed requests. The usual request
-//! has a shorter path of its own.
+//! It runs on the event loop for every request, so it takes no lock, and allocates only for failed requests. The usual
+//! request has a shorter path of its own.
 
 use std::ptr::NonNull;
 use std::slice;
@@ -44,8 +44,8 @@ pub(crate) fn observe(request: &ngx_http_request_t) {
     }
 }
 
-/// The usual request: one attempt, and a response below 500 of a watched upstream, with the same names as the peer's last one.
-/// `None`: any other request. All of it is inlined, since calls would cost more.
+/// The usual request: one attempt, and a response below 500 of a watched upstream, with the same names as the peer's
+/// last one. `None`: any other request. All of it is inlined, since calls would cost more.
 #[expect(clippy::inline_always, reason = "it is the one whose cost counts")]
 #[inline(always)]
 fn usual<'a>(
@@ -76,8 +76,8 @@ fn usual<'a>(
     Some((seen, upstream))
 }
 
-/// Any other request. Internal redirects may have sent it to several upstreams; the attempts at each are a group. The groups are
-/// read backwards, since only the start of the last one is known.
+/// Any other request. Internal redirects may have sent it to several upstreams; the attempts at each are a group. The
+/// groups are read backwards, since only the start of the last one is known.
 #[cold]
 fn observe_groups(
     request: &ngx_http_request_t,
@@ -163,8 +163,8 @@ fn verdict(state: &ngx_http_upstream_state_t, upstream: &EventLoopUpstream) -> V
 
 /// Are the headers that nginx holds those of this attempt's own response?
 ///
-/// They may also be those of an earlier attempt, if the last one got none, or of a cached response that a 304 confirmed. A response
-/// without a status line is invalid.
+/// They may also be those of an earlier attempt, if the last one got none, or of a cached response that a 304
+/// confirmed. A response without a status line is invalid.
 fn has_response(state: &ngx_http_upstream_state_t, headers_in: &ngx_http_upstream_headers_in_t) -> bool {
     state.header_time != NEVER && state.status as u32 != NGX_HTTP_NOT_MODIFIED && headers_in.status_n != 0
 }

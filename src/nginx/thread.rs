@@ -12,8 +12,8 @@ use crate::pipeline::log_line::{Level, Line};
 /// The pause before a thread's loop starts again after a panic.
 const PANIC_PAUSE: Duration = Duration::from_secs(1);
 
-/// Starts a thread that runs `run` until it returns, and again after each panic, which is logged at `alert`. `panicked` is called
-/// before the pause; `ends` is dropped when the thread ends.
+/// Starts a thread that runs `run` until it returns, and again after each panic, which is logged at `alert`. `panicked`
+/// is called before the pause; `ends` is dropped when the thread ends.
 pub(crate) fn spawn(
     name: &'static str,
     ends: channel::Sender<()>,

@@ -1,6 +1,7 @@
 //! `$poolwatch_state` and the other variables: the state of the upstream that a request went to, for logs and headers.
 //!
-//! For each upstream the zone is copied at most once per millisecond, without its lock, however many requests there are.
+//! For each upstream the zone is copied at most once per millisecond, without its lock, however many requests there
+//! are.
 
 use nginx_sys::{
     NGX_HTTP_VAR_NOCACHEABLE, ngx_conf_t, ngx_http_add_variable, ngx_http_get_variable_pt, ngx_http_request_t,

@@ -15,8 +15,8 @@ use crate::directives::upstream::{Server, UpstreamBlock};
 use crate::nginx::bits;
 use crate::units::Millis;
 
-/// nginx's configurations of the upstream blocks. Implicit upstreams, as of `proxy_pass http://host;`, are left out: other modules
-/// have no configuration of them.
+/// nginx's configurations of the upstream blocks. Implicit upstreams, as of `proxy_pass http://host;`, are left out:
+/// other modules have no configuration of them.
 pub(super) fn upstreams(cf: &ngx_conf_t) -> Vec<NonNull<ngx_http_upstream_srv_conf_t>> {
     let Some(umcf) = NgxHttpUpstreamModule::main_conf(cf) else { return Vec::new() };
     // SAFETY: nginx keeps pointers to the upstreams' configurations there.

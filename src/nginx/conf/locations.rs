@@ -1,5 +1,5 @@
-//! Locations with `poolwatch_status`, and the check that those with `write=on` limit who may use them. It reads the configuration
-//! of nginx's access modules once all of it is known.
+//! Locations with `poolwatch_status`, and the check that those with `write=on` limit who may use them. It reads the
+//! configuration of nginx's access modules once all of it is known.
 
 use std::ffi::{CStr, c_void};
 use std::ptr::{self, NonNull};
@@ -50,8 +50,8 @@ impl StatusLocation {
     }
 }
 
-/// Does any access module limit who may use a location with these configurations? nginx exports no types for them, so the first
-/// members are read by position.
+/// Does any access module limit who may use a location with these configurations? nginx exports no types for them, so
+/// the first members are read by position.
 fn is_guarded(cf: &ngx_conf_t, confs: *mut *mut c_void) -> bool {
     // The rules for IPv4, IPv6 and sockets, each null if there are none. Usual builds of nginx have all three.
     let rules = words::<3>(cf, confs, c"ngx_http_access_module");

@@ -6,7 +6,8 @@ use std::ptr::NonNull;
 use nginx_sys::{ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_uint_t};
 use once_cell::sync::OnceCell;
 
-/// The index of our module, which nginx never changes. A copy: so that files below `mod.rs` do not need the module's static in it.
+/// The index of our module, which nginx never changes. A copy: so that files below `mod.rs` do not need the module's
+/// static in it.
 static INDEX: OnceCell<ngx_uint_t> = OnceCell::new();
 
 /// Sets our module's index. To be called when nginx creates our main configuration, before any lookup.
@@ -28,7 +29,8 @@ pub(crate) fn core(loc_confs: *mut *mut c_void) -> Option<NonNull<ngx_http_core_
     of_module(loc_confs, unsafe { ngx_http_core_module.ctx_index })
 }
 
-/// The configuration of the module with this index; `None`: there is no array, or the module has no configuration in it.
+/// The configuration of the module with this index; `None`: there is no array, or the module has no configuration in
+/// it.
 #[expect(clippy::inline_always, reason = "once for each request, and short")]
 #[inline(always)]
 pub(crate) fn of_module<T>(confs: *mut *mut c_void, index: ngx_uint_t) -> Option<NonNull<T>> {

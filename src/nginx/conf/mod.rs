@@ -1,7 +1,7 @@
 //! Our configuration: first the directives as nginx reads them, then what they mean together.
 //!
-//! Directives are read and checked by [`crate::directives`], without nginx. These files store them in nginx's configuration, pass
-//! them nginx's upstream blocks, and keep the result for the log phase and the workers.
+//! Directives are read and checked by [`crate::directives`], without nginx. These files store them in nginx's
+//! configuration, pass them nginx's upstream blocks, and keep the result for the log phase and the workers.
 
 pub(crate) mod lookup;
 pub(crate) mod log;
@@ -75,8 +75,8 @@ impl MainConf {
         }
     }
 
-    /// To be called when all directives have been read: finds the watched upstreams and the receivers, checks what could not be
-    /// checked before, and asks for the zone, with `module` as its tag. `Err`: an error was logged.
+    /// To be called when all directives have been read: finds the watched upstreams and the receivers, checks what
+    /// could not be checked before, and asks for the zone, with `module` as its tag. `Err`: an error was logged.
     pub(crate) fn finish(&mut self, cf: &mut ngx_conf_t, module: *mut c_void) -> Result<(), ()> {
         let watch = self.judge(cf).map_err(|error| log::emerg_at(cf, &error))?;
         for remark in self.status_locations.iter().filter_map(|location| location.remark(cf)) {
@@ -90,7 +90,8 @@ impl MainConf {
         self.zone.ask(cf, &self.directives, &watched, module)
     }
 
-    /// Finds the watched upstreams and the receivers. Returns the place of the first `poolwatch on` that has an effect, if any has.
+    /// Finds the watched upstreams and the receivers. Returns the place of the first `poolwatch on` that has an effect,
+    /// if any has.
     fn judge(&mut self, cf: &ngx_conf_t) -> Result<Option<Place>, Remark> {
         let http = watched::http(cf).unwrap_or_default();
         let blocks = blocks::upstreams(cf);

@@ -24,7 +24,8 @@ pub(crate) struct SrvConf {
 }
 
 impl EventLoopUpstream {
-    /// The watched upstream that a request went to; `None`: it is not watched. It lives as long as the request's configuration.
+    /// The watched upstream that a request went to; `None`: it is not watched. It lives as long as the request's
+    /// configuration.
     #[expect(clippy::inline_always, reason = "once for each request")]
     #[inline(always)]
     pub(crate) fn of<'a>(uscf: *const ngx_http_upstream_srv_conf_t) -> Option<&'a Self> {

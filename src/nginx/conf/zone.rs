@@ -23,7 +23,8 @@ use crate::pipeline::Store;
 use crate::text::Name;
 use crate::units::Millis;
 
-/// A zone without a configured size has room for a multiple of this many upstreams, so that it seldom has to be replaced.
+/// A zone without a configured size has room for a multiple of this many upstreams, so that it seldom has to be
+/// replaced.
 const STEP: usize = 16;
 
 /// How long this waits for the old zone's lock.
@@ -45,8 +46,8 @@ pub(crate) struct ZoneConf {
 }
 
 impl ZoneConf {
-    /// Opens the state file, while nginx starts: its workers may not be allowed to. It is a warning if the file cannot be written,
-    /// and an error if the path cannot be right.
+    /// Opens the state file, while nginx starts: its workers may not be allowed to. It is a warning if the file cannot
+    /// be written, and an error if the path cannot be right.
     pub(super) fn open_file(&mut self, cf: &ngx_conf_t, directives: &Http) -> Result<(), Remark> {
         let line = directives.zone.as_ref();
         let Some((line, path)) = line.and_then(|line| Some((line, line.value.state.as_ref()?))) else { return Ok(()) };
@@ -62,7 +63,8 @@ impl ZoneConf {
         Ok(())
     }
 
-    /// Asks nginx for a zone with room for these upstreams. `module` is the tag by which nginx tells the zones of modules apart.
+    /// Asks nginx for a zone with room for these upstreams. `module` is the tag by which nginx tells the zones of
+    /// modules apart.
     pub(super) fn ask(
         &mut self,
         cf: &mut ngx_conf_t,
@@ -105,16 +107,16 @@ fn judge_size(cf: &ngx_conf_t, name: &str, size: usize, watched: usize, place: &
     let room = zone::room(size);
     if watched * 4 > room * 3 {
         let text = format!(
-            "zone \"{name}\" is nearly full, {watched} upstreams are watched and it has room for {room}; without a size it \
-             takes what it needs"
+            "zone \"{name}\" is nearly full, {watched} upstreams are watched and it has room for {room}; without a \
+             size it takes what it needs"
         );
         log::warn_at(cf, &place.remark(text));
     }
     Ok(())
 }
 
-/// How many upstreams are not among `watched` but have undelivered messages: in the running configuration's zone, or else in the
-/// state file.
+/// How many upstreams are not among `watched` but have undelivered messages: in the running configuration's zone, or
+/// else in the state file.
 fn owing(watched: &[Name], file: Option<&StateFile>) -> usize {
     if let Some(Previous::Same(old)) = previous::zone(None) {
         // If the lock is not free: as many as fit, so that the zone keeps its size.

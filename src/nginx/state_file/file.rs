@@ -1,7 +1,7 @@
 //! The state file and the lock on it. The master opens the file, since workers usually may not, and they inherit it.
 //!
-//! Only a file that is empty or was made by Poolwatch is written to. The lock is a POSIX record lock: it belongs to a process,
-//! and the kernel releases it when the process ends, for whatever reason.
+//! Only a file that is empty or was made by Poolwatch is written to. The lock is a POSIX record lock: it belongs to a
+//! process, and the kernel releases it when the process ends, for whatever reason.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -67,7 +67,8 @@ impl StateFile {
         self.path.display().to_string()
     }
 
-    /// Marks an empty file as Poolwatch's, and allocates space for this many upstreams. `Err`: the message, in nginx's form.
+    /// Marks an empty file as Poolwatch's, and allocates space for this many upstreams. `Err`: the message, in nginx's
+    /// form.
     pub(crate) fn reserve(&self, upstreams: usize) -> Result<(), String> {
         let is_empty = self.size().map_err(|error| self.failed("fstat", &error))? == 0;
         if is_empty {
@@ -106,8 +107,8 @@ impl StateFile {
         Ok(bytes)
     }
 
-    /// Writes a text as the newest record, without touching the record before it. `wall` is the time, in milliseconds since 1970.
-    /// Writes nothing if the file has no space, which `reserve` has reported.
+    /// Writes a text as the newest record, without touching the record before it. `wall` is the time, in milliseconds
+    /// since 1970. Writes nothing if the file has no space, which `reserve` has reported.
     pub(crate) fn write(&self, text: &str, wall: u64) -> io::Result<()> {
         let bytes = self.read()?;
         if bytes.len() < record::SMALLEST {

@@ -1,8 +1,9 @@
 //! Resolves a path of the configuration for a process that may write everywhere, without following a stranger's link.
 //!
-//! A user who may write to a folder can put a link into it. So a link is followed only in a folder that belongs to root or to this
-//! process' user, and that no other user may write to. The path is resolved folder by folder, and each folder is opened before
-//! the next name is looked up: renaming or replacing a folder meanwhile does not change the result.
+//! A user who may write to a folder can put a link into it. So a link is followed only in a folder that belongs to root
+//! or to this process' user, and that no other user may write to. The path is resolved folder by folder, and each
+//! folder is opened before the next name is looked up: renaming or replacing a folder meanwhile does not change the
+//! result.
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString, OsStr, OsString};
@@ -88,7 +89,8 @@ impl ResolvedPath {
         self.exists
     }
 
-    /// Opens the file for reading and writing; if it does not exist, makes it, readable and writable only for this user.
+    /// Opens the file for reading and writing; if it does not exist, makes it, readable and writable only for this
+    /// user.
     pub(crate) fn open(&self) -> Result<File, PathError> {
         let make = if self.exists { 0 } else { libc::O_CREAT | libc::O_EXCL };
         // These flags make it harmless if the file was replaced by a pipe or a terminal.

@@ -1,10 +1,10 @@
-//! Writes the state file. Of all processes that are configured with the file, one writes it, and only the workers of its nginx
-//! deliver messages.
+//! Writes the state file. Of all processes that are configured with the file, one writes it, and only the workers of
+//! its nginx deliver messages.
 //!
-//! Each worker has a thread that waits for the lock on the file. The worker that gets the lock notes itself in its zone, where the
-//! couriers of all workers see that they may deliver, and writes every change to the file. When it ends or is killed, the kernel
-//! passes the lock on. So no process has to poll, and of two nginx with the same file, as during an upgrade of the binary, one
-//! delivers.
+//! Each worker has a thread that waits for the lock on the file. The worker that gets the lock notes itself in its
+//! zone, where the couriers of all workers see that they may deliver, and writes every change to the file. When it ends
+//! or is killed, the kernel passes the lock on. So no process has to poll, and of two nginx with the same file, as
+//! during an upgrade of the binary, one delivers.
 
 use std::io;
 use std::sync::Arc;
@@ -29,7 +29,8 @@ use crate::units::Millis;
 /// How long changes are collected after a write, before the next one.
 const COLLECT: Duration = Duration::from_millis(200);
 
-/// How long a worker that gives up the lock waits for messages that are being sent: the next writer should know their outcome.
+/// How long a worker that gives up the lock waits for messages that are being sent: the next writer should know their
+/// outcome.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
 
 /// A worker that is shutting down, which may take hours, gives up the lock after this time.
@@ -37,7 +38,8 @@ const EXITING_SPAN: Millis = Millis::from_secs(5);
 /// After giving up the lock, a worker waits for it again after this pause, in which another one can take it.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A worker that has waited for another nginx's lock for this time logs that. Until then it polls: usually the lock is free soon.
+/// A worker that has waited for another nginx's lock for this time logs that. Until then it polls: usually the lock is
+/// free soon.
 const RIVAL_AFTER: Duration = Duration::from_secs(5);
 /// The pause between two polls.
 const POLL: Duration = Duration::from_millis(50);
@@ -71,8 +73,8 @@ impl StateFileWriter {
         Self { file, zone, process, thread: OnceCell::new(), writing, exiting, stopped, logged_error }
     }
 
-    /// The thread's body. Returns when the process is about to end, with the lock, which the kernel then releases; or when another
-    /// zone has replaced this one.
+    /// The thread's body. Returns when the process is about to end, with the lock, which the kernel then releases; or
+    /// when another zone has replaced this one.
     pub(crate) fn run(&self) {
         self.thread.get_or_init(thread::current);
         while !self.zone.is_superseded() {
@@ -91,7 +93,8 @@ impl StateFileWriter {
         }
     }
 
-    /// Takes the lock, and waits for it without a limit. A thread that waits here holds nothing, so the process can end meanwhile.
+    /// Takes the lock, and waits for it without a limit. A thread that waits here holds nothing, so the process can end
+    /// meanwhile.
     fn await_lock(&self) -> io::Result<()> {
         let until = Instant::now() + RIVAL_AFTER;
         while Instant::now() < until && !self.is_stopped() {
@@ -109,7 +112,8 @@ impl StateFileWriter {
         self.file.lock()
     }
 
-    /// Logs that another nginx has the lock, once for all workers. This also happens during a long upgrade of the binary.
+    /// Logs that another nginx has the lock, once for all workers. This also happens during a long upgrade of the
+    /// binary.
     fn log_rival(&self, process: Option<u32>) {
         if !self.is_stopped() && self.zone.note_rival(process) {
             let who = process.map_or_else(String::new, |process| format!(", process {process},"));
@@ -140,7 +144,8 @@ impl StateFileWriter {
         self.writing.load(Ordering::Acquire)
     }
 
-    /// Writes the process' last changes, unless another process has the lock. Called on nginx's own thread, after [`Self::stop`].
+    /// Writes the process' last changes, unless another process has the lock. Called on nginx's own thread, after
+    /// [`Self::stop`].
     pub(crate) fn write_last(&self) {
         if !self.zone.is_superseded() && self.file.try_lock().is_ok() {
             self.take_over();
@@ -148,7 +153,8 @@ impl StateFileWriter {
         }
     }
 
-    /// Writes every change, while this process has the lock. Returns when another process should have it, or the process ends.
+    /// Writes every change, while this process has the lock. Returns when another process should have it, or the
+    /// process ends.
     fn write_changes(&self) {
         self.writing.store(true, Ordering::Release);
         crash::at("keeper-locked");

@@ -13,7 +13,8 @@ pub(super) fn headers(r: &ngx_http_request_t) -> impl Iterator<Item = (&[u8], &[
     headers.map(|header| (header.key.as_bytes(), header.value.as_bytes()))
 }
 
-/// The body that nginx has read, at most [`LONGEST_BODY`] bytes. Parts of it may be in a file, as the configuration says.
+/// The body that nginx has read, at most [`LONGEST_BODY`] bytes. Parts of it may be in a file, as the configuration
+/// says.
 pub(super) fn body(r: &ngx_http_request_t) -> Result<Vec<u8>, RequestError> {
     let mut body = Vec::new();
     // SAFETY: null, or the body that nginx has read.

@@ -1,7 +1,7 @@
 //! `poolwatch_status`: answers requests on the event loop, without the zone's lock.
 //!
-//! [`crate::status`] decides what a request may do and what the answer is; these files connect it with nginx's request. Writes
-//! become orders to this worker's observer, so that they need no lock either.
+//! [`crate::status`] decides what a request may do and what the answer is; these files connect it with nginx's request.
+//! Writes become orders to this worker's observer, so that they need no lock either.
 
 mod target;
 mod input;
@@ -27,8 +27,8 @@ use crate::status::cache::StatusRequest;
 use crate::status::json;
 use crate::status::route::{Route, RouteError, route};
 
-/// To be called when the directive has been read: makes us the location's handler, and remembers the location for the check of its
-/// access rules.
+/// To be called when the directive has been read: makes us the location's handler, and remembers the location for the
+/// check of its access rules.
 pub(crate) fn install(cf: &ngx_conf_t) {
     // SAFETY: while a location is read, the context is that of the location.
     let Some(context) = (unsafe { cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }) else { return };
@@ -53,8 +53,8 @@ pub(crate) fn install(cf: &ngx_conf_t) {
     }
 }
 
-/// Makes us the handler also of `limit_except` in our location: it has a configuration of its own for the methods that it limits.
-/// Nested locations do not inherit the handler.
+/// Makes us the handler also of `limit_except` in our location: it has a configuration of its own for the methods that
+/// it limits. Nested locations do not inherit the handler.
 pub(crate) fn inherit_handler(cf: &ngx_conf_t, prev: &LocConf, conf: &mut LocConf) {
     let Some(core) = prev.core else { return };
     // SAFETY: while locations are merged, the context is that of the inner one.
@@ -102,7 +102,8 @@ fn answer(r: &mut ngx_http_request_t) -> ngx_int_t {
     reply::send(r, &reply)
 }
 
-/// A redirect to the location's name with a slash and with the query, as nginx itself does for locations whose name ends with one.
+/// A redirect to the location's name with a slash and with the query, as nginx itself does for locations whose name
+/// ends with one.
 fn moved(r: &ngx_http_request_t) -> Reply {
     let name = target::core(r).map_or(&[][..], |core| core.escaped_name.as_bytes());
     let query = if r.args.is_empty() { [&b""[..]; 2] } else { [&b"?"[..], r.args.as_bytes()] };

@@ -30,7 +30,8 @@ impl Futex {
     pub(super) fn wait(&self, count: u32, span: Option<Millis>) {
         let span = span.map(timespec);
         let timeout = span.as_ref().map_or(ptr::null(), ptr::from_ref);
-        // SAFETY: a futex word in shared memory and a timeout that outlive the call. After an error the caller looks again.
+        // SAFETY: a futex word in shared memory and a timeout that outlive the call. After an error the caller looks
+        // again.
         unsafe { libc::syscall(libc::SYS_futex, self.0.as_ptr(), libc::FUTEX_WAIT, count, timeout) };
     }
 }

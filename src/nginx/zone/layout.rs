@@ -23,8 +23,8 @@ use crate::units::Millis;
 /// Begins our block in a zone: "poolwch" and a zero byte.
 const MAGIC: u64 = u64::from_be_bytes(*b"poolwch\0");
 
-/// The version of the zone's content: raise it with every change of the content. The module with crash points stands for a later
-/// version.
+/// The version of the zone's content: raise it with every change of the content. The module with crash points stands
+/// for a later version.
 const LAYOUT: u64 = 7 + cfg!(feature = "crashpoints") as u64;
 
 /// Bytes of a page of the zone's slab pool, without and with the page's descriptor.
@@ -65,7 +65,8 @@ pub(super) struct Head {
     pub(super) rival: AtomicU32,
     /// The process that took the lock last; 0: the master.
     pub(super) holder: AtomicU32,
-    /// When the lock was taken, in milliseconds of the monotonic clock; 0: it is free. A killed process does not reset it.
+    /// When the lock was taken, in milliseconds of the monotonic clock; 0: it is free. A killed process does not reset
+    /// it.
     pub(super) held_since: AtomicU64,
     /// What each worker does.
     pub(super) workers: WorkerReports,
@@ -238,7 +239,8 @@ impl Zone {
     }
 
     pub(super) fn head(&self) -> &Head {
-        // SAFETY: initialised with the zone; what is not atomic is constant, or accessed through raw pointers under the lock.
+        // SAFETY: initialised with the zone; what is not atomic is constant, or accessed through raw pointers under the
+        // lock.
         unsafe { self.head.as_ref() }
     }
 }

@@ -57,7 +57,8 @@ impl RobustMutex {
     fn taken(&self, result: libc::c_int) -> Result<Guard<'_>, libc::c_int> {
         match result {
             0 => {}
-            // A process was killed while it held the lock. The data under it is never half-written, so nothing needs repair.
+            // A process was killed while it held the lock. The data under it is never half-written, so nothing needs
+            // repair.
             libc::EOWNERDEAD => {
                 // SAFETY: this thread has just been given the lock.
                 unsafe { libc::pthread_mutex_consistent(self.0.get()) };

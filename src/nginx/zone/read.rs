@@ -1,7 +1,7 @@
 //! Reads the zone without its lock, for the event loop, which must not wait.
 //!
-//! Other processes may write at any moment. So a value is copied word by word, and the copy is used only if the number that
-//! writers raise with each commit is the same before and after.
+//! Other processes may write at any moment. So a value is copied word by word, and the copy is used only if the number
+//! that writers raise with each commit is the same before and after.
 
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
@@ -124,7 +124,8 @@ fn steady<T>(number: &AtomicU64, copy: impl Fn(u64) -> MaybeUninit<T>) -> Option
         // The copy must be complete before the number is read again.
         fence(Ordering::Acquire);
         if number.load(Ordering::Relaxed) == before {
-            // SAFETY: writers raise the number before they touch what belongs to it, so this is a value that one of them wrote.
+            // SAFETY: writers raise the number before they touch what belongs to it, so this is a value that one of
+            // them wrote.
             return Some(unsafe { copied.assume_init() });
         }
     }

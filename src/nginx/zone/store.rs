@@ -57,8 +57,9 @@ impl Store for Zone {
 }
 
 impl Zone {
-    /// Copies the table of an old zone into this one, which no worker uses yet. If this one has fewer slots, upstreams in `watched`
-    /// come first, then those with undelivered messages. `false`: the old zone's lock was not free within `patience`.
+    /// Copies the table of an old zone into this one, which no worker uses yet. If this one has fewer slots, upstreams
+    /// in `watched` come first, then those with undelivered messages. `false`: the old zone's lock was not free within
+    /// `patience`.
     pub(crate) fn take_from(self, old: Self, watched: &[Name], patience: Millis) -> bool {
         let (from, to) = (old.head(), self.head());
         let copied = old.with_patience(patience, |old| {
@@ -66,7 +67,8 @@ impl Zone {
                 *new.receivers = Twin::new(*old.receivers.live());
                 *new.notices = Twin::new(*old.notices.live());
                 for (slot, new_slot) in old.by_need(watched).into_iter().zip(new.slots.iter_mut()) {
-                    // SAFETY: two slots of two zones, both under their locks. A slot is plain data, even if half-written.
+                    // SAFETY: two slots of two zones, both under their locks. A slot is plain data, even if
+                    // half-written.
                     unsafe { ptr::copy_nonoverlapping(slot, new_slot, 1) };
                 }
             });

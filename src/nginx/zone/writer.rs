@@ -1,4 +1,5 @@
-//! Which process writes the state file, and so which nginx delivers: of several with the same file, only the one that writes it.
+//! Which process writes the state file, and so which nginx delivers: of several with the same file, only the one that
+//! writes it.
 
 use std::sync::atomic::Ordering;
 
@@ -29,7 +30,8 @@ impl Zone {
         self.head().rival.swap(0, Ordering::AcqRel) != 0
     }
 
-    /// Notes that a process of another nginx writes the state file; `None`: one that cannot be seen. `true`: none was noted before.
+    /// Notes that a process of another nginx writes the state file; `None`: one that cannot be seen. `true`: none was
+    /// noted before.
     pub(crate) fn note_rival(self, process: Option<u32>) -> bool {
         self.head().rival.swap(process.unwrap_or(UNKNOWN), Ordering::AcqRel) == 0
     }
@@ -40,7 +42,8 @@ impl Zone {
         !self.is_superseded() && (!has_file || (writer != 0 && clock.is_alive(writer)))
     }
 
-    /// Why the workers of this zone do not deliver, for the status page; `None`: they do. `has_file`: they have a state file.
+    /// Why the workers of this zone do not deliver, for the status page; `None`: they do. `has_file`: they have a state
+    /// file.
     pub(crate) fn hindrance(self, has_file: bool) -> Option<String> {
         let rival = self.head().rival.load(Ordering::Acquire);
         match (self.may_deliver(has_file, &SystemClock), self.is_superseded(), rival) {
