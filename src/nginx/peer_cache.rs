@@ -93,20 +93,20 @@ impl CachedPeer {
     /// Did a response of this peer name the same as its last one, at the same positions?
     #[expect(clippy::inline_always, reason = "once for each request, and short")]
     #[inline(always)]
-    pub(crate) fn names_as_before(&self, headers: &Headers, list: &ngx_list_t) -> bool {
+    pub(crate) fn names_as_before(&self, headers: &Headers, response: &ngx_list_t) -> bool {
         // SAFETY: this event loop is the only one to use it, and nothing replaces it before this returns.
         let Some(last) = (unsafe { &*self.last.get() }) else { return false };
         let is_pool_same = match &headers.pool {
-            Some(pool) => pool.is_still(&last.pool, last.pool_position, list),
+            Some(pool) => pool.is_still(&last.pool, last.pool_position, response),
             None => true,
         };
-        is_pool_same && headers.release.is_still(&last.release, last.release_position, list)
+        is_pool_same && headers.release.is_still(&last.release, last.release_position, response)
     }
 
     /// What a response of this peer named; `None`: the same as its last one.
-    pub(crate) fn names(&self, headers: &Headers, list: &ngx_list_t) -> Option<Arc<Names>> {
-        let (pool, pool_position) = headers.pool.as_ref().map_or_else(Default::default, |pool| pool.find(list));
-        let (release, release_position) = headers.release.find(list);
+    pub(crate) fn names(&self, headers: &Headers, response: &ngx_list_t) -> Option<Arc<Names>> {
+        let (pool, pool_position) = headers.pool.as_ref().map_or_else(Default::default, |pool| pool.find(response));
+        let (release, release_position) = headers.release.find(response);
         let (pool, release) = (Name::kept(pool), Text::<64>::kept(release));
         // SAFETY: this event loop is the only one to use it, and nothing else refers to it now.
         let last = unsafe { &mut *self.last.get() };
