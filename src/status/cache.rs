@@ -77,13 +77,12 @@ impl<A> StatusCache<A> {
 mod tests {
     use super::*;
     use crate::state::snapshot::{ModuleInfo, Snapshot};
-    use crate::status::view::values::Timestamp;
 
     const START: Millis = Millis(10_000);
 
     #[derive(Default)]
     struct Worker {
-        cache: StatusCache<(Timestamp, String)>,
+        cache: StatusCache<(Millis, String)>,
         copies: u32,
         answers: u32,
     }
@@ -96,17 +95,17 @@ mod tests {
             let take = || {
                 *copies += 1;
                 Some(StateView::new(
-                    &Snapshot::empty(ModuleInfo { wall: now.0 * 1000, ..ModuleInfo::default() }),
+                    &Snapshot::empty(ModuleInfo { host: now.0.to_string(), ..ModuleInfo::default() }),
                     false,
                 ))
             };
             let answer = cache.answer(request, now, changes, take, |state, request| {
                 *answers += 1;
-                (state.now, request.query.clone())
+                (Millis(state.host.parse().expect("a moment")), request.query.clone())
             });
             let (at, its_query) = answer.as_deref().expect("it could be copied");
             assert_eq!(its_query, query);
-            Millis(at.seconds() as u64)
+            *at
         }
     }
 
