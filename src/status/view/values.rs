@@ -110,12 +110,21 @@ impl<'de> Deserialize<'de> for ForeignName {
 
 /// A foreign name as people may read it.
 pub(crate) fn name(bytes: &[u8]) -> String {
-    clean(bytes, NAME)
+    readable(bytes, NAME)
 }
 
 /// A comment, an error or an identifier as people may read it.
 pub(crate) fn words(bytes: &[u8]) -> String {
-    clean(bytes, WORDS)
+    readable(bytes, WORDS)
+}
+
+/// As [`clean`]. Most names are plain, and a history has hundreds of them: they are copied at once.
+fn readable(bytes: &[u8], budget: usize) -> String {
+    let is_plain = bytes.len() <= budget && bytes.iter().all(|byte| (b' '..=b'~').contains(byte));
+    match std::str::from_utf8(bytes) {
+        Ok(text) if is_plain => text.to_owned(),
+        _ => clean(bytes, budget),
+    }
 }
 
 /// A span in seconds.
@@ -130,7 +139,20 @@ pub(crate) fn ratio(ratio: Ratio) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn plain_text_is_copied_and_the_rest_is_cleaned(plain in "[ -~]{0,12}", other in any::<Vec<u8>>()) {
+            for bytes in [plain.as_bytes(), &other] {
+                for budget in [0, 3, 8, NAME] {
+                    prop_assert_eq!(readable(bytes, budget), clean(bytes, budget));
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_name_is_spelled_out_for_people_and_cannot_be_mistaken_in_a_label() {
