@@ -1,4 +1,5 @@
-//! What is shown of a copy of the state: the API's JSON, the metrics, the page and nginx's variables; and what operators may ask for.
+//! What operators see of a copy of the state: the API's JSON, the metrics, the page and nginx's variables; and the
+//! requests that they may send.
 //!
 //! All of it is pure: a copy or a request in, text or a decision out. nginx's side is in [`crate`]'s module `nginx`.
 //!

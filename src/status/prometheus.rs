@@ -1,7 +1,7 @@
 //! Metrics in Prometheus' text format 0.0.4. Names and labels are an interface: alert rules and dashboards are written with them.
 //!
-//! Prometheus sees a counter rise only from a value that it has read: what can be counted is there at zero before it happens. Only a
-//! pool or a release that nobody had heard of brings series with it that have counted something already.
+//! Prometheus sees a counter rise only from a value that it has read: what can be counted is there at zero before it
+//! happens. Only a new pool or release brings series that have counted something already.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

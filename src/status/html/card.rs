@@ -1,4 +1,4 @@
-//! One upstream: who serves, what is wrong, and what that is known from.
+//! The card of one upstream: what serves, what is wrong, and the numbers behind it.
 
 use maud::{Markup, html};
 
@@ -25,7 +25,7 @@ pub(super) fn id(upstream: &UpstreamView) -> String {
     format!("u{:x}", hash(upstream.name.as_str()))
 }
 
-/// The whole card. What is not open shows its head until somebody wants more.
+/// The whole card; a closed one shows its head alone.
 pub(super) fn card(state: &StateView, upstream: &UpstreamView, is_open: bool) -> Markup {
     let palette = Palette::of(upstream.pool_names());
     let now = state.now;
@@ -59,7 +59,7 @@ fn serving_pool(upstream: &UpstreamView) -> &str {
     upstream.serving.pool.as_ref().map_or("", |pool| pool.as_str())
 }
 
-/// Who serves, large.
+/// What serves, in large type.
 fn head(palette: &Palette, upstream: &UpstreamView, now: Timestamp) -> Markup {
     html! {
         div.head {
@@ -89,7 +89,7 @@ fn head(palette: &Palette, upstream: &UpstreamView, now: Timestamp) -> Markup {
     }
 }
 
-/// What clients notice; without traffic or a rate nobody knows.
+/// Whether clients see errors; `None`: there is no traffic, or no error rate is watched.
 fn impact(upstream: &UpstreamView) -> Option<String> {
     let rate = &upstream.error_rate.as_ref()?.client;
     let last = format!("in the last {}", counted(rate.requests.into(), "request"));
@@ -138,7 +138,7 @@ fn alert_box(alert: &AlertView, upstream: &UpstreamView, now: Timestamp) -> Mark
             p.title { span.level { (severity) } " " bdi { (alert.title) } }
             p.since {
                 span { "since " (moment(alert.since, now)) ", for " (span(now.seconds_since(alert.since))) }
-                // The directive takes nothing else; a page must not.
+                // The directive takes only such URLs; the page must not link to anything else.
                 @if runbook.starts_with("https://") || runbook.starts_with("http://") {
                     a href=(runbook) rel="noreferrer" { "Runbook" }
                 }

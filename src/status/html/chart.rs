@@ -1,4 +1,4 @@
-//! The last hour in small: how many errors, how slow, how much.
+//! The charts of the last hour: errors, response times, requests.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use crate::status::view::upstream::{ErrorRateView, RateView, UpstreamView};
 use crate::status::view::values::Timestamp;
 use maud::{Markup, html};
 
-/// Height of a drawing in its own units.
+/// The height of a drawing in its own units.
 const HEIGHT: f64 = 100.0;
 
 /// The charts of one upstream. `now`: when the document was made.
@@ -128,7 +128,7 @@ fn latest_rate(requests: &[Option<f64>], step: f64, left: f64) -> (f64, f64) {
     (counted / seconds, seconds)
 }
 
-/// Paths over so many units of width, stretched to the room there is, and what is drawn over them as it is.
+/// Paths over `width` units, stretched to the width of the page, and `over`, which is not stretched.
 fn plot(label: &str, width: usize, paths: &[(&str, String)], over: &Markup) -> Markup {
     html! {
         svg.plot role="img" aria-label=(label) {
@@ -152,7 +152,7 @@ fn highest<const N: usize>(columns: [&Vec<Option<f64>>; N]) -> f64 {
     columns.into_iter().flatten().flatten().copied().fold(0.0, f64::max)
 }
 
-/// A bar for each value that is more than nothing; even the smallest can be seen.
+/// A bar for each value above 0, at least 2 units high.
 fn bars(values: &[Option<f64>], top: f64) -> String {
     let mut path = String::new();
     for (place, value) in values.iter().enumerate() {

@@ -1,10 +1,10 @@
-//! What is wrong with Poolwatch itself: workers that do not watch, messages that are not delivered.
+//! The section of Poolwatch's own faults: workers that do not watch, and messages that are not delivered.
 
 use super::words::counted;
 use crate::status::view::StateView;
 use maud::{Markup, html};
 
-/// The section, if anything is.
+/// The section; empty: there is no fault.
 pub(super) fn faults(state: &StateView) -> Markup {
     let faults: Vec<String> = not_watching(state).into_iter().chain(not_delivering(state)).collect();
     html! {
@@ -40,7 +40,7 @@ fn not_watching(state: &StateView) -> Vec<String> {
     reasons.into_iter().map(sentence).collect()
 }
 
-/// Where there is a receiver.
+/// `None`: messages are delivered, or there is no receiver.
 fn not_delivering(state: &StateView) -> Option<String> {
     let delivery = &state.module.delivery;
     let says = !delivery.delivers && !state.receivers.is_empty();

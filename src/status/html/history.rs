@@ -1,4 +1,4 @@
-//! What happened, newest first, and who heard of it.
+//! The section of the history: changes, newest first, each with what became of its messages.
 
 use super::words::{self, moment, span};
 use crate::alert::{Kind, Severity};
@@ -9,7 +9,7 @@ use crate::status::view::serving::{ServingState, ServingView};
 use crate::status::view::values::Timestamp;
 use maud::{Markup, html};
 
-/// Changes that are shown at once, and on demand.
+/// The number of changes that are shown at once, and of those that are shown on demand.
 const SHOWN: usize = 10;
 /// See [`SHOWN`].
 const FOLDED: usize = 30;
@@ -91,7 +91,7 @@ fn serving(serving: &ServingView) -> &str {
     }
 }
 
-/// What is not plain from the word.
+/// An explanation for results whose word does not say enough.
 fn meaning(result: DeliveryResult) -> Option<&'static str> {
     match result {
         DeliveryResult::Pending => Some("not told yet: silenced, or too soon, or out of reach"),

@@ -1,4 +1,4 @@
-//! How a pool looks: a colour and a shape of its own, so that it is never told by colour alone.
+//! How a pool looks: each has a colour and a shape, so that nobody needs to see colours.
 
 use super::words::hash;
 use maud::{Markup, PreEscaped, html};
@@ -15,10 +15,10 @@ const SHAPES: [&str; 8] = [
     r#"<path d="M5.5 1h5v4.5H15v5h-4.5V15h-5v-4.5H1v-5h4.5z"/>"#,
 ];
 
-/// Looks that have an owner.
+/// Names of pools whose looks are fixed.
 const OWNED: [&str; 2] = ["blue", "green"];
 
-/// Looks for everybody else.
+/// The number of looks for pools of other names.
 const UNOWNED: usize = SHAPES.len() - OWNED.len();
 
 /// The looks of an upstream's pools.

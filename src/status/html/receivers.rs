@@ -1,4 +1,4 @@
-//! Who is told, whether that works, and what is silenced.
+//! The sections of receivers, with the health of each, and of silences.
 
 use super::card::{fact, failures};
 use super::controls;

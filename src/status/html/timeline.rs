@@ -1,4 +1,4 @@
-//! Who served when, one lane for each pool, and what happened, over the last hours.
+//! The timeline of the last hours: a lane for each pool and state, and one for incidents.
 
 use super::history::what;
 use super::palette::Palette;

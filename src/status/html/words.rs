@@ -55,8 +55,8 @@ pub(super) fn last(seconds: f64) -> String {
     if span == "1 h" { "hour".to_owned() } else { span }
 }
 
-/// A date: the time in UTC for the eye (the script puts it into the reader's own zone) with the day where it is not today's, and all
-/// of it for machines and on hovering.
+/// A date: the time in UTC (the script changes it to the reader's zone), with the day if it is not `now`'s; the whole
+/// date is in the attributes.
 pub(super) fn moment(at: Timestamp, now: Timestamp) -> Markup {
     let text = at.to_string();
     let (day, time) = text.trim_end_matches('Z').split_once('T').unwrap_or_default();

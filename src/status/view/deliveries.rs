@@ -43,7 +43,7 @@ pub(crate) enum DeliveryResult {
     Refused,
     /// The receiver has `send_resolved=off`, and the message is about the end of an incident.
     Waived,
-    /// A later message tells it as well, or no message is needed.
+    /// A later message covers it, or no message is needed.
     Covered,
     /// It is not accepted yet.
     Pending,
@@ -135,7 +135,8 @@ fn change(snapshot: &Snapshot, upstream: &Upstream, record: &Record) -> ChangeVi
     }
 }
 
-/// What became of a message at each receiver. Without its record only the debts can tell.
+/// What became of a message at each receiver. `record`: the change in the history; `None`: it is not kept any more, and
+/// only the delivery states say it.
 fn deliveries(
     snapshot: &Snapshot,
     upstream: &Upstream,

@@ -1,5 +1,5 @@
-//! What is known of everything at one moment, as values. JSON is their serialisation, and the page and the metrics are drawn from
-//! them: all three say the same.
+//! The whole state at one moment, as values. JSON is their serialisation, and the page and the metrics are drawn from
+//! them, so all three say the same.
 //!
 //! `docs/api/v1.schema.json` says what each member means. Members that only the metrics need are not serialised.
 
