@@ -241,7 +241,9 @@ mod tests {
 
     fn median(millis: &[u32]) -> Millis {
         let mut times = Times::default();
-        millis.iter().for_each(|&millis| times.push(millis));
+        for &millis in millis {
+            times.push(millis);
+        }
         times.median()
     }
 
