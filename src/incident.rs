@@ -1,18 +1,81 @@
 //! Incidents: what a message can be about, which state holds, and how severe the state is.
 
 use crate::alert::{Kind, Reasons, Severity};
+use crate::detect::error_rate::Level;
 use crate::detect::serving::Serving;
 use crate::pools::set::Expected;
 use crate::units::Millis;
 use crate::window::Entry;
 
-/// A bit of a state: the serving pool changes again and again; the other bits say which state holds at present.
-pub const FLAPPING: u8 = 0x40;
+/// A state of an incident key, or of an announcement, as a number; which state it is depends on the key. The outbox only
+/// compares codes. Each byte is a valid code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct StateCode(u8);
 
-/// The state of a revision once its upstream is no longer watched; greater than each [`Serving::index`].
-pub(crate) const LEFT: u8 = FLAPPING - 1;
+impl StateCode {
+    /// While the serving pool changes again and again, as far as messages tell states apart.
+    pub const FLAPPING: Self = Self(0x40);
 
-const _: () = assert!(Serving::COUNT <= LEFT as usize, "each state needs its number");
+    /// The upstream is no longer watched; greater than each [`Serving::index`].
+    pub(crate) const LEFT: Self = Self(Self::FLAPPING.0 - 1);
+
+    /// The code with this number, where it only matters whether two codes differ.
+    pub const fn new(number: u8) -> Self {
+        Self(number)
+    }
+
+    /// Which pool serves.
+    pub const fn serving(serving: Serving) -> Self {
+        Self(serving.index() as u8)
+    }
+
+    /// How an error rate is judged.
+    pub const fn error_rate(level: Level) -> Self {
+        Self(level as u8)
+    }
+
+    /// What an announcement says.
+    pub const fn announcement(kind: Kind) -> Self {
+        Self(kind as u8)
+    }
+
+    /// The number, where a code has no other name.
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+
+    /// The same state, while the serving pool changes again and again.
+    #[must_use]
+    pub const fn flapping(self) -> Self {
+        Self(self.0 | Self::FLAPPING.0)
+    }
+
+    /// The same state, when the serving pool no longer changes again and again.
+    #[must_use]
+    pub(crate) const fn settled(self) -> Self {
+        Self(self.0 & !Self::FLAPPING.0)
+    }
+
+    /// Does the serving pool change again and again?
+    pub(crate) const fn is_flapping(self) -> bool {
+        self.0 & Self::FLAPPING.0 != 0
+    }
+
+    /// The state as far as messages tell states apart: while the serving pool changes again and again, all pools are one
+    /// state.
+    #[must_use]
+    pub(crate) const fn whichever_pool(self) -> Self {
+        if self.is_flapping() { Self::FLAPPING } else { self }
+    }
+
+    /// Which pool serves; `None`: the code is no state of the serving pool, or that pool changes again and again.
+    pub(crate) fn to_serving(self) -> Option<Serving> {
+        Serving::from_index(self.0.into())
+    }
+}
+
+const _: () = assert!(Serving::COUNT <= StateCode::LEFT.0 as usize, "each state needs its number");
 
 /// What a message can be about. The discriminant is the index of the key's revision and of its delivery states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +98,10 @@ impl Key {
 pub struct Truth {
     /// The revision's number. Rises by one with each change that deserves a message; 0: no such change yet.
     pub generation: u64,
-    /// The state that holds: `Serving::index`, perhaps with [`FLAPPING`], or the error rate's level.
-    pub state: u8,
+    /// The state that holds.
+    pub state: StateCode,
     /// The state of the revision before.
-    pub from: u8,
+    pub from: StateCode,
     /// The state is the end of an incident, or no incident.
     pub over: bool,
     /// Clients get errors in this incident; `false` when it is over.
@@ -75,7 +138,7 @@ pub(crate) struct Incident {
 impl Incident {
     /// Ends the incident because its upstream is no longer watched; how the state goes on stays unknown.
     pub(crate) fn leave(&mut self, now: Millis) {
-        self.truth = Truth { state: LEFT, over: true, ..self.next_truth() };
+        self.truth = Truth { state: StateCode::LEFT, over: true, ..self.next_truth() };
         (self.kind, self.change, self.since) = (Kind::NoLongerWatched, Kind::NoLongerWatched, now);
     }
 
@@ -157,14 +220,4 @@ pub(crate) fn severity(kind: Kind, critical: bool) -> Severity {
 
 pub(crate) fn serves_expected_pool(serving: Serving, expected: Expected) -> bool {
     matches!(serving, Serving::Pool(pool) if expected.includes(pool))
-}
-
-pub(crate) fn is_flapping(state: u8) -> bool {
-    state & FLAPPING != 0
-}
-
-/// The state as far as messages tell states apart: while the serving pool changes again and again, all pools are one
-/// state.
-pub(crate) fn whichever_pool(state: u8) -> u8 {
-    if is_flapping(state) { FLAPPING } else { state }
 }

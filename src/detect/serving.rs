@@ -33,23 +33,20 @@ impl Serving {
     pub const COUNT: usize = MAX_POOLS + 3;
 
     /// A number below [`Serving::COUNT`] for each state, as an index of arrays.
-    pub fn index(self) -> usize {
+    pub const fn index(self) -> usize {
         match self {
-            Self::Pool(id) => usize::from(id).min(MAX_POOLS - 1),
+            Self::Pool(id) => id.index(),
             Self::Unknown => MAX_POOLS,
             Self::Mixed => MAX_POOLS + 1,
             Self::Down => MAX_POOLS + 2,
         }
     }
 
-    /// The state with this [`Serving::index`]; [`Serving::Unknown`]: no state has this index.
-    pub fn from_index(index: usize) -> Self {
-        match index {
-            0..MAX_POOLS => Self::Pool(index as PoolId),
-            _ if index == Self::Mixed.index() => Self::Mixed,
-            _ if index == Self::Down.index() => Self::Down,
-            _ => Self::Unknown,
-        }
+    /// The state with this [`Serving::index`]; `None`: no state has this index.
+    pub fn from_index(index: usize) -> Option<Self> {
+        let others = [Self::Unknown, Self::Mixed, Self::Down];
+        let other = || others.into_iter().find(|other| other.index() == index);
+        PoolId::new(index).map(Self::Pool).or_else(other)
     }
 }
 

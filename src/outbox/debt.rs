@@ -1,7 +1,7 @@
 //! The delivery state: what one receiver last accepted of one incident key, and which worker may send now.
 
 use crate::clock::Clock;
-use crate::incident::{FLAPPING, Truth, is_flapping, whichever_pool};
+use crate::incident::{StateCode, Truth};
 use crate::outbox::backoff;
 use crate::outbox::outcome::Outcome;
 use crate::outbox::receiver::ReceiverState;
@@ -32,8 +32,8 @@ pub(crate) const TOLD: usize = 8;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Told {
-    pub(crate) from: u8,
-    pub(crate) to: u8,
+    pub(crate) from: StateCode,
+    pub(crate) to: StateCode,
     pub(crate) at: Millis,
 }
 
@@ -44,7 +44,7 @@ pub struct Debt {
     /// The number of the revision that the receiver last accepted or skipped.
     pub(crate) acked: u64,
     /// The state of that revision.
-    pub(crate) acked_state: u8,
+    pub(crate) acked_state: StateCode,
     /// That revision was of an open incident.
     pub(crate) acked_open: bool,
     /// Clients got errors in that revision's incident.
@@ -101,12 +101,12 @@ impl Debt {
     /// No message was ever sent.
     pub const NONE: Self = Self {
         acked: 0,
-        acked_state: 0,
+        acked_state: StateCode::new(0),
         acked_open: false,
         acked_critical: false,
         is_owed_end: false,
         refused: 0,
-        told: [Told { from: 0, to: 0, at: Millis::ZERO }; TOLD],
+        told: [Told { from: StateCode::new(0), to: StateCode::new(0), at: Millis::ZERO }; TOLD],
         attempts: 0,
         next_attempt: Millis::ZERO,
         lease: Lease { owner: 0, until: Millis::ZERO, token: 0 },
@@ -132,7 +132,7 @@ impl Debt {
         let unheard = self.acked != truth.generation && self.refused != truth.generation;
         let ends_nothing = truth.over && !truth.planned && !self.acked_open && !self.is_owed_end;
         let is_as_heard =
-            is_flapping(truth.state) && self.acked_state == truth.state && self.acked_critical == truth.critical;
+            truth.state.is_flapping() && self.acked_state == truth.state && self.acked_critical == truth.critical;
         truth.generation > 0 && (self.repair > 0 || (unheard && !ends_nothing && !is_as_heard))
     }
 
@@ -279,9 +279,9 @@ impl Debt {
 
     /// The change as the receiver sees it: from the state that it last accepted, if states in between were not sent.
     /// While the serving pool changes again and again, all pools are one state.
-    fn change(&self, truth: &Truth) -> (u8, u8) {
+    fn change(&self, truth: &Truth) -> (StateCode, StateCode) {
         let from = if self.acked + 1 == truth.generation { truth.from } else { self.acked_state };
-        (whichever_pool(from), whichever_pool(truth.state))
+        (from.whichever_pool(), truth.state.whichever_pool())
     }
 
     /// When this change was last sent. If the state is again the one that the receiver last accepted: when any change
@@ -290,7 +290,7 @@ impl Debt {
     fn last_told(&self, truth: &Truth) -> Option<Millis> {
         let (from, to) = self.change(truth);
         let same = |told: &&Told| match (from, to) {
-            (FLAPPING, _) => told.to == to,
+            (StateCode::FLAPPING, _) => told.to == to,
             _ if from == to => true,
             _ => (told.from, told.to) == (from, to),
         };

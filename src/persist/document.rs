@@ -14,7 +14,6 @@ use crate::alert::{Kind, Reasons};
 use crate::detect::error_rate::Level;
 use crate::outbox::receiver::Health;
 use crate::persist::states::name_of;
-use crate::pools::set::PoolId;
 use crate::text::Name;
 
 /// Everything that is saved. Dates are milliseconds since the epoch; 0: never.
@@ -74,7 +73,7 @@ pub(super) struct SavedPool {
 #[serde(default)]
 pub(super) struct SavedPeer {
     pub(super) address: String,
-    pub(super) pool: PoolId,
+    pub(super) pool: u8,
     pub(super) backup: bool,
     pub(super) certain: bool,
 }

@@ -7,15 +7,15 @@ use crate::detect::error_rate::ErrorRate;
 use crate::detect::failover::Failover;
 use crate::detect::flapping::Flapping;
 use crate::detect::serving::Serving;
-use crate::incident::{Incident, Key, Sums, Truth};
+use crate::incident::{Incident, Key, StateCode, Sums, Truth};
 use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::backoff;
 use crate::outbox::debt::{Debt, TOLD, Told};
 use crate::outbox::receiver::ReceiverState;
 use crate::persist::document::{Saved, SavedDebt, SavedIncident, SavedNotice, SavedUpstream};
-use crate::persist::states::{States, bytes_of, name_of, serving_of};
+use crate::persist::states::{States, bytes_of, name_of};
 use crate::pools::directory::{Directory, Peer, Pool};
-use crate::pools::set::{Expected, MAX_POOLS, PoolId};
+use crate::pools::set::{Expected, MAX_POOLS, PoolId, PoolSet};
 use crate::state::detection::{Detection, Setup};
 use crate::state::notices::{Notice, Silence};
 use crate::state::slot::Slot;
@@ -172,7 +172,7 @@ impl SavedUpstream {
         // The ids of pools here, by their indices in the text.
         let places: Vec<Option<PoolId>> =
             self.pools.iter().map(|pool| directory.find(&name_of(&pool.name))).take(MAX_POOLS).collect();
-        let serving = |text: &str| serving_of(States::Serving.index(text, &places)?);
+        let serving = |text: &str| States::Serving.index(text, &places)?.to_serving();
         let mut detection = Detection {
             failover: Failover::resume(serving(&self.serving)?, times.instant(self.since)),
             error_rate: ErrorRate::resume(
@@ -185,8 +185,8 @@ impl SavedUpstream {
             ..Detection::default()
         };
         for (pool, place) in self.pools.iter().zip(&places) {
-            if let Some(release) = place.and_then(|place| detection.releases.get_mut(usize::from(place))) {
-                *release = Text::new(&bytes_of(&pool.release));
+            if let Some(place) = *place {
+                detection.releases[place] = Text::new(&bytes_of(&pool.release));
             }
         }
         let mut debts = [[Debt::default(); MAX_RECEIVERS]; 2];
@@ -196,25 +196,24 @@ impl SavedUpstream {
             *detection.incidents.get_mut(key as usize)? = incident;
             *debts.get_mut(key as usize)? = debts_of(&saved.debts, states, &places, receivers, times)?;
         }
-        let mut pools = 0;
+        let mut pools = PoolSet::EMPTY;
         for pool in &self.expected {
-            pools |= 1_u8.checked_shl(States::Serving.index(pool, &places)?.into())?;
+            let Serving::Pool(pool) = serving(pool)? else { return None };
+            pools.insert(pool);
         }
-        let expected = if pools.count_ones() > 1 {
-            Expected::Several(pools)
-        } else {
-            Expected::Pool(if pools == 0 { 0 } else { pools.trailing_zeros() as PoolId })
-        };
+        let expected = Expected::from(pools);
         Some(Known { left: self.left, setup: Setup { directory: own, expected, ..Setup::default() }, detection, debts })
     }
 
     fn directory(&self) -> Directory {
         let pools = self.pools.iter().map(|pool| Pool { name: name_of(&pool.name), unnamed: pool.unnamed });
-        let peers = self.peers.iter().map(|peer| Peer {
-            address: Text::new(&bytes_of(&peer.address)),
-            pool: peer.pool,
-            role: if peer.backup { Role::Backup } else { Role::Primary },
-            certain: peer.certain,
+        let peers = self.peers.iter().filter_map(|peer| {
+            Some(Peer {
+                address: Text::new(&bytes_of(&peer.address)),
+                pool: PoolId::new(peer.pool.into())?,
+                role: if peer.backup { Role::Backup } else { Role::Primary },
+                certain: peer.certain,
+            })
         });
         Directory::resume(pools, peers)
     }
@@ -234,7 +233,7 @@ impl SavedIncident {
             },
             kind,
             change: self.change.unwrap_or(kind),
-            from: serving_of(States::Serving.index(&self.served, places)?)?,
+            from: States::Serving.index(&self.served, places)?.to_serving()?,
             since: times.instant(self.since),
             began: times.instant(self.began),
             // An incident that was written without this number is taken to begin with its present revision.
@@ -261,7 +260,7 @@ impl SavedNotice {
         Some(Notice {
             truth: Truth {
                 generation: self.generation,
-                state: kind as u8,
+                state: StateCode::announcement(kind),
                 over: kind == Kind::SilenceEnded,
                 ..Truth::default()
             },

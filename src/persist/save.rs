@@ -3,7 +3,7 @@
 use crate::clock::Times;
 use crate::config::upstream::Role;
 use crate::detect::serving::Serving;
-use crate::incident::{Incident, Key};
+use crate::incident::{Incident, Key, StateCode};
 use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::debt::Debt;
 use crate::outbox::receiver::ReceiverState;
@@ -11,7 +11,6 @@ use crate::persist::document::{
     Saved, SavedDebt, SavedIncident, SavedNotice, SavedPeer, SavedPool, SavedReceiver, SavedUpstream,
 };
 use crate::persist::states::{States, text_of};
-use crate::pools::set::{MAX_POOLS, PoolId};
 use crate::state::detection::Setup;
 use crate::state::notices::{Notice, Silence};
 use crate::state::slot::Slot;
@@ -45,27 +44,27 @@ impl SavedReceiver {
 impl SavedUpstream {
     fn of(slot: &Slot, receivers: &[ReceiverState; MAX_RECEIVERS], times: Times) -> Self {
         let (Setup { directory, expected, .. }, detection) = (slot.setup.live(), slot.detection.live());
-        let pools = directory.pools().zip(&detection.releases).map(|(pool, release)| SavedPool {
-            name: text_of(pool.name.as_bytes()),
-            unnamed: pool.unnamed,
-            release: text_of(release.as_bytes()),
-        });
+        let pools =
+            directory.pools().map(|(id, pool)| (pool, &detection.releases[id])).map(|(pool, release)| SavedPool {
+                name: text_of(pool.name.as_bytes()),
+                unnamed: pool.unnamed,
+                release: text_of(release.as_bytes()),
+            });
         let peers = directory.peers().map(|peer| SavedPeer {
             address: text_of(peer.address.as_bytes()),
-            pool: peer.pool,
+            pool: peer.pool.index() as u8,
             backup: peer.role == Role::Backup,
             certain: peer.certain,
         });
         let incidents = Key::ALL.into_iter().zip(&detection.incidents).zip(slot.debts.live());
-        let expected_pools = (0..MAX_POOLS as PoolId).filter(|&pool| expected.includes(pool));
-        let serving = |serving: Serving| States::Serving.name(serving.index() as u8);
+        let serving = |serving: Serving| States::Serving.name(StateCode::serving(serving));
         let changes = detection.flapping.times().map(|time| times.date(time));
         Self {
             name: text_of(slot.name.as_bytes()),
             left: slot.left != 0,
             pools: pools.collect(),
             peers: peers.collect(),
-            expected: expected_pools.map(|pool| States::Serving.name(pool)).collect(),
+            expected: expected.pools().iter().map(|pool| serving(Serving::Pool(pool))).collect(),
             switching: (detection.switching != Serving::Unknown).then(|| serving(detection.switching)),
             serving: serving(detection.failover.serving()),
             since: times.date(detection.failover.since()),
@@ -96,7 +95,7 @@ impl SavedIncident {
             state: states.name(incident.truth.state),
             from: states.name(incident.truth.from),
             over: incident.truth.over,
-            served: States::Serving.name(incident.from.index() as u8),
+            served: States::Serving.name(StateCode::serving(incident.from)),
             since: times.date(incident.since),
             began: times.date(incident.began),
             number: incident.number,

@@ -3,8 +3,8 @@
 use crate::alert::Kind;
 use crate::detect::error_rate::Level;
 use crate::detect::serving::Serving;
-use crate::incident::{FLAPPING, Key, LEFT};
-use crate::pools::set::{MAX_POOLS, PoolId};
+use crate::incident::{Key, StateCode};
+use crate::pools::set::PoolId;
 use crate::text::Name;
 
 /// What the number of a state means.
@@ -20,6 +20,26 @@ const POOL: &str = "pool ";
 /// Precedes a state while the serving pool changes again and again.
 const CHANGING: &str = "flapping ";
 
+const SERVING: &[(&str, StateCode)] = &[
+    ("unknown", StateCode::serving(Serving::Unknown)),
+    ("mixed", StateCode::serving(Serving::Mixed)),
+    ("down", StateCode::serving(Serving::Down)),
+    ("left", StateCode::LEFT),
+];
+
+const ERROR_RATE: &[(&str, StateCode)] = &[
+    ("ok", StateCode::error_rate(Level::Ok)),
+    ("firing", StateCode::error_rate(Level::Firing)),
+    ("no data", StateCode::error_rate(Level::NoData)),
+    ("left", StateCode::LEFT),
+];
+
+const NOTICE: &[(&str, StateCode)] = &[
+    ("silence began", StateCode::announcement(Kind::SilenceBegan)),
+    ("silence ended", StateCode::announcement(Kind::SilenceEnded)),
+    ("test", StateCode::announcement(Kind::Test)),
+];
+
 impl States {
     pub(super) fn of(key: Key) -> Self {
         match key {
@@ -29,55 +49,40 @@ impl States {
     }
 
     /// The states that are not a pool, with their names.
-    pub(super) fn named(self) -> &'static [(&'static str, u8)] {
-        const NO_POOL: u8 = MAX_POOLS as u8;
+    fn named(self) -> &'static [(&'static str, StateCode)] {
         match self {
-            Self::Serving => &[("unknown", NO_POOL), ("mixed", NO_POOL + 1), ("down", NO_POOL + 2), ("left", LEFT)],
-            Self::ErrorRate => &[
-                ("ok", Level::Ok as u8),
-                ("firing", Level::Firing as u8),
-                ("no data", Level::NoData as u8),
-                ("left", LEFT),
-            ],
-            Self::Notice => &[
-                ("silence began", Kind::SilenceBegan as u8),
-                ("silence ended", Kind::SilenceEnded as u8),
-                ("test", Kind::Test as u8),
-            ],
+            Self::Serving => SERVING,
+            Self::ErrorRate => ERROR_RATE,
+            Self::Notice => NOTICE,
         }
     }
 
-    pub(super) fn name(self, index: u8) -> String {
-        if index & FLAPPING != 0 {
-            return format!("{CHANGING}{}", self.name(index & !FLAPPING));
+    pub(super) fn name(self, code: StateCode) -> String {
+        if code.is_flapping() {
+            return format!("{CHANGING}{}", self.name(code.settled()));
         }
-        match self.named().iter().find(|(_, known)| *known == index) {
+        match self.named().iter().find(|(_, known)| *known == code) {
             Some((name, _)) => (*name).to_owned(),
-            None => format!("{POOL}{index}"),
+            None => format!("{POOL}{}", code.number()),
         }
     }
 
-    pub(super) fn index(self, name: &str, places: &[Option<PoolId>]) -> Option<u8> {
+    pub(super) fn index(self, name: &str, places: &[Option<PoolId>]) -> Option<StateCode> {
         if let Some(state) = name.strip_prefix(CHANGING) {
-            return Some(self.index(state, places)? | FLAPPING);
+            return Some(self.index(state, places)?.flapping());
         }
         // Written by a version that did not save the state at that moment.
         if name == CHANGING.trim_end() {
-            return Some(Serving::Unknown.index() as u8 | FLAPPING);
+            return Some(StateCode::serving(Serving::Unknown).flapping());
         }
-        if let Some((_, index)) = self.named().iter().find(|(known, _)| *known == name) {
-            return Some(*index);
+        if let Some((_, code)) = self.named().iter().find(|(known, _)| *known == name) {
+            return Some(*code);
         }
         let place: usize = name.strip_prefix(POOL)?.parse().ok()?;
         // The state of a revision that does not exist is pool 0, even if there are no pools.
-        if place == 0 && places.is_empty() { Some(0) } else { *places.get(place)? }
+        let pool = if place == 0 && places.is_empty() { Some(PoolId::FIRST) } else { *places.get(place)? };
+        Some(StateCode::serving(Serving::Pool(pool?)))
     }
-}
-
-pub(super) fn serving_of(index: u8) -> Option<Serving> {
-    let others = [Serving::Unknown, Serving::Mixed, Serving::Down];
-    let other = others.into_iter().find(|serving| serving.index() == usize::from(index));
-    other.or((usize::from(index) < MAX_POOLS).then_some(Serving::Pool(index)))
 }
 
 pub(super) fn name_of(text: &str) -> Name {

@@ -6,7 +6,7 @@
 use crate::config::rules::Rules;
 use crate::config::upstream::{Role, Watched};
 use crate::observation::{Attempt, Observation};
-use crate::pools::set::{Expected, MAX_POOLS, PoolId};
+use crate::pools::set::{Expected, MAX_POOLS, PoolId, PoolMap, PoolSet};
 use crate::text::{Name, Text};
 
 /// Peers of one upstream whose pools are remembered; peers beyond that have no pool.
@@ -47,7 +47,7 @@ pub enum Origin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Directory {
-    pools: [Pool; MAX_POOLS],
+    pools: PoolMap<Pool>,
     peers: [Peer; MAX_PEERS],
     pool_count: u8,
     peer_count: u8,
@@ -58,7 +58,7 @@ pub struct Directory {
 impl Default for Directory {
     fn default() -> Self {
         Self {
-            pools: [Pool::default(); MAX_POOLS],
+            pools: PoolMap::default(),
             peers: [Peer::default(); MAX_PEERS],
             pool_count: 0,
             peer_count: 0,
@@ -75,8 +75,9 @@ impl Directory {
         for pool in pools {
             directory.add(pool);
         }
-        for peer in peers.filter(|peer| peer.pool < directory.pool_count).take(MAX_PEERS) {
-            directory.peers[usize::from(directory.peer_count)] = peer;
+        let known = directory;
+        for (place, peer) in directory.peers.iter_mut().zip(peers.filter(|peer| known.has(peer.pool))) {
+            *place = peer;
             directory.peer_count += 1;
         }
         directory
@@ -121,12 +122,7 @@ impl Directory {
             return Expected::Pool(id);
         }
         let primaries = self.peers().filter(|peer| peer.role == Role::Primary);
-        let pools = primaries.fold(0_u8, |pools, peer| pools | 1 << peer.pool);
-        match pools.count_ones() {
-            0 => Expected::Pool(0),
-            1 => Expected::Pool(pools.trailing_zeros() as PoolId),
-            _ => Expected::Several(pools),
-        }
+        primaries.map(|peer| peer.pool).collect::<PoolSet>().into()
     }
 
     /// The pool of the attempt's peer; `None`: the configuration or the directory does not know the peer. `watched` is
@@ -158,7 +154,7 @@ impl Directory {
     pub fn answered_by(&self, watched: &Watched, seen: &Observation) -> Option<PoolId> {
         let by_address = self.pool_of(watched, seen.answer()?);
         let by_header = || self.find(seen.pool()).filter(|_| !seen.pool().is_empty());
-        by_address.or_else(by_header).or_else(|| (self.pool_count == 1).then_some(0))
+        by_address.or_else(by_header).or_else(|| (self.pool_count == 1).then_some(PoolId::FIRST))
     }
 
     /// Would [`Directory::learn`] change anything? Cheap enough for every request.
@@ -201,7 +197,7 @@ impl Directory {
 
     /// The pool's name; empty: there is no such pool.
     pub fn name(&self, id: PoolId) -> &[u8] {
-        self.pools().nth(usize::from(id)).map_or(&[], |pool| pool.name.as_bytes())
+        if self.has(id) { self.pools[id].name.as_bytes() } else { &[] }
     }
 
     /// What gave a pool its name.
@@ -232,8 +228,8 @@ impl Directory {
     /// configuration does not name the peer, its role is unknown: then the guessed pool of the primary servers takes
     /// the name, because nginx asks these first.
     fn named_by_header(&mut self, name: &Name, by_peer: Option<Peer>) -> Option<PoolId> {
-        if let Some(id) = self.pools().position(|pool| pool.name == *name && !pool.unnamed) {
-            return Some(id as PoolId);
+        if let Some((id, _)) = self.pools().find(|(_, pool)| pool.name == *name && !pool.unnamed) {
+            return Some(id);
         }
         let is_guess = |peer: &Peer| self.is_unnamed(peer.pool);
         let guessed = match by_peer {
@@ -248,12 +244,10 @@ impl Directory {
         // name.
         let other = self.unnamed(name).filter(|&other| other != id);
         let free = self.free_name(name);
-        if let Some(other) = other.and_then(|other| self.pools.get_mut(usize::from(other))) {
-            other.name = free;
+        if let Some(other) = other {
+            self.pools[other].name = free;
         }
-        if let Some(pool) = self.pools.get_mut(usize::from(id)) {
-            *pool = Pool { name: *name, unnamed: false };
-        }
+        self.pools[id] = Pool { name: *name, unnamed: false };
         Some(id)
     }
 
@@ -277,7 +271,7 @@ impl Directory {
 
     /// The pool that has this name only because of its role.
     fn unnamed(&self, name: &Name) -> Option<PoolId> {
-        self.pools().position(|pool| pool.unnamed && pool.name == *name).map(|place| place as PoolId)
+        self.pools().find(|(_, pool)| pool.unnamed && pool.name == *name).map(|(id, _)| id)
     }
 
     /// This name, with a number if another pool has the name already.
@@ -294,20 +288,23 @@ impl Directory {
     }
 
     fn add(&mut self, pool: Pool) -> Option<PoolId> {
-        let id = self.pool_count;
-        let place = self.pools.get_mut(usize::from(id))?;
-        *place = pool;
+        let id = PoolId::new(self.pool_count.into())?;
+        self.pools[id] = pool;
         self.pool_count += 1;
         Some(id)
     }
 
     /// The id of the pool with this name.
     pub(crate) fn find(&self, name: &Name) -> Option<PoolId> {
-        self.pools().position(|pool| pool.name == *name).map(|place| place as PoolId)
+        self.pools().find(|(_, pool)| pool.name == *name).map(|(id, _)| id)
+    }
+
+    fn has(&self, id: PoolId) -> bool {
+        id.index() < usize::from(self.pool_count)
     }
 
     fn is_unnamed(&self, id: PoolId) -> bool {
-        self.pools().nth(usize::from(id)).is_some_and(|pool| pool.unnamed)
+        self.has(id) && self.pools[id].unnamed
     }
 
     /// The index of the peer with this address.
@@ -324,7 +321,7 @@ impl Directory {
     }
 
     /// The pools in the order of their ids.
-    pub(crate) fn pools(&self) -> impl Iterator<Item = &Pool> {
+    pub(crate) fn pools(&self) -> impl Iterator<Item = (PoolId, &Pool)> {
         self.pools.iter().take(usize::from(self.pool_count))
     }
 
@@ -342,6 +339,10 @@ mod tests {
 
     const BLUE: &str = "127.0.0.1:3001";
     const GREEN: &str = "127.0.0.1:3002";
+
+    const FIRST: PoolId = PoolId::FIRST;
+    const SECOND: PoolId = PoolId::new(1).expect("a pool");
+    const THIRD: PoolId = PoolId::new(2).expect("a pool");
 
     fn watched(peers: &[(&str, Role, Option<usize>)], pools: &[&str]) -> Watched {
         let peer = |&(address, role, pool): &(&str, Role, Option<usize>)| ConfiguredPeer {
@@ -400,18 +401,18 @@ mod tests {
         let both = blue_green();
         let mut directory = adopted(&both);
         assert_eq!(see(&mut directory, &both, &answer(0, b"backup")), "backup");
-        assert_eq!([directory.name(0), directory.name(1)], [b"backup".as_slice(), b"backup 2"]);
+        assert_eq!([directory.name(FIRST), directory.name(SECOND)], [b"backup".as_slice(), b"backup 2"]);
         assert_eq!(see(&mut directory, &both, &answer(1, b"backup 2")), "backup 2");
         assert_eq!(see(&mut directory, &both, &answer(1, b"primary")), "primary");
-        assert_eq!(directory.name(0), b"backup");
+        assert_eq!(directory.name(FIRST), b"backup");
 
         // A server that joins as `backup` does not join the primary whose header names it `backup`.
         let alone = watched(&[(BLUE, Role::Primary, None)], &[]);
         let mut directory = adopted(&alone);
         see(&mut directory, &alone, &answer(0, b"backup"));
         directory.adopt(&both);
-        assert_eq!([directory.pool_at(0), directory.pool_at(1)], [Some(0), Some(1)]);
-        assert_eq!(directory.name(1), b"backup 2");
+        assert_eq!([directory.pool_at(0), directory.pool_at(1)], [Some(FIRST), Some(SECOND)]);
+        assert_eq!(directory.name(SECOND), b"backup 2");
     }
 
     #[test]
@@ -458,8 +459,8 @@ mod tests {
         assert!(matches!(directory.expected(&watched.rules), Expected::Pool(_)));
         see(&mut directory, &watched, &answer(1, b"green"));
         let expected = directory.expected(&watched.rules);
-        assert_eq!(expected, Expected::Several(0b11));
-        assert_eq!((expected.stand_in(0), expected.stand_in(1), expected.stand_in(2)), (0, 0, 2));
+        assert_eq!(expected, Expected::Several([FIRST, SECOND].into_iter().collect()));
+        assert_eq!([FIRST, SECOND, THIRD].map(|pool| expected.stand_in(pool)), [FIRST, FIRST, THIRD]);
     }
 
     #[test]
@@ -471,15 +472,15 @@ mod tests {
         let mut directory = adopted(&named);
         assert_eq!(see(&mut directory, &named, &stranger(b"two")), "two");
         assert_eq!(see(&mut directory, &named, &stranger(b"three")), "", "a header names no pool here");
-        assert_eq!(directory.expected(&named.rules), Expected::Pool(0));
+        assert_eq!(directory.expected(&named.rules), Expected::Pool(FIRST));
 
         let unnamed = watched(&peers([None, None]), &[]);
         let mut directory = adopted(&unnamed);
         assert_eq!(see(&mut directory, &unnamed, &stranger(b"")), "", "nobody knows which of the two");
         assert_eq!(see(&mut directory, &unnamed, &stranger(b"blue")), "blue");
         assert_eq!(see(&mut directory, &unnamed, &stranger(b"green")), "green");
-        assert_eq!(directory.expected(&unnamed.rules), Expected::Pool(0));
-        assert_eq!((directory.name(0), directory.name(1)), (&b"blue"[..], &b"green"[..]));
+        assert_eq!(directory.expected(&unnamed.rules), Expected::Pool(FIRST));
+        assert_eq!((directory.name(FIRST), directory.name(SECOND)), (&b"blue"[..], &b"green"[..]));
     }
 
     #[test]
@@ -496,9 +497,9 @@ mod tests {
             &["b", "g"],
         );
         let directory = adopted(&watched);
-        assert!(!directory.is_unusable(&watched, 0b001, 0));
-        assert!(directory.is_unusable(&watched, 0b011, 0));
-        assert!(!directory.is_unusable(&watched, 0b011, 1));
+        assert!(!directory.is_unusable(&watched, 0b001, FIRST));
+        assert!(directory.is_unusable(&watched, 0b011, FIRST));
+        assert!(!directory.is_unusable(&watched, 0b011, SECOND));
     }
 
     #[test]

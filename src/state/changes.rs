@@ -5,7 +5,7 @@ use crate::config::rules::{RateOf, Rules};
 use crate::detect::error_rate::{self, Easing, Level};
 use crate::detect::flapping::Flapping;
 use crate::detect::serving::{Change, Serving};
-use crate::incident::{FLAPPING, Incident, Key, Sums, Truth, serves_expected_pool, severity};
+use crate::incident::{Incident, Key, StateCode, Sums, Truth, serves_expected_pool, severity};
 use crate::state::detection::{Detection, News, Setup};
 use crate::state::history::Record;
 use crate::units::Millis;
@@ -21,7 +21,7 @@ impl Detection {
         let [incident, _] = &mut self.incidents;
         if is_first && incident.truth.over && serves_expected_pool(change.to, setup.expected) {
             // The first answer of the expected pool is the normal state: no message, and no change.
-            incident.truth.state = change.to.index() as u8;
+            incident.truth.state = StateCode::serving(change.to);
             self.switching = Serving::Unknown;
             news.records.push(Record::untold(change));
             return;
@@ -41,7 +41,7 @@ impl Detection {
         if self.silenced.is_going_on() {
             self.silenced.changes = self.silenced.changes.saturating_add(1);
         }
-        let outage_began = (incident.truth.state == Serving::Down.index() as u8).then_some(incident.since);
+        let outage_began = (incident.truth.state == StateCode::serving(Serving::Down)).then_some(incident.since);
         self.tell_serving(setup, kind, from, change.since, ring, news);
         if let Some(began) = outage_began {
             self.forget_errors_since(began - SAME_SECONDS, news);
@@ -77,8 +77,9 @@ impl Detection {
         let serving = self.failover.serving();
         let [before, _] = self.incidents;
         let is_flapping = self.flapping.is_on() && change != Kind::Down;
-        let ends_outage = before.truth.state == Serving::Down.index() as u8;
-        let state = serving.index() as u8 | if is_flapping { FLAPPING } else { 0 };
+        let ends_outage = before.truth.state == StateCode::serving(Serving::Down);
+        let state = StateCode::serving(serving);
+        let state = if is_flapping { state.flapping() } else { state };
         let planned = change == Kind::PlannedSwitch;
         let over = (change == Kind::Recovery && !is_flapping) || planned;
         let kind = if is_flapping && !ends_outage { Kind::Flapping } else { change };
@@ -86,7 +87,7 @@ impl Detection {
         incident.truth = Truth { state, over, planned, ..before.next_truth() };
         // A pool that the operator chose while it served already replaces no other pool.
         if before.truth.state == state {
-            incident.truth.from = Serving::Unknown.index() as u8;
+            incident.truth.from = StateCode::serving(Serving::Unknown);
         }
         incident.from = if from == serving { Serving::Unknown } else { from };
         if before.truth.over {
@@ -110,7 +111,8 @@ impl Detection {
         };
         let [_, before] = self.incidents;
         let mut incident = Incident { kind, change: kind, since, ..before };
-        incident.truth = Truth { state: level as u8, over: level != Level::Firing, ..before.next_truth() };
+        incident.truth =
+            Truth { state: StateCode::error_rate(level), over: level != Level::Firing, ..before.next_truth() };
         if before.truth.over {
             incident.begin();
             self.count_window(&mut incident, &setup.rules, news.now);
@@ -144,7 +146,7 @@ impl Detection {
                 return;
             }
             let kind = Kind::ErrorRateResolved;
-            let truth = Truth { state: Level::Ok as u8, over: true, ..before.next_truth() };
+            let truth = Truth { state: StateCode::error_rate(Level::Ok), over: true, ..before.next_truth() };
             let serving = self.failover.serving();
             let incident = Incident { truth, kind, change: kind, since: news.now, ..before };
             self.put_incident(Key::ErrorRate, incident, (serving, serving), news);

@@ -9,7 +9,7 @@ use crate::config::upstream::Watched;
 use crate::detect::serving::Serving;
 use crate::observation::{Attempt, Observation, Verdict};
 use crate::pools::directory::{Directory, MAX_PEERS};
-use crate::pools::set::{MAX_POOLS, PoolId};
+use crate::pools::set::{PoolId, PoolMap};
 use crate::shared::double_buffer::Twin;
 use crate::state::ending::{Ending, RESULTS};
 use crate::state::histogram::{BUCKETS, Histogram, bucket};
@@ -82,8 +82,10 @@ pub type Releases = [Release; MAX_RELEASES];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Counters {
-    /// By pool id; the last entry is for requests and attempts of no known pool.
-    pub pools: [PoolCounts; MAX_POOLS + 1],
+    /// Requests and attempts of each pool.
+    pub pools: PoolMap<PoolCounts>,
+    /// Requests and attempts of no known pool.
+    pub no_pool: PoolCounts,
     /// By the peer's index in the directory.
     pub peers: [PeerCounts; MAX_PEERS],
     /// By index in the [`Releases`].
@@ -96,7 +98,8 @@ pub struct Counters {
 impl Default for Counters {
     fn default() -> Self {
         Self {
-            pools: [PoolCounts::default(); MAX_POOLS + 1],
+            pools: PoolMap::default(),
+            no_pool: PoolCounts::default(),
             peers: [PeerCounts::default(); MAX_PEERS],
             releases: [ReleaseCounts::default(); MAX_RELEASES],
             changes: [[0; Serving::COUNT]; Serving::COUNT],
@@ -125,7 +128,7 @@ impl Counters {
         }
         let ending = Ending::of(seen, failed);
         let last = last.filter(|_| ending != Ending::NoLiveUpstreams);
-        self.pools[pool_place(last)].requests[ending as usize] += 1;
+        self.pool_mut(last).requests[ending as usize] += 1;
         if ending == Ending::Aborted {
             return None;
         }
@@ -142,7 +145,7 @@ impl Counters {
     pub fn requests(&self) -> [u64; Ending::ALL.len()] {
         let mut all = [0; Ending::ALL.len()];
         for (all, ending) in all.iter_mut().zip(0..) {
-            *all = self.pools.iter().map(|pool| pool.requests[ending]).sum();
+            *all = self.pools.values().chain([&self.no_pool]).map(|pool| pool.requests[ending]).sum();
         }
         all
     }
@@ -173,7 +176,7 @@ impl Counters {
     ) -> Option<PoolId> {
         let pool = answered.filter(|_| attempt.verdict == Verdict::Ok).or_else(|| directory.pool_at(place?));
         let Some(result) = RESULTS.iter().position(|(verdict, _)| *verdict == attempt.verdict) else { return pool };
-        let counts = &mut self.pools[pool_place(pool)];
+        let counts = self.pool_mut(pool);
         counts.attempts[result] += 1;
         if let Some(time) = response_time(attempt) {
             counts.response.count(time);
@@ -186,6 +189,10 @@ impl Counters {
             }
         }
         pool
+    }
+
+    fn pool_mut(&mut self, pool: Option<PoolId>) -> &mut PoolCounts {
+        pool.map_or(&mut self.no_pool, |pool| &mut self.pools[pool])
     }
 
     fn note_release(
@@ -218,10 +225,6 @@ impl Counters {
 /// Milliseconds until the response header; `None`: none came.
 fn response_time(attempt: &Attempt) -> Option<u32> {
     matches!(attempt.verdict, Verdict::Ok | Verdict::ServerError).then_some(attempt.to_header)
-}
-
-fn pool_place(pool: Option<PoolId>) -> usize {
-    pool.map_or(MAX_POOLS, |pool| usize::from(pool).min(MAX_POOLS))
 }
 
 #[cfg(test)]
@@ -276,10 +279,6 @@ mod tests {
                 series.push(over);
             }
         }
-
-        fn requests(&self, pool: usize) -> [u64; 5] {
-            self.counters.pools[pool].requests
-        }
     }
 
     #[test]
@@ -291,12 +290,13 @@ mod tests {
         upstream.see(&[(BLUE, Verdict::Refused), (GREEN, Verdict::Refused)], 502, "");
         upstream.see(&[(Attempt::UNKNOWN_PEER, Verdict::NoLiveUpstreams)], 502, "");
         upstream.see(&[(BLUE, Verdict::Unfinished)], 499, "");
-        assert_eq!(upstream.requests(0), [1, 0, 0, 0, 1]);
-        assert_eq!(upstream.requests(1), [0, 1, 2, 0, 0]);
-        assert_eq!(upstream.requests(MAX_POOLS), [0, 0, 0, 1, 0]);
-        assert_eq!(upstream.counters.pools[0].attempts, [1, 0, 2, 1]);
-        assert_eq!(upstream.counters.pools[1].attempts, [1, 1, 1, 0]);
-        assert_eq!(upstream.counters.pools[1].response.total(), 2);
+        let [blue, green] = [0, 1].map(|pool| PoolId::new(pool).expect("a pool"));
+        assert_eq!(upstream.counters.pools[blue].requests, [1, 0, 0, 0, 1]);
+        assert_eq!(upstream.counters.pools[green].requests, [0, 1, 2, 0, 0]);
+        assert_eq!(upstream.counters.no_pool.requests, [0, 0, 0, 1, 0]);
+        assert_eq!(upstream.counters.pools[blue].attempts, [1, 0, 2, 1]);
+        assert_eq!(upstream.counters.pools[green].attempts, [1, 1, 1, 0]);
+        assert_eq!(upstream.counters.pools[green].response.total(), 2);
         let green = upstream.counters.peers[1];
         assert_eq!((green.attempts, green.failures, green.result, green.status), (3, 2, 2, 502));
     }
@@ -316,7 +316,7 @@ mod tests {
         assert!(names.contains(&b"v0".as_slice()));
         let place = names.iter().position(|name| *name == b"new").expect("the newest release");
         assert_eq!((upstream.counters.releases[place].requests, upstream.counters.releases[place].errors), (1, 1));
-        assert_eq!(upstream.releases.live()[place].pool, 1);
+        assert_eq!(Some(upstream.releases.live()[place].pool), PoolId::new(1));
     }
 
     #[test]

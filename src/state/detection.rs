@@ -7,10 +7,10 @@ use crate::detect::error_rate::{ErrorRate, Level};
 use crate::detect::failover::{Evidence, Failover};
 use crate::detect::flapping::Flapping;
 use crate::detect::serving::Serving;
-use crate::incident::{FLAPPING, Incident, Key};
+use crate::incident::{Incident, Key};
 use crate::observation::Verdict;
 use crate::pools::directory::Directory;
-use crate::pools::set::{Expected, MAX_POOLS, PoolId};
+use crate::pools::set::{Expected, PoolId, PoolMap, PoolSet};
 use crate::state::failures::{Failures, reasons_of};
 use crate::state::history::Record;
 use crate::state::sighting::Sighting;
@@ -19,18 +19,12 @@ use crate::units::Millis;
 use crate::window::{Entry, Period, Ring, Window};
 
 /// The configuration of an upstream, and its pools.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(crate) struct Setup {
     pub(crate) rules: Rules,
     pub(crate) directory: Directory,
     pub(crate) expected: Expected,
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self { rules: Rules::default(), directory: Directory::default(), expected: Expected::Pool(0) }
-    }
 }
 
 /// What happened to an upstream while its messages were held back.
@@ -70,7 +64,7 @@ pub(crate) struct Detection {
     /// Clients got errors since the last check whether an incident affects clients.
     pub(crate) clients_erred: bool,
     pub(crate) silenced: Silenced,
-    pub(crate) releases: [Text<64>; MAX_POOLS],
+    pub(crate) releases: PoolMap<Text<64>>,
     /// During a planned switch, until the new expected pool answers: which pool served before. `Unknown`: no switch is
     /// under way.
     pub(crate) switching: Serving,
@@ -109,7 +103,7 @@ impl Detection {
                 self.silenced.last_failure = now;
             }
         }
-        let release = answered.and_then(|pool| self.releases.get_mut(usize::from(pool)));
+        let release = answered.map(|pool| &mut self.releases[pool]);
         let named = seen.release();
         let is_new =
             |release: &&mut Text<64>| !named.is_empty() && !text::is_same(release.as_bytes(), named.as_bytes());
@@ -136,10 +130,9 @@ impl Detection {
             None if seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Ok) => None,
             answered => {
                 let unusable_peers = seen.unusable_peers();
-                let pools = if unusable_peers == 0 { 0..0 } else { 0..MAX_POOLS as PoolId };
-                let unusable = pools
-                    .filter(|&pool| directory.is_unusable(watched, unusable_peers, pool))
-                    .fold(0, |pools, pool| pools | 1 << pool);
+                let is_unusable = |pool: &PoolId| directory.is_unusable(watched, unusable_peers, *pool);
+                let unusable =
+                    if unusable_peers == 0 { PoolSet::EMPTY } else { PoolId::all().filter(is_unusable).collect() };
                 let every_peer = u64::MAX >> (64 - watched.peers.len().clamp(1, 64));
                 let evidence = Evidence {
                     answered,
@@ -163,7 +156,7 @@ impl Detection {
             self.note_serving(setup, change, ring, news);
         }
         let [incident, _] = &self.incidents;
-        if self.flapping.ends(now) && incident.truth.state & FLAPPING != 0 {
+        if self.flapping.ends(now) && incident.truth.state.is_flapping() {
             let (serving, since) = (self.failover.serving(), self.failover.since());
             self.tell_serving(setup, self.kind_of(setup, serving), serving, since, ring, news);
         }

@@ -2,7 +2,7 @@
 
 use crate::alert::{Kind, Severity};
 use crate::detect::serving::{Change, Serving};
-use crate::incident::Key;
+use crate::incident::{Key, StateCode};
 use crate::outbox::MAX_RECEIVERS;
 use crate::shared::ring_log::Journal;
 use crate::units::Millis;
@@ -55,8 +55,8 @@ pub struct Record {
     heard: u32,
     kind: u8,
     severity: u8,
-    from: u8,
-    to: u8,
+    from: StateCode,
+    to: StateCode,
 }
 
 impl Record {
@@ -77,8 +77,8 @@ impl Record {
             heard: 0,
             kind: kind as u8,
             severity: severity as u8,
-            from: from.index() as u8,
-            to: to.index() as u8,
+            from: StateCode::serving(from),
+            to: StateCode::serving(to),
         }
     }
 
@@ -125,12 +125,12 @@ impl Record {
 
     /// Which pool served before.
     pub fn from(&self) -> Serving {
-        Serving::from_index(self.from.into())
+        self.from.to_serving().unwrap_or_default()
     }
 
     /// Which pool has served since.
     pub fn to(&self) -> Serving {
-        Serving::from_index(self.to.into())
+        self.to.to_serving().unwrap_or_default()
     }
 
     /// Whether the receiver with this index accepted the message about the change.
@@ -172,13 +172,16 @@ const _: () = assert!(MAX_RECEIVERS as u32 * HEARD <= u32::BITS, "each receiver 
 mod tests {
     use super::Heard::{Absent, Accepted, Nothing, Refused, Waived};
     use super::*;
+    use crate::pools::set::PoolId;
+
+    const GREEN: PoolId = PoolId::new(1).expect("a pool");
 
     #[test]
     fn a_record_says_what_it_was_made_of() {
-        let moved = (Serving::Pool(1), Serving::Down);
+        let moved = (Serving::Pool(GREEN), Serving::Down);
         let record = Record::told(Kind::Down, Severity::Critical, (7, 7), moved, Millis(5), None);
         assert_eq!((record.kind(), record.severity(), record.generation()), (Some(Kind::Down), Severity::Critical, 7));
-        assert_eq!((record.from(), record.to(), record.lasted()), (Serving::Pool(1), Serving::Down, None));
+        assert_eq!((record.from(), record.to(), record.lasted()), (Serving::Pool(GREEN), Serving::Down, None));
         let ends = Record::told(Kind::ErrorRateResolved, Severity::Info, (8, 8), moved, Millis(5), Some(Millis(1500)));
         assert_eq!((ends.key(), ends.lasted()), (Key::ErrorRate, Some(Millis(1500))));
         let change = Change { from: Serving::Unknown, to: Serving::Mixed, since: Millis(9) };
@@ -192,7 +195,7 @@ mod tests {
     #[test]
     fn each_receiver_has_a_result_of_its_own_for_the_right_change() {
         let mut history = History::empty();
-        let moved = (Serving::Pool(0), Serving::Pool(1));
+        let moved = (Serving::Pool(PoolId::FIRST), Serving::Pool(GREEN));
         history.push(Record::told(Kind::Failover, Severity::Warning, (1, 1), moved, Millis(1), None));
         history.push(Record::told(Kind::ErrorRateFiring, Severity::Warning, (1, 1), moved, Millis(2), None));
         history.push(Record::untold(Change { from: moved.0, to: moved.1, since: Millis(3) }));

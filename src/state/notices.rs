@@ -4,7 +4,7 @@
 //! the upstream is silenced, so each announcement has its own delivery states, by the same protocol as an incident.
 
 use crate::alert::{Kind, Report, Severity, SilenceFacts};
-use crate::incident::Truth;
+use crate::incident::{StateCode, Truth};
 use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::debt::{Claim, Debt};
 use crate::text::{Name, Text};
@@ -138,7 +138,13 @@ impl Notices {
         let Some(notice) = self.list.get_mut(place) else { return };
         let Truth { generation, state, .. } = notice.truth;
         let over = kind == Kind::SilenceEnded;
-        notice.truth = Truth { generation: generation + 1, state: kind as u8, from: state, over, ..Truth::default() };
+        notice.truth = Truth {
+            generation: generation + 1,
+            state: StateCode::announcement(kind),
+            from: state,
+            over,
+            ..Truth::default()
+        };
         notice.began = if over { notice.began } else { now };
         (notice.kind, notice.silence, notice.since) = (kind, silence, now);
     }
@@ -150,7 +156,14 @@ impl Silence {
 
 impl Notice {
     const FREE: Self = Self {
-        truth: Truth { generation: 0, state: 0, from: 0, over: true, critical: false, planned: false },
+        truth: Truth {
+            generation: 0,
+            state: StateCode::new(0),
+            from: StateCode::new(0),
+            over: true,
+            critical: false,
+            planned: false,
+        },
         debts: [Debt::NONE; MAX_RECEIVERS],
         kind: Kind::SilenceEnded,
         silence: Silence::NONE,

@@ -9,7 +9,7 @@ use crate::observation::Example;
 use crate::outbox::debt::Claim;
 use crate::pools::set::{Expected, PoolId};
 use crate::state::detection::{Detection, Setup};
-use crate::text::{Name, Text};
+use crate::text::Name;
 use crate::units::{Millis, Ratio};
 use crate::window::Counts;
 
@@ -149,7 +149,7 @@ impl<'a> View<'a> {
         let Setup { directory, expected, .. } = self.setup;
         let is_alone = |id: &PoolId| *expected == Expected::Pool(*id) || !expected.includes(*id);
         let id = if let Serving::Pool(id) = serving { Some(id).filter(is_alone) } else { None }?;
-        let release = self.detection.releases.get(usize::from(id)).map_or(&[][..], Text::as_bytes);
+        let release = self.detection.releases[id].as_bytes();
         Some(PoolFacts {
             name: directory.name(id).to_vec(),
             addresses: directory.addresses(id).map(<[u8]>::to_vec).collect(),

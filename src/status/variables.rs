@@ -21,7 +21,7 @@ pub fn pool(upstream: &Upstream) -> Option<String> {
 pub fn release(upstream: &Upstream) -> Option<String> {
     let Serving::Pool(id) = upstream.detection.failover.serving() else { return None };
     let is_alone = !upstream.view().is_several(Serving::Pool(id));
-    let release = upstream.detection.releases.get(usize::from(id)).filter(|release| is_alone && !release.is_empty());
+    let release = Some(&upstream.detection.releases[id]).filter(|release| is_alone && !release.is_empty());
     release.map(|release| name(release.as_bytes()))
 }
 

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use ngx_http_poolwatch_module::clock::Clock;
-use ngx_http_poolwatch_module::incident::Truth;
+use ngx_http_poolwatch_module::incident::{StateCode, Truth};
 use ngx_http_poolwatch_module::outbox::debt::{Claim, Debt, LEASE, Terms};
 use ngx_http_poolwatch_module::outbox::outcome::Outcome;
 use ngx_http_poolwatch_module::outbox::receiver::ReceiverState;
@@ -24,6 +24,8 @@ const RECEIVERS: usize = 2;
 pub(crate) const SUBJECTS: usize = 2;
 pub(crate) const INCIDENT: usize = 0;
 const NOTICE: usize = 1;
+/// The state of the second subject while a silence holds.
+const SILENCED: StateCode = StateCode::new(1);
 
 const COOLDOWN: Millis = Millis(20_000);
 
@@ -267,13 +269,15 @@ impl World {
 
     pub(crate) fn change(&mut self, subject: usize) {
         let Truth { generation, state: from, .. } = self.truths[subject];
-        let state = if subject == NOTICE { 1 - from } else { (from + 1 + self.random.below(2) as u8) % 3 };
-        self.truths[subject] = Truth { generation: generation + 1, state, from, over: state == 0, ..Truth::default() };
+        let before = from.number();
+        let number = if subject == NOTICE { 1 - before } else { (before + 1 + self.random.below(2) as u8) % 3 };
+        let (state, over) = (StateCode::new(number), number == 0);
+        self.truths[subject] = Truth { generation: generation + 1, state, from, over, ..Truth::default() };
     }
 
     /// Begins a silence that ends by itself, or ends the present one.
     fn silence(&mut self) {
-        if self.truths[NOTICE].state == 1 {
+        if self.truths[NOTICE].state == SILENCED {
             self.end_silence();
         } else {
             self.silenced = self.now + self.random.below(60_000) + 1;
@@ -341,7 +345,7 @@ impl World {
     }
 
     pub(crate) fn step_all(&mut self) {
-        if self.truths[NOTICE].state == 1 && self.now >= self.silenced {
+        if self.truths[NOTICE].state == SILENCED && self.now >= self.silenced {
             self.end_silence();
         }
         let mut index = 0;

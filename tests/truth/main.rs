@@ -8,15 +8,14 @@ mod serving;
 
 use ngx_http_poolwatch_module::config::rules::Rules;
 use ngx_http_poolwatch_module::detect::failover::{Evidence, Failover};
-
 use ngx_http_poolwatch_module::detect::serving::Serving;
-use ngx_http_poolwatch_module::pools::set::{Expected, PoolId};
+use ngx_http_poolwatch_module::pools::set::{Expected, PoolId, PoolSet};
 use ngx_http_poolwatch_module::units::Millis;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-const BLUE: PoolId = 0;
-const GREEN: PoolId = 1;
+const BLUE: PoolId = PoolId::FIRST;
+const GREEN: PoolId = PoolId::new(1).expect("a pool");
 const BOOT: u64 = 1_000_000;
 
 /// One finished request, with the times that the detector sees and those that it does not see.
@@ -87,7 +86,7 @@ struct Naive;
 
 impl Belief for Naive {
     fn evidence(request: &Request, now: u64) -> Evidence {
-        Evidence { unusable: 0xff, ..Truth::evidence(request, now) }
+        Evidence { unusable: PoolSet::ALL, ..Truth::evidence(request, now) }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::detect::failover::ledger::Ledger;
 use crate::detect::failover::shares::{LONGEST_SPAN, SHORTEST_SPAN, Share};
 use crate::detect::failover::streak::Streak;
 use crate::detect::serving::Serving;
-use crate::pools::set::{Expected, MAX_POOLS, PoolId};
+use crate::pools::set::{Expected, PoolId};
 use crate::units::Millis;
 
 /// The fewest answers that prove a return.
@@ -90,8 +90,8 @@ impl Case<'_> {
         if span.begin < self.since {
             return None;
         }
-        let others = (0..MAX_POOLS as PoolId).filter(|&pool| Some(pool) != own);
-        let prevailing = others.into_iter().find(|&pool| self.does_prevail(pool, span, now));
+        let mut others = PoolId::all().filter(|&pool| Some(pool) != own);
+        let prevailing = others.find(|&pool| self.does_prevail(pool, span, now));
         if let Some(pool) = prevailing {
             let since = self.ledger.challenge_of(pool).map_or(span.begin, Streak::first);
             return Some(Verdict { to: Serving::Pool(pool), since, due: now });
@@ -130,13 +130,13 @@ impl Case<'_> {
 
     /// Since when no pool has four fifths. Small samples scatter, so they are judged over a longer span.
     fn mixed_since(&self, mut length: Millis, now: Millis) -> Option<Millis> {
-        while length < LONGEST_SPAN && self.ledger.share(0, now - length, now).all < MIXED_ANSWERS {
+        while length < LONGEST_SPAN && self.ledger.share(PoolId::FIRST, now - length, now).all < MIXED_ANSWERS {
             length = length.times(2).min(LONGEST_SPAN);
         }
         let span = Span { begin: now - length, length };
         let does_none_prevail = |part| {
             let share = |pool| self.share_in_part(pool, span, part);
-            share(0).all >= PART_ANSWERS && !(0..MAX_POOLS as PoolId).any(|pool| share(pool).prevails(0))
+            share(PoolId::FIRST).all >= PART_ANSWERS && !PoolId::all().any(|pool| share(pool).prevails(0))
         };
         (span.begin >= self.since && (0..PARTS).all(does_none_prevail)).then_some(span.begin)
     }

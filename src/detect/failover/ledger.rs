@@ -4,7 +4,7 @@
 
 use crate::detect::failover::shares::{Share, Shares};
 use crate::detect::failover::streak::Streak;
-use crate::pools::set::{MAX_POOLS, PoolId};
+use crate::pools::set::{PoolId, PoolMap};
 use crate::units::Millis;
 
 /// Response times remembered per pool.
@@ -53,7 +53,7 @@ struct Seen {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(super) struct Ledger {
-    pools: [Seen; MAX_POOLS],
+    pools: PoolMap<Seen>,
     /// Requests in a row that no pool answered.
     failures: Streak,
     shares: Shares,
@@ -75,9 +75,9 @@ impl Ledger {
     /// delivered them first.
     pub(super) fn begin(&mut self, since: Millis, own: Option<PoolId>, keeps_failures: bool) {
         self.home = own.and_then(|own| self.challenge_of(own)).map_or(since, |own| own.last().max(since));
-        for (pool, seen) in self.pools.iter_mut().enumerate() {
+        for (pool, seen) in self.pools.iter_mut() {
             seen.latest = Millis::ZERO;
-            if own.is_some_and(|own| usize::from(own) != pool) {
+            if own.is_some_and(|own| own != pool) {
                 seen.challenge.contradict(self.home);
             } else {
                 seen.challenge = Streak::default();
@@ -92,16 +92,14 @@ impl Ledger {
     pub(super) fn note(&mut self, pool: PoolId, start: Millis, to_header: u32) {
         self.any = self.any.max(start);
         self.shares.count(pool, start);
-        if let Some(seen) = self.pools.get_mut(usize::from(pool)) {
-            seen.times.push(to_header);
-        }
+        self.pools[pool].times.push(to_header);
     }
 
     /// The state's own pool answered.
     pub(super) fn confirm(&mut self, start: Millis) {
         self.failures.contradict(start);
         self.home = self.home.max(start);
-        for seen in &mut self.pools {
+        for seen in self.pools.values_mut() {
             seen.challenge.contradict(start);
         }
     }
@@ -112,7 +110,7 @@ impl Ledger {
         self.away = self.away.max(start);
         let counts = start >= self.home;
         if counts {
-            self.extend(pool, start);
+            self.pools[pool].challenge.extend(start);
         }
         counts
     }
@@ -121,8 +119,8 @@ impl Ledger {
     pub(super) fn mix(&mut self, pool: PoolId, start: Millis) {
         self.failures.contradict(start);
         let mut is_outdone = false;
-        for (other, seen) in self.pools.iter_mut().enumerate() {
-            if other == usize::from(pool) {
+        for (other, seen) in self.pools.iter_mut() {
+            if other == pool {
                 seen.latest = seen.latest.max(start);
             } else {
                 seen.challenge.contradict(start);
@@ -131,7 +129,7 @@ impl Ledger {
         }
         if !is_outdone {
             self.away = self.away.max(start);
-            self.extend(pool, start);
+            self.pools[pool].challenge.extend(start);
         }
     }
 
@@ -156,7 +154,7 @@ impl Ledger {
             self.failures = Streak::default();
         }
         self.away = self.away.max(start);
-        self.extend(pool, start);
+        self.pools[pool].challenge.extend(start);
     }
 
     /// No pool answered this request in an outage.
@@ -166,12 +164,12 @@ impl Ledger {
 
     /// Were more requests answered than not, since the first that was?
     pub(super) fn do_answers_outweigh(&self) -> bool {
-        self.pools.iter().map(|seen| seen.challenge.count()).sum::<u32>() > self.failures.count()
+        self.pools.values().map(|seen| seen.challenge.count()).sum::<u32>() > self.failures.count()
     }
 
     /// Weighs from the next answer on.
     pub(super) fn weigh_from_here(&mut self) {
-        for seen in &mut self.pools {
+        for seen in self.pools.values_mut() {
             seen.challenge = Streak::default();
         }
     }
@@ -183,13 +181,13 @@ impl Ledger {
 
     /// The pools with answers that the state's own pool has not contradicted.
     pub(super) fn challenges(&self) -> impl Iterator<Item = (PoolId, &Streak)> {
-        let all = self.pools.iter().enumerate().map(|(pool, seen)| (pool as PoolId, &seen.challenge));
+        let all = self.pools.iter().map(|(pool, seen)| (pool, &seen.challenge));
         all.filter(|(_, challenge)| !challenge.is_empty())
     }
 
     /// Such answers of this pool.
     pub(super) fn challenge_of(&self, pool: PoolId) -> Option<&Streak> {
-        self.pools.get(usize::from(pool)).map(|seen| &seen.challenge).filter(|challenge| !challenge.is_empty())
+        Some(&self.pools[pool].challenge).filter(|challenge| !challenge.is_empty())
     }
 
     /// Does any pool challenge the state?
@@ -209,29 +207,23 @@ impl Ledger {
 
     /// Has this pool answered since nginx was started?
     pub(super) fn is_timed(&self, pool: PoolId) -> bool {
-        self.pools.get(usize::from(pool)).is_none_or(|seen| seen.times.count > 0)
+        self.pools[pool].times.count > 0
     }
 
     /// Has any pool?
     pub(super) fn is_any_timed(&self) -> bool {
-        self.pools.iter().any(|seen| seen.times.count > 0)
+        self.pools.values().any(|seen| seen.times.count > 0)
     }
 
     /// Twice the pool's median time to header: a fast pool's answers must not outrun a slow pool's.
     pub(super) fn slack(&self, pool: PoolId) -> Millis {
-        self.pools.get(usize::from(pool)).map_or(Millis::ZERO, |seen| seen.times.median().times(2))
+        self.pools[pool].times.median().times(2)
     }
 
     /// That of the slowest pool.
     pub(super) fn longest_slack(&self) -> Millis {
-        let slacks = self.pools.iter().map(|seen| seen.times.median().times(2));
+        let slacks = self.pools.values().map(|seen| seen.times.median().times(2));
         slacks.max().unwrap_or_default()
-    }
-
-    fn extend(&mut self, pool: PoolId, start: Millis) {
-        if let Some(seen) = self.pools.get_mut(usize::from(pool)) {
-            seen.challenge.extend(start);
-        }
     }
 }
 

@@ -40,7 +40,7 @@ use crate::config::rules::Rules;
 use crate::detect::failover::decide::{Case, return_span};
 use crate::detect::failover::ledger::Ledger;
 use crate::detect::serving::{Change, Serving};
-use crate::pools::set::{Expected, MAX_POOLS, PoolId};
+use crate::pools::set::{Expected, PoolId, PoolSet};
 use crate::units::Millis;
 
 /// Shares are looked at this often, under traffic.
@@ -55,8 +55,8 @@ pub struct Evidence {
     pub start: Millis,
     /// Of the answer: milliseconds from choosing the peer to the response header.
     pub to_header: u32,
-    /// Pools that nginx refuses to ask, in all workers; a bit per pool.
-    pub unusable: u8,
+    /// Pools that nginx refuses to ask, in all workers.
+    pub unusable: PoolSet,
     /// nginx found no server usable at all, in a peer table that all workers share.
     pub exhausted: bool,
 }
@@ -143,7 +143,7 @@ impl Failover {
     /// When an outage is certain, if nothing answers until then; `None`: nothing speaks for one.
     pub fn outage_due(&self, rules: &Rules) -> Option<Millis> {
         // An outage is one whatever is expected.
-        self.case(rules, Expected::Pool(0)).outage().map(|outage| outage.due)
+        self.case(rules, Expected::default()).outage().map(|outage| outage.due)
     }
 
     /// When [`Failover::tick`] may next have something to do without a further request.
@@ -170,7 +170,7 @@ impl Failover {
             }
             Serving::Unknown | Serving::Pool(_) => {
                 let counts = self.ledger.challenge(pool, seen.start);
-                if counts && own.is_some_and(|own| is_given_up(own, seen.unusable, expected)) {
+                if counts && own.is_some_and(|own| seen.unusable.contains_all(expected.together_with(own))) {
                     return Some(self.change(Serving::Pool(pool), seen.start));
                 }
             }
@@ -202,10 +202,4 @@ impl Failover {
     fn case<'a>(&'a self, rules: &'a Rules, expected: Expected) -> Case<'a> {
         Case { serving: self.serving, since: self.since, rules, expected, ledger: &self.ledger }
     }
-}
-
-/// Does nginx refuse to ask this pool, and every pool that is expected together with it?
-fn is_given_up(own: PoolId, unusable: u8, expected: Expected) -> bool {
-    let mut pools = (0..MAX_POOLS as PoolId).filter(|&pool| expected.stand_in(pool) == own);
-    pools.all(|pool| unusable & (1 << pool) != 0)
 }

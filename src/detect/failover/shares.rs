@@ -3,7 +3,7 @@
 //! The way back to a pool is slow on purpose, since nginx probes a failed server with a single request per `fail_timeout`. What
 //! proves a return is a pool's share of all answers over one such span, and these buckets hold it.
 
-use crate::pools::set::{MAX_POOLS, PoolId};
+use crate::pools::set::{PoolId, PoolMap};
 use crate::units::Millis;
 
 /// Buckets kept; with [`PER_SPAN`] of them to a span, eight spans are remembered.
@@ -29,7 +29,7 @@ const _: () = assert!(
 struct Bucket {
     /// Which stretch of time this is: start ÷ width.
     epoch: u64,
-    answers: [u32; MAX_POOLS],
+    answers: PoolMap<u32>,
 }
 
 /// Answers of one pool and of all of them.
@@ -82,9 +82,8 @@ impl Shares {
         if bucket.epoch < epoch {
             *bucket = Bucket { epoch, ..Bucket::default() };
         }
-        let answers = bucket.answers.get_mut(usize::from(pool)).filter(|_| bucket.epoch == epoch);
-        if let Some(answers) = answers {
-            *answers = answers.saturating_add(1);
+        if bucket.epoch == epoch {
+            bucket.answers[pool] = bucket.answers[pool].saturating_add(1);
         }
     }
 
@@ -94,8 +93,8 @@ impl Shares {
         let epochs = from.0.div_ceil(self.width.0)..=to.0 / self.width.0;
         let mut share = Share::default();
         for bucket in self.buckets.iter().filter(|bucket| epochs.contains(&bucket.epoch)) {
-            share.of += bucket.answers.get(usize::from(pool)).map_or(0, |&answers| u64::from(answers));
-            share.all += bucket.answers.iter().map(|&answers| u64::from(answers)).sum::<u64>();
+            share.of += u64::from(bucket.answers[pool]);
+            share.all += bucket.answers.values().map(|&answers| u64::from(answers)).sum::<u64>();
         }
         share
     }
@@ -105,24 +104,27 @@ impl Shares {
 mod tests {
     use super::*;
 
+    const BLUE: PoolId = PoolId::FIRST;
+    const GREEN: PoolId = PoolId::new(1).expect("a pool");
+
     #[test]
     fn answers_older_than_the_span_asked_for_do_not_count() {
         let mut shares = Shares::new(Millis(800));
-        shares.count(0, Millis(10_000));
-        shares.count(1, Millis(10_500));
-        shares.count(1, Millis(10_700));
-        assert_eq!(shares.over(1, Millis(10_000), Millis(10_800)), Share { of: 2, all: 3 });
-        assert_eq!(shares.over(1, Millis(10_400), Millis(10_800)), Share { of: 2, all: 2 });
-        assert_eq!(shares.over(1, Millis(10_450), Millis(10_800)), Share { of: 2, all: 2 });
-        assert_eq!(shares.over(1, Millis(10_501), Millis(10_800)), Share { of: 1, all: 1 });
+        shares.count(BLUE, Millis(10_000));
+        shares.count(GREEN, Millis(10_500));
+        shares.count(GREEN, Millis(10_700));
+        assert_eq!(shares.over(GREEN, Millis(10_000), Millis(10_800)), Share { of: 2, all: 3 });
+        assert_eq!(shares.over(GREEN, Millis(10_400), Millis(10_800)), Share { of: 2, all: 2 });
+        assert_eq!(shares.over(GREEN, Millis(10_450), Millis(10_800)), Share { of: 2, all: 2 });
+        assert_eq!(shares.over(GREEN, Millis(10_501), Millis(10_800)), Share { of: 1, all: 1 });
     }
 
     #[test]
     fn a_bucket_that_comes_round_again_starts_empty_and_refuses_its_past() {
         let mut shares = Shares::new(Millis(800));
-        shares.count(0, Millis(0));
-        shares.count(1, Millis(6400));
-        shares.count(0, Millis(0));
-        assert_eq!(shares.over(0, Millis(0), Millis(7000)), Share { of: 0, all: 1 });
+        shares.count(BLUE, Millis(0));
+        shares.count(GREEN, Millis(6400));
+        shares.count(BLUE, Millis(0));
+        assert_eq!(shares.over(BLUE, Millis(0), Millis(7000)), Share { of: 0, all: 1 });
     }
 }

@@ -2,9 +2,13 @@
 
 use super::*;
 
-const BLUE: PoolId = 0;
-const GREEN: PoolId = 1;
-const RED: PoolId = 2;
+const BLUE: PoolId = PoolId::FIRST;
+const GREEN: PoolId = PoolId::new(1).expect("a pool");
+const RED: PoolId = PoolId::new(2).expect("a pool");
+
+fn set(pools: &[PoolId]) -> PoolSet {
+    pools.iter().copied().collect()
+}
 
 /// One upstream whose expected pool is blue, with a clock that the test moves.
 struct Upstream {
@@ -52,8 +56,8 @@ impl Upstream {
     }
 
     /// An answer of a pool while nginx refuses to ask these.
-    fn answer_instead(&mut self, pool: PoolId, unusable: u8) {
-        self.see(Evidence { answered: Some(pool), start: self.now, unusable, ..Evidence::default() });
+    fn answer_instead(&mut self, pool: PoolId, unusable: &[PoolId]) {
+        self.see(Evidence { answered: Some(pool), start: self.now, unusable: set(unusable), ..Evidence::default() });
     }
 
     fn wait(&mut self, millis: u64) {
@@ -122,7 +126,7 @@ fn many_answers_in_a_row_need_no_confirmation() {
 #[test]
 fn nginx_refusing_to_ask_the_primary_is_a_failover_at_once() {
     let mut upstream = Upstream::serving(BLUE);
-    upstream.answer_instead(GREEN, 1 << BLUE);
+    upstream.answer_instead(GREEN, &[BLUE]);
     assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
 }
 
@@ -316,7 +320,7 @@ fn an_outage_goes_on_while_most_requests_fail() {
 #[test]
 fn a_primary_that_nginx_has_given_up_before_its_first_answer_is_a_failover_at_once() {
     let mut upstream = Upstream::new();
-    upstream.answer_instead(GREEN, 1 << BLUE);
+    upstream.answer_instead(GREEN, &[BLUE]);
     assert_eq!(upstream.changes, [(Serving::Unknown, Serving::Pool(GREEN))]);
 }
 
@@ -396,11 +400,11 @@ fn a_backup_that_prevails_although_the_primary_answers_now_and_then_takes_over()
 
 #[test]
 fn mixed_ends_when_one_pool_prevails_again() {
-    for winner in [BLUE, GREEN] {
+    for (winner, other) in [(BLUE, GREEN), (GREEN, BLUE)] {
         let mut upstream = Upstream::serving(BLUE);
         every(&mut upstream, 2, GREEN, BLUE, 1500);
         upstream.changes.clear();
-        every(&mut upstream, 20, 1 - winner, winner, 1500);
+        every(&mut upstream, 20, other, winner, 1500);
         assert_eq!(upstream.changes, [(Serving::Mixed, Serving::Pool(winner))]);
     }
 }
@@ -434,9 +438,9 @@ fn pools_that_serve_together_by_configuration_are_one_and_never_a_failover() {
     let mut machine = Failover::default();
     let rules = Rules::default();
     let mut changes = Vec::new();
-    let together = Expected::Several(0b11);
+    let together = Expected::Several(set(&[BLUE, GREEN]));
     for now in 1..2000 {
-        let pool = (now % 2) as PoolId;
+        let pool = [BLUE, GREEN][now as usize % 2];
         let seen = Evidence { answered: Some(pool), start: Millis(now), ..Evidence::default() };
         changes.extend(machine.fold(&seen, together));
         changes.extend(machine.tick(&rules, together, Millis(now)));
@@ -446,12 +450,12 @@ fn pools_that_serve_together_by_configuration_are_one_and_never_a_failover() {
 
 #[test]
 fn pools_that_serve_together_are_given_up_when_nginx_refuses_to_ask_any_of_them() {
-    for (unusable, changes) in [(0b001, 0), (0b010, 0), (0b011, 1)] {
+    for (unusable, changes) in [(&[BLUE][..], 0), (&[GREEN], 0), (&[BLUE, GREEN], 1)] {
         let mut machine = Failover::default();
-        let together = Expected::Several(0b11);
+        let together = Expected::Several(set(&[BLUE, GREEN]));
         machine.fold(&Evidence { answered: Some(GREEN), start: Millis(1), ..Evidence::default() }, together);
-        let seen = Evidence { answered: Some(2), start: Millis(2), unusable, ..Evidence::default() };
-        assert_eq!(machine.fold(&seen, together).into_iter().count(), changes, "{unusable:b}");
+        let seen = Evidence { answered: Some(RED), start: Millis(2), unusable: set(unusable), ..Evidence::default() };
+        assert_eq!(machine.fold(&seen, together).into_iter().count(), changes, "{unusable:?}");
     }
 }
 
@@ -552,7 +556,7 @@ fn traffic_is_mixed_only_by_what_came_since_the_state_began() {
     }
     let mut upstream = Upstream::serving(BLUE);
     share(&mut upstream, 40);
-    upstream.answer_instead(GREEN, 1 << BLUE);
+    upstream.answer_instead(GREEN, &[BLUE]);
     let failover = (Serving::Pool(BLUE), Serving::Pool(GREEN));
     share(&mut upstream, 55);
     assert_eq!(upstream.changes, [failover]);

@@ -2,7 +2,12 @@ use super::*;
 
 const ME: u32 = 1;
 const OTHER: u32 = 2;
-const FIRING: Truth = Truth { generation: 1, state: 1, from: 0, over: false, critical: false, planned: false };
+
+const BLUE: StateCode = StateCode::new(0);
+const GREEN: StateCode = StateCode::new(1);
+const DOWN: StateCode = StateCode::new(2);
+
+const FIRING: Truth = Truth { generation: 1, state: GREEN, from: BLUE, over: false, critical: false, planned: false };
 
 /// One delivery state, one receiver, two workers.
 #[derive(Default)]
@@ -82,8 +87,8 @@ fn a_change_in_a_quiet_channel_goes_at_once_and_once() {
 #[test]
 fn cooldown_delays_the_same_news_but_not_the_way_back() {
     let mut outbox = Outbox::default();
-    let there = |generation| Truth { generation, state: 1, from: 0, over: false, ..Truth::default() };
-    let back = |generation| Truth { generation, state: 0, from: 1, over: true, ..Truth::default() };
+    let there = |generation| Truth { generation, state: GREEN, from: BLUE, over: false, ..Truth::default() };
+    let back = |generation| Truth { generation, state: BLUE, from: GREEN, over: true, ..Truth::default() };
     assert!(outbox.tell(&there(1), 1_000));
     assert!(outbox.tell(&back(2), 20_000));
     assert!(!outbox.tell(&there(3), 40_000));
@@ -93,9 +98,8 @@ fn cooldown_delays_the_same_news_but_not_the_way_back() {
 
 #[test]
 fn the_end_of_an_outage_is_told_although_the_end_of_a_failover_just_was() {
-    let (blue, green, down) = (0, 1, 2);
     let mut outbox = Outbox::default();
-    let changes = [(blue, green, false), (green, blue, true), (blue, down, false), (down, blue, true)];
+    let changes = [(BLUE, GREEN, false), (GREEN, BLUE, true), (BLUE, DOWN, false), (DOWN, BLUE, true)];
     for (generation, (from, state, over)) in (1..).zip(changes) {
         assert!(outbox.tell(&Truth { generation, state, from, over, ..Truth::default() }, generation * 2_000));
     }
@@ -104,8 +108,8 @@ fn the_end_of_an_outage_is_told_although_the_end_of_a_failover_just_was() {
 #[test]
 fn a_blip_during_cooldown_is_told_when_it_ends_and_covers_what_was_kept_back() {
     let mut outbox = Outbox::default();
-    assert!(outbox.tell(&Truth { generation: 1, state: 1, from: 0, over: false, ..Truth::default() }, 1_000));
-    let blip = Truth { generation: 3, state: 1, from: 0, over: false, ..Truth::default() };
+    assert!(outbox.tell(&Truth { generation: 1, state: GREEN, from: BLUE, over: false, ..Truth::default() }, 1_000));
+    let blip = Truth { generation: 3, state: GREEN, from: BLUE, over: false, ..Truth::default() };
     assert_eq!(outbox.claim_as(ME, &blip, 300_000), None);
     assert_eq!(outbox.claim_as(ME, &blip, 301_000).map(|claim| claim.covered), Some(1));
 }
@@ -114,7 +118,7 @@ fn a_blip_during_cooldown_is_told_when_it_ends_and_covers_what_was_kept_back() {
 fn the_end_of_an_unsent_incident_is_not_sent_and_the_next_message_covers_it() {
     let mut outbox = Outbox { silenced: Millis(500_000), ..Outbox::default() };
     assert!(!outbox.tell(&FIRING, 1_000));
-    let over = Truth { generation: 2, state: 0, from: 1, over: true, ..Truth::default() };
+    let over = Truth { generation: 2, state: BLUE, from: GREEN, over: true, ..Truth::default() };
     assert!(!outbox.debt.is_due(&over));
     let next = Truth { generation: 3, ..FIRING };
     assert_eq!(outbox.claim_as(ME, &next, 600_000).map(|claim| claim.covered), Some(2));
@@ -122,7 +126,7 @@ fn the_end_of_an_unsent_incident_is_not_sent_and_the_next_message_covers_it() {
 
 #[test]
 fn the_end_of_what_was_sent_or_only_waited_for_the_receiver_is_told() {
-    let over = Truth { generation: 2, state: 0, from: 1, over: true, ..Truth::default() };
+    let over = Truth { generation: 2, state: BLUE, from: GREEN, over: true, ..Truth::default() };
     for outcome in [Outcome::Retry("timed out".into()), Outcome::CutShort, Outcome::RateLimited(None)] {
         let mut outbox = Outbox::default();
         let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
@@ -146,8 +150,8 @@ fn the_end_of_what_was_sent_or_only_waited_for_the_receiver_is_told() {
 fn an_operators_act_is_told_at_once_however_often() {
     let mut outbox = Outbox::default();
     for generation in 1..9 {
-        let state = (generation % 2) as u8;
-        let switch = Truth { generation, state, from: 1 - state, over: true, planned: true, ..Truth::default() };
+        let (from, state) = if generation % 2 == 0 { (GREEN, BLUE) } else { (BLUE, GREEN) };
+        let switch = Truth { generation, state, from, over: true, planned: true, ..Truth::default() };
         assert!(outbox.tell(&switch, generation * 2_000));
     }
 }
@@ -156,7 +160,7 @@ fn an_operators_act_is_told_at_once_however_often() {
 fn an_incident_that_reaches_clients_now_is_sent_at_once_and_once() {
     let mut outbox = Outbox::default();
     assert!(outbox.tell(&FIRING, 1_000));
-    let worse = Truth { generation: 2, from: 1, critical: true, ..FIRING };
+    let worse = Truth { generation: 2, from: GREEN, critical: true, ..FIRING };
     assert!(outbox.tell(&worse, 3_000));
     let still = Truth { generation: 3, ..worse };
     assert!(!outbox.tell(&still, 5_000));
@@ -164,10 +168,10 @@ fn an_incident_that_reaches_clients_now_is_sent_at_once_and_once() {
 
 #[test]
 fn while_flapping_an_outage_is_told_at_once_and_a_repetition_when_its_cooldown_ends() {
-    let (blue, green, down) = (FLAPPING, FLAPPING | 1, 2);
+    let (blue, green, down) = (BLUE.flapping(), GREEN.flapping(), DOWN);
     let mut outbox = Outbox::default();
     let mut generation = 0;
-    let mut from = 0;
+    let mut from = BLUE;
     let mut tell = |outbox: &mut Outbox, state, now| {
         generation += 1;
         let truth = Truth { generation, state, from, critical: state == down, ..Truth::default() };
@@ -190,10 +194,10 @@ fn while_flapping_an_outage_is_told_at_once_and_a_repetition_when_its_cooldown_e
 fn while_flapping_a_state_that_the_last_message_said_is_not_sent_again() {
     let mut outbox = Outbox::default();
     let at = |generation, state, from| Truth { generation, state, from, ..Truth::default() };
-    assert!(outbox.tell(&at(1, FLAPPING, 0), 1_000));
-    let back = at(3, FLAPPING, FLAPPING | 1);
+    assert!(outbox.tell(&at(1, BLUE.flapping(), BLUE), 1_000));
+    let back = at(3, BLUE.flapping(), GREEN.flapping());
     assert!(!outbox.debt.is_due(&back));
-    assert!(outbox.tell(&at(4, 0, FLAPPING), 900_000), "its end is told all the same");
+    assert!(outbox.tell(&at(4, BLUE, BLUE.flapping()), 900_000), "its end is told all the same");
 }
 
 #[test]
@@ -228,7 +232,7 @@ fn a_leased_debt_is_sent_by_nobody_else_until_the_owner_dies_or_the_lease_ends()
 fn what_was_overtaken_between_claim_and_send_is_not_sent() {
     let mut outbox = Outbox::default();
     let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
-    let other = Truth { generation: 2, state: 2, from: 1, ..Truth::default() };
+    let other = Truth { generation: 2, state: DOWN, from: GREEN, ..Truth::default() };
     assert!(!outbox.may_send(&claim, &other, 1_001));
     assert!(outbox.tell(&other, 1_002));
 }
@@ -239,7 +243,7 @@ fn the_news_after_an_accepted_message_is_still_owed() {
     let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
     assert!(outbox.may_send(&claim, &FIRING, 1_000));
     outbox.settle(&claim, &Outcome::Accepted, 1_500);
-    let over = Truth { generation: 2, state: 0, from: 1, over: true, ..Truth::default() };
+    let over = Truth { generation: 2, state: BLUE, from: GREEN, over: true, ..Truth::default() };
     assert!(outbox.tell(&over, 2_000));
 }
 
@@ -268,7 +272,7 @@ fn a_late_sender_that_does_not_know_the_outcome_counts_as_accepted() {
 fn a_late_message_that_arrives_during_an_exchange_is_not_repaired_by_it() {
     let mut outbox = Outbox::default();
     let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
-    let other = Truth { generation: 2, state: 2, from: 1, ..Truth::default() };
+    let other = Truth { generation: 2, state: DOWN, from: GREEN, ..Truth::default() };
     let claim = outbox.claim_as(ME, &other, 40_000).expect("due");
     assert!(outbox.may_send(&claim, &other, 40_000));
     outbox.settle(&zombie, &Outcome::Accepted, 41_000);
@@ -292,7 +296,7 @@ fn a_skipped_revision_needs_no_repair() {
     let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
     assert!(outbox.tell(&FIRING, 40_000));
     outbox.settle(&zombie, &Outcome::Accepted, 41_000);
-    let over = Truth { generation: 2, state: 0, from: 1, over: true, ..Truth::default() };
+    let over = Truth { generation: 2, state: BLUE, from: GREEN, over: true, ..Truth::default() };
     outbox.debt.waive(&over);
     assert!(!outbox.debt.is_due(&over));
 }
@@ -360,7 +364,7 @@ fn a_rejected_message_is_followed_by_the_plain_one_and_then_by_nothing() {
     assert!(plain.plain);
     assert!(outbox.settle(&plain, &rejected, 2_000).refused);
     assert_eq!(outbox.claim_as(ME, &FIRING, 1_000_000), None);
-    let news = Truth { generation: 2, state: 2, from: 1, ..Truth::default() };
+    let news = Truth { generation: 2, state: DOWN, from: GREEN, ..Truth::default() };
     assert_eq!(outbox.claim_as(ME, &news, 1_000_000).map(|claim| claim.plain), Some(false));
 }
 

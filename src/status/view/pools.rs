@@ -10,7 +10,7 @@ use super::values::{ForeignName, Timestamp, name};
 use crate::config::upstream::Role;
 use crate::observation::Verdict;
 use crate::pools::directory::{Origin, Peer};
-use crate::pools::set::{MAX_POOLS, PoolId};
+use crate::pools::set::PoolId;
 use crate::state::counters::{PeerCounts, Release, ReleaseCounts};
 use crate::state::ending::RESULTS;
 use crate::state::histogram::Histogram;
@@ -68,13 +68,13 @@ pub(super) fn pools(snapshot: &Snapshot, upstream: &Upstream) -> Vec<PoolView> {
 
 /// See [`pools`].
 pub(super) fn ids(upstream: &Upstream) -> impl Iterator<Item = PoolId> {
-    (0..MAX_POOLS as PoolId).filter(|&id| !upstream.setup.directory.name(id).is_empty())
+    PoolId::all().filter(|&id| !upstream.setup.directory.name(id).is_empty())
 }
 
 fn pool(snapshot: &Snapshot, upstream: &Upstream, id: PoolId) -> PoolView {
     let directory = &upstream.setup.directory;
-    let counts = upstream.counters.pools.get(usize::from(id)).copied().unwrap_or_default();
-    let release = upstream.detection.releases.get(usize::from(id)).filter(|release| !release.is_empty());
+    let counts = &upstream.counters.pools[id];
+    let release = Some(&upstream.detection.releases[id]).filter(|release| !release.is_empty());
     let peers = directory.peers().zip(&upstream.counters.peers).filter(|(peer, _)| peer.pool == id);
     PoolView {
         name: serving::pool(upstream, id),

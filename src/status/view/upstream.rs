@@ -11,7 +11,7 @@ use crate::config::rules::{ErrorRateRules, RateOf};
 use crate::detect::error_rate::Level;
 use crate::detect::serving::Serving;
 use crate::incident::Key;
-use crate::pools::set::{Expected, MAX_POOLS};
+use crate::pools::set::Expected;
 use crate::state::snapshot::{Snapshot, Upstream};
 use crate::units::Millis;
 use crate::window::Counts;
@@ -133,7 +133,7 @@ fn error_rate(snapshot: &Snapshot, upstream: &Upstream, rules: &ErrorRateRules, 
 }
 
 fn metrics(upstream: &Upstream, counts: Counts) -> MetricsView {
-    let unknown = upstream.counters.pools.get(MAX_POOLS).copied().unwrap_or_default();
+    let unknown = &upstream.counters.no_pool;
     let states = pools::ids(upstream).map(Serving::Pool).chain([Serving::Mixed, Serving::Down]);
     MetricsView {
         unknown_pool_requests: RequestsView::new(unknown.requests),
