@@ -1,5 +1,8 @@
 //! Scenes of one upstream: who answers when, and which changes come of it.
 
+mod mixed;
+mod outage;
+
 use super::*;
 
 const BLUE: PoolId = PoolId::FIRST;
@@ -192,18 +195,6 @@ fn at_low_traffic_five_answers_over_the_return_span_are_a_recovery_without_a_fur
 }
 
 #[test]
-fn three_failed_requests_without_an_answer_are_an_outage() {
-    let mut upstream = Upstream::serving(BLUE);
-    upstream.fail();
-    upstream.wait(10);
-    upstream.fail();
-    upstream.wait(3000);
-    assert_eq!(upstream.changes, []);
-    upstream.fail();
-    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Down)]);
-}
-
-#[test]
 fn what_follows_an_answer_within_one_tick_of_the_clock_counts() {
     let mut upstream = Upstream::serving(BLUE);
     upstream.answer(BLUE, 0);
@@ -243,81 +234,6 @@ fn what_is_younger_than_the_answer_that_begins_a_state_may_come_first() {
 }
 
 #[test]
-fn an_exhausted_upstream_is_down_at_once() {
-    let mut upstream = Upstream::serving(BLUE);
-    let start = upstream.now;
-    upstream.see(Evidence { start, exhausted: true, ..Evidence::default() });
-    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Down)]);
-}
-
-#[test]
-fn every_second_request_failing_is_no_outage() {
-    let mut upstream = Upstream::serving(BLUE);
-    for _ in 0..1000 {
-        upstream.fail();
-        upstream.wait(5);
-        upstream.answer(BLUE, 1);
-        upstream.wait(5);
-    }
-    assert_eq!(upstream.changes, []);
-}
-
-#[test]
-fn an_outage_ends_with_an_answer_that_no_failure_contradicts() {
-    let mut upstream = Upstream::serving(BLUE);
-    for _ in 0..3 {
-        upstream.fail();
-        upstream.wait(1000);
-    }
-    upstream.changes.clear();
-    upstream.answer(GREEN, 0);
-    upstream.wait(100);
-    upstream.fail();
-    upstream.wait(2000);
-    assert_eq!(upstream.changes, []);
-    upstream.answer(GREEN, 0);
-    upstream.wait(1000);
-    assert_eq!(upstream.changes, [(Serving::Down, Serving::Pool(GREEN))]);
-}
-
-#[test]
-fn an_outage_ends_although_some_requests_still_fail() {
-    let mut upstream = Upstream::serving(BLUE);
-    for _ in 0..3 {
-        upstream.fail();
-        upstream.wait(1000);
-    }
-    upstream.changes.clear();
-    for _ in 0..100 {
-        for _ in 0..4 {
-            upstream.answer(BLUE, 0);
-            upstream.wait(10);
-        }
-        upstream.fail();
-        upstream.wait(10);
-    }
-    assert_eq!(upstream.changes, [(Serving::Down, Serving::Pool(BLUE))]);
-}
-
-#[test]
-fn an_outage_goes_on_while_most_requests_fail() {
-    let mut upstream = Upstream::serving(BLUE);
-    for _ in 0..3 {
-        upstream.fail();
-        upstream.wait(1000);
-    }
-    upstream.changes.clear();
-    for _ in 0..100 {
-        upstream.answer(BLUE, 0);
-        for _ in 0..4 {
-            upstream.wait(10);
-            upstream.fail();
-        }
-    }
-    assert_eq!(upstream.changes, []);
-}
-
-#[test]
 fn a_primary_that_nginx_has_given_up_before_its_first_answer_is_a_failover_at_once() {
     let mut upstream = Upstream::new();
     upstream.answer_instead(GREEN, &[BLUE]);
@@ -343,94 +259,6 @@ fn a_fast_backup_does_not_outrun_a_slow_primary() {
         }
     }
     assert_eq!(upstream.changes, []);
-}
-
-/// So many requests, of which every `of`-th is answered by the other pool.
-fn every(upstream: &mut Upstream, of: u64, other: PoolId, own: PoolId, count: u64) {
-    for index in 0..count {
-        upstream.answer(if index % of == 0 { other } else { own }, 0);
-        upstream.wait(20);
-    }
-}
-
-#[test]
-fn a_primary_that_keeps_four_fifths_of_the_answers_keeps_the_state() {
-    let mut upstream = Upstream::serving(BLUE);
-    every(&mut upstream, 6, GREEN, BLUE, 3000);
-    assert_eq!(upstream.changes, []);
-}
-
-#[test]
-fn half_of_the_answers_each_is_mixed_after_the_span_and_once() {
-    let mut upstream = Upstream::serving(BLUE);
-    every(&mut upstream, 2, GREEN, BLUE, 3000);
-    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Mixed)]);
-}
-
-#[test]
-fn few_answers_are_looked_at_for_longer_before_they_are_mixed() {
-    for (seconds, expected) in [(30, &[][..]), (70, &[(Serving::Pool(BLUE), Serving::Mixed)][..])] {
-        let mut upstream = Upstream::serving(BLUE);
-        for index in 0..2 * seconds {
-            upstream.answer(if matches!(index % 5, 0 | 2) { GREEN } else { BLUE }, 0);
-            upstream.wait(500);
-        }
-        assert_eq!(upstream.changes, expected, "{seconds} s");
-    }
-}
-
-#[test]
-fn half_of_the_answers_each_is_mixed_under_load_too() {
-    let mut upstream = Upstream::serving(BLUE);
-    for _ in 0..12_000 {
-        for pool in [BLUE, GREEN, BLUE, GREEN] {
-            upstream.answer(pool, 0);
-        }
-        upstream.wait(1);
-    }
-    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Mixed)]);
-}
-
-#[test]
-fn a_backup_that_prevails_although_the_primary_answers_now_and_then_takes_over() {
-    let mut upstream = Upstream::serving(BLUE);
-    every(&mut upstream, 10, BLUE, GREEN, 3000);
-    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
-}
-
-#[test]
-fn mixed_ends_when_one_pool_prevails_again() {
-    for (winner, other) in [(BLUE, GREEN), (GREEN, BLUE)] {
-        let mut upstream = Upstream::serving(BLUE);
-        every(&mut upstream, 2, GREEN, BLUE, 1500);
-        upstream.changes.clear();
-        every(&mut upstream, 20, other, winner, 1500);
-        assert_eq!(upstream.changes, [(Serving::Mixed, Serving::Pool(winner))]);
-    }
-}
-
-#[test]
-fn stale_finishers_prove_nothing_in_mixed_traffic_either() {
-    let mut upstream = Upstream::serving(BLUE);
-    every(&mut upstream, 2, GREEN, BLUE, 1500);
-    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Mixed)]);
-    upstream.wait(1000);
-    upstream.answer(BLUE, 0);
-    for _ in 0..5 {
-        upstream.wait(10);
-        upstream.answer(GREEN, 500);
-    }
-    upstream.wait(60_000);
-    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Mixed)]);
-}
-
-#[test]
-fn a_failover_and_its_end_are_never_mixed_on_the_way() {
-    let mut upstream = Upstream::serving(BLUE);
-    every(&mut upstream, 1, GREEN, BLUE, 1000);
-    every(&mut upstream, 1, BLUE, GREEN, 1000);
-    let expected = [(Serving::Pool(BLUE), Serving::Pool(GREEN)), (Serving::Pool(GREEN), Serving::Pool(BLUE))];
-    assert_eq!(upstream.changes, expected);
 }
 
 #[test]
@@ -474,42 +302,12 @@ fn before_its_first_answer_a_primary_has_ten_seconds() {
 }
 
 #[test]
-fn a_stranger_s_answer_speaks_against_an_outage_and_ends_one() {
-    let mut upstream = Upstream::serving(BLUE);
-    for _ in 0..10 {
-        upstream.fail();
-        let start = upstream.now + Millis(1);
-        assert_eq!(upstream.machine.fold_stranger(start, Expected::Pool(BLUE)), None);
-        upstream.wait(1000);
-    }
-    assert_eq!(upstream.changes, []);
-    for _ in 0..3 {
-        upstream.fail();
-        upstream.wait(1000);
-    }
-    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Down)]);
-    assert_eq!(upstream.machine.fold_stranger(upstream.now, Expected::Pool(BLUE)), None);
-    upstream.wait(1000);
-    assert_eq!(upstream.changes.last(), Some(&(Serving::Down, Serving::Pool(BLUE))));
-}
-
-#[test]
 fn what_was_chosen_in_the_tick_in_which_a_state_begins_proves_nothing_against_it() {
     let mut upstream = Upstream::new();
     upstream.answer(BLUE, 0);
     upstream.answer(GREEN, 0);
     upstream.wait(60_000);
     assert_eq!(upstream.changes, [(Serving::Unknown, Serving::Pool(BLUE))]);
-}
-
-#[test]
-fn before_any_answer_an_outage_is_confirmed_for_ten_seconds() {
-    let mut upstream = Upstream::new();
-    (0..3).for_each(|_| upstream.fail());
-    upstream.wait(9_999);
-    assert_eq!(upstream.changes, []);
-    upstream.wait(1);
-    assert_eq!(upstream.changes, [(Serving::Unknown, Serving::Down)]);
 }
 
 #[test]
@@ -522,60 +320,4 @@ fn of_several_challengers_the_one_that_is_certain_first_takes_over() {
         upstream.jump(10_000);
         assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(winner))]);
     }
-}
-
-#[test]
-fn failures_outlive_a_failover_but_neither_an_outage_nor_its_end() {
-    let mut upstream = Upstream::serving(BLUE);
-    (0..2).for_each(|_| upstream.fail());
-    upstream.answer(GREEN, 1);
-    upstream.wait(1000);
-    upstream.fail();
-    let failover = (Serving::Pool(BLUE), Serving::Pool(GREEN));
-    assert_eq!(upstream.changes, [failover, (Serving::Pool(GREEN), Serving::Down)]);
-
-    upstream.changes.clear();
-    upstream.answer(GREEN, 0);
-    (0..2).for_each(|_| upstream.fail());
-    (0..2).for_each(|_| upstream.answer(GREEN, 0));
-    upstream.wait(1000);
-    assert_eq!(upstream.changes, [(Serving::Down, Serving::Pool(GREEN))]);
-    upstream.changes.clear();
-    upstream.fail();
-    upstream.wait(5000);
-    assert_eq!(upstream.changes, []);
-}
-
-#[test]
-fn traffic_is_mixed_only_by_what_came_since_the_state_began() {
-    fn share(upstream: &mut Upstream, seconds: u64) {
-        for index in 0..2 * seconds {
-            upstream.answer(if matches!(index % 5, 0 | 2) { GREEN } else { BLUE }, 0);
-            upstream.wait(500);
-        }
-    }
-    let mut upstream = Upstream::serving(BLUE);
-    share(&mut upstream, 40);
-    upstream.answer_instead(GREEN, &[BLUE]);
-    let failover = (Serving::Pool(BLUE), Serving::Pool(GREEN));
-    share(&mut upstream, 55);
-    assert_eq!(upstream.changes, [failover]);
-    share(&mut upstream, 10);
-    assert_eq!(upstream.changes, [failover, (Serving::Pool(GREEN), Serving::Mixed)]);
-}
-
-#[test]
-fn an_outage_and_its_end_are_confirmed_for_a_second_at_most() {
-    let mut upstream = Upstream::serving(BLUE);
-    upstream.rules.failover = Some(Millis::from_secs(20));
-    (0..3).for_each(|_| upstream.fail());
-    upstream.wait(999);
-    assert_eq!(upstream.changes, []);
-    upstream.wait(1);
-    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Down)]);
-    upstream.answer(BLUE, 0);
-    upstream.wait(999);
-    assert_eq!(upstream.changes.len(), 1);
-    upstream.wait(1);
-    assert_eq!(upstream.changes.last(), Some(&(Serving::Down, Serving::Pool(BLUE))));
 }
