@@ -96,3 +96,44 @@ pub(super) fn text_of(bytes: &[u8]) -> String {
 pub(super) fn bytes_of(text: &str) -> Vec<u8> {
     text.chars().map(|letter| u8::try_from(letter).unwrap_or(b'?')).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_read_as_it_was_written_and_by_its_pools_place() {
+        let places: Vec<Option<PoolId>> = PoolId::all().map(Some).collect();
+        let pools = PoolId::all().map(Serving::Pool);
+        for serving in pools.chain([Serving::Unknown, Serving::Mixed, Serving::Down]) {
+            let code = StateCode::serving(serving);
+            assert_eq!(code.to_serving(), Some(serving));
+            assert_eq!(States::Serving.index(&States::Serving.name(code), &places), Some(code));
+            let changing = States::Serving.name(code.flapping());
+            assert_eq!(States::Serving.index(&changing, &places), Some(code.flapping()));
+        }
+        for states in [States::Serving, States::ErrorRate, States::Notice] {
+            for &(name, code) in states.named() {
+                assert_eq!((states.name(code).as_str(), states.index(name, &[])), (name, Some(code)));
+            }
+        }
+        let moved = [PoolId::new(1), None];
+        assert_eq!(
+            States::Serving.index("pool 0", &moved),
+            PoolId::new(1).map(|id| StateCode::serving(Serving::Pool(id)))
+        );
+        assert_eq!((States::Serving.index("pool 1", &moved), States::Serving.index("pool 2", &moved)), (None, None));
+    }
+
+    #[test]
+    fn a_state_has_the_name_that_older_files_have() {
+        let name = |code: StateCode| States::Serving.name(code);
+        let green = Serving::Pool(PoolId::new(1).expect("a pool"));
+        assert_eq!(name(StateCode::serving(green)), "pool 1");
+        assert_eq!(name(StateCode::serving(green).flapping()), "flapping pool 1");
+        assert_eq!(name(StateCode::serving(Serving::Down)), "down");
+        assert_eq!(name(StateCode::LEFT), "left");
+        assert_eq!(States::ErrorRate.name(StateCode::default()), "ok");
+        assert_eq!(States::Notice.name(StateCode::default()), "pool 0");
+    }
+}
