@@ -7,8 +7,8 @@ use crate::pools::set::Expected;
 use crate::units::Millis;
 use crate::window::Entry;
 
-/// A state of an incident key, or of an announcement, as a number; which state it is depends on the key. The outbox only
-/// compares codes. Each byte is a valid code.
+/// A state of an incident key, or of an announcement, as a number; which state it is depends on the key. The outbox
+/// only compares codes. Each byte is a valid code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct StateCode(u8);
@@ -62,8 +62,8 @@ impl StateCode {
         self.0 & Self::FLAPPING.0 != 0
     }
 
-    /// The state as far as messages tell states apart: while the serving pool changes again and again, all pools are one
-    /// state.
+    /// The state as far as messages tell states apart: while the serving pool changes again and again, all pools are
+    /// one state.
     #[must_use]
     pub(crate) const fn whichever_pool(self) -> Self {
         if self.is_flapping() { Self::FLAPPING } else { self }

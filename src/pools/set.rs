@@ -1,7 +1,7 @@
 //! Which pools: one, a value for each, or several at once.
 //!
-//! A pool's id is checked once, where it is made. So a map has a value for each id, and indexing it can neither fail nor
-//! panic. Ids and sets lie in the zone as a byte, and each byte is a valid one.
+//! A pool's id is checked once, where it is made. So a map has a value for each id, and indexing it can neither fail
+//! nor panic. Ids and sets lie in the zone as a byte, and each byte is a valid one.
 
 use std::ops::{Index, IndexMut};
 

@@ -20,15 +20,15 @@ const DOWN_CONFIRM: Millis = Millis(1000);
 /// Parts in which a span is judged: what holds for each of them is no passing transition.
 const PARTS: u64 = 4;
 
-/// With fewer answers in a span a longer one is judged before traffic is called mixed. If each tenth answer is the wrong
-/// pool's, then of a hundred answers a fifth are only once in ten thousand times.
+/// With fewer answers in a span a longer one is judged before traffic is called mixed. If each tenth answer is the
+/// wrong pool's, then of a hundred answers a fifth are only once in ten thousand times.
 const MIXED_ANSWERS: u64 = 100;
 
 /// The fewest answers in a part that say anything about shares.
 const PART_ANSWERS: u64 = 3;
 
-/// How long a cold upstream is waited for: until its pool has answered nobody knows how slow it is, and a fast pool gets no
-/// credit for being first.
+/// How long a cold upstream is waited for: until its pool has answered nobody knows how slow it is, and a fast pool
+/// gets no credit for being first.
 const COLD_START: Millis = Millis::from_secs(10);
 
 /// What there is to decide about.
@@ -74,8 +74,8 @@ impl Case<'_> {
         verdicts.min_by_key(|verdict| (verdict.due, verdict.since))
     }
 
-    /// Under traffic shares decide: which pool prevails over the whole span, or that none does. Due at once or not at all:
-    /// without traffic no share rises.
+    /// Under traffic shares decide: which pool prevails over the whole span, or that none does. Due at once or not at
+    /// all: without traffic no share rises.
     pub(super) fn by_share(&self, now: Millis) -> Option<Verdict> {
         let own = match self.serving {
             Serving::Unknown | Serving::Down => return None,
@@ -164,8 +164,8 @@ impl Span {
     }
 }
 
-/// The span over which a return must prevail: longer than nginx's probing rhythm, since one probe per `fail_timeout` must
-/// not look like a return.
+/// The span over which a return must prevail: longer than nginx's probing rhythm, since one probe per `fail_timeout`
+/// must not look like a return.
 pub(super) fn return_span(rules: &Rules) -> Millis {
     SHORTEST_SPAN.max(Millis(rules.fail_timeout.0 / 2 * 3) + Millis(1000))
 }

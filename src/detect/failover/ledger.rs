@@ -19,7 +19,8 @@ const LONGEST_TIME: u16 = 30_000;
 struct Times {
     /// Milliseconds to the header.
     millis: [u16; TIMES],
-    /// Below [`TIMES`] the number that is known. From there on it goes round below twice that, as the place of the next.
+    /// Below [`TIMES`] the number that is known. From there on it goes round below twice that, as the place of the
+    /// next.
     count: u32,
 }
 
@@ -71,8 +72,8 @@ impl Ledger {
         self.shares.set_span(span);
     }
 
-    /// A state begins, with this own pool. Answers that were chosen after its last one are kept: another worker may have
-    /// delivered them first.
+    /// A state begins, with this own pool. Answers that were chosen after its last one are kept: another worker may
+    /// have delivered them first.
     pub(super) fn begin(&mut self, since: Millis, own: Option<PoolId>, keeps_failures: bool) {
         self.home = own.and_then(|own| self.challenge_of(own)).map_or(since, |own| own.last().max(since));
         for (pool, seen) in self.pools.iter_mut() {

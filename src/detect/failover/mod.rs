@@ -1,8 +1,9 @@
 //! Which pool serves: one state per upstream, quick to leave, slow to return, and never moved by a stale finisher.
 //!
 //! Evidence is an *ok* answer of a pool, or a request that no pool answered. It is ordered by the moment at which the
-//! request's last peer was chosen. What was chosen before the current state began is a stale finisher and proves nothing
-//! about the present. nginx's clock ticks every 4 ms or so; within one tick the order in which requests ended stands in.
+//! request's last peer was chosen. What was chosen before the current state began is a stale finisher and proves
+//! nothing about the present. nginx's clock ticks every 4 ms or so; within one tick the order in which requests ended
+//! stands in.
 //!
 //! | serving | becomes | by this evidence | certain |
 //! |---|---|---|---|
@@ -19,11 +20,13 @@
 //! | a pool | mixed | no pool has 4/5 in any quarter | over the return span; few answers: 60 s |
 //! | down | any pool | more answers than failures, since its first one | after `confirm`, at most 1 s |
 //!
-//! * The *own* pool is the one whose answers confirm the state: the pool that serves, or the expected one while unknown.
-//!   Its answer contradicts the answers of other pools that were chosen before; any answer so contradicts failures.
-//! * *Cold* is an upstream whose own pool (for an outage: any pool) has not answered yet, so nobody knows how slow it is.
-//! * A wait counts from the first evidence. It is at least twice the median response time of the pools concerned, so that
-//!   a fast pool does not outrun a slow one. After 32 answers or failures in a row it is only that, or 25 ms.
+//! * The *own* pool is the one whose answers confirm the state: the pool that serves, or the expected one while
+//!   unknown. Its answer contradicts the answers of other pools that were chosen before; any answer so contradicts
+//!   failures.
+//! * *Cold* is an upstream whose own pool (for an outage: any pool) has not answered yet, so nobody knows how slow it
+//!   is.
+//! * A wait counts from the first evidence. It is at least twice the median response time of the pools concerned, so
+//!   that a fast pool does not outrun a slow one. After 32 answers or failures in a row it is only that, or 25 ms.
 //! * The *return span* is longer than nginx's probing rhythm: 10 s, or 1.5 × `fail_timeout` + 1 s if that is longer.
 //! * Pools that are expected together are one pool here, and the first of them stands for all.
 //!
@@ -109,8 +112,8 @@ impl Failover {
         }
     }
 
-    /// Takes an answer of a server whose pool nobody knows, chosen at `start`. It speaks for no pool, but against an outage;
-    /// when it ends one, it is taken for the expected pool's.
+    /// Takes an answer of a server whose pool nobody knows, chosen at `start`. It speaks for no pool, but against an
+    /// outage; when it ends one, it is taken for the expected pool's.
     pub fn fold_stranger(&mut self, start: Millis, expected: Expected) -> Option<Change> {
         if self.serving == Serving::Down {
             return self.fold_answer(expected.first(), &Evidence { start, ..Evidence::default() }, expected);

@@ -1,7 +1,7 @@
 //! Which pool answered how much, lately: answers per pool in buckets of time, filed by the attempt's start.
 //!
-//! The way back to a pool is slow on purpose, since nginx probes a failed server with a single request per `fail_timeout`. What
-//! proves a return is a pool's share of all answers over one such span, and these buckets hold it.
+//! The way back to a pool is slow on purpose, since nginx probes a failed server with a single request per
+//! `fail_timeout`. What proves a return is a pool's share of all answers over one such span, and these buckets hold it.
 
 use crate::pools::set::{PoolId, PoolMap};
 use crate::units::Millis;
@@ -87,8 +87,8 @@ impl Shares {
         }
     }
 
-    /// The pool's share of the answers that started in `from..=to`. A bucket that began before `from` is left out as a whole:
-    /// its answers may be older than what is asked for.
+    /// The pool's share of the answers that started in `from..=to`. A bucket that began before `from` is left out as a
+    /// whole: its answers may be older than what is asked for.
     pub(super) fn over(&self, pool: PoolId, from: Millis, to: Millis) -> Share {
         let epochs = from.0.div_ceil(self.width.0)..=to.0 / self.width.0;
         let mut share = Share::default();
