@@ -30,7 +30,7 @@ image: ## build the image `poolwatch`: nginx with the module, in Docker
 stack: demo-programs ## the acceptance drill of docker-compose.yml, on real containers that are taken down again
 	@tools/stack
 
-bench: module demo-programs ## what watching costs, beside the other ways: 25 minutes; writes the README's tables and docs/bench.svg
+bench: module demo-programs ## what watching costs, beside the other ways: 25 minutes; writes docs/performance.md and docs/bench.svg
 	@tools/install-deps bench
 	@tools/bench
 

@@ -1,4 +1,4 @@
-# The configuration that README.md begins with, as it stands there but for ports and paths: it says what the message shown beside it says.
+# The configuration in README.md, as it stands there but for ports and paths: its message says what the one shown there says.
 
 use strict;
 use warnings;
@@ -8,14 +8,26 @@ use open qw(:std :encoding(UTF-8));
 use Poolwatch;
 use Test::More;
 
-# The first blocks of README.md, a configuration and a message; and the libraries that it says the module links.
+my $root = Cwd::abs_path(File::Basename::dirname(__FILE__) . '/..');
+
+sub page {
+    my ($name) = @_;
+    open my $file, '<', "$root/$name" or die "$name: $!";
+    local $/;
+    return <$file>;
+}
+
+# The first configuration and the first message of README.md.
 sub readme {
-    my $name = Cwd::abs_path(File::Basename::dirname(__FILE__) . '/../README.md');
-    open my $file, '<', $name or die "$name: $!";
-    my $text = do { local $/; <$file> };
-    my ($config, $message) = $text =~ /^```nginx\n(.*?)^```\n.*?^```\n(.*?)^```\n/ms
-        or die "README.md does not begin with a configuration and a message\n";
-    return ($config, $message, [$text =~ /which links only [^(]*/ ? $& =~ /`(\S+)`/g : ()]);
+    my $text = page('README.md');
+    my ($config) = $text =~ /^```nginx\n(.*?)^```\n/ms or die "README.md has no configuration\n";
+    my ($message) = $text =~ /^```text\n(.*?)^```\n/ms or die "README.md has no message\n";
+    return ($config, $message);
+}
+
+# The libraries that docs/install.md says the module links.
+sub linked {
+    return page('docs/install.md') =~ /which\s+links\s+only\s+([^(]*)/ ? $1 =~ /`(\S+)`/g : ();
 }
 
 # A Slack message as the README shows one: a line each for what stands in a field, no marks.
@@ -47,10 +59,10 @@ sub facts {
     return { map { $_ => $text =~ $patterns{$_} ? $1 : "no $_" } keys %patterns };
 }
 
-my ($config, $message, $linked) = readme();
+my ($config, $message) = readme();
 my @needed = map { /NEEDED.*\[(.*)\]/ } `readelf -d ${\ Poolwatch::module()}`;
 # The loader comes with the C library.
-is_deeply([sort grep { !/^ld-linux/ } @needed], [sort @$linked], 'the module needs the libraries that README.md names');
+is_deeply([sort grep { !/^ld-linux/ } @needed], [sort(linked())], 'the module needs the libraries that docs/install.md names');
 my $facts = facts($message);
 is_deeply([grep { /^no / } values %$facts], [], 'the message in README.md has all facts') or diag explain $facts;
 

@@ -1,4 +1,4 @@
-//! The README's reference of the directives is the one that the module itself gives.
+//! The reference in docs/directives.md is the one that the module itself gives.
 
 use std::fs;
 use std::path::Path;
@@ -14,12 +14,12 @@ fn marked(page: &str) -> Option<&str> {
 }
 
 #[test]
-fn the_readme_says_what_the_module_reads() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let page = fs::read_to_string(&readme).expect("README.md");
+fn the_reference_says_what_the_module_reads() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/directives.md");
+    let page = fs::read_to_string(&file).expect("docs/directives.md");
     let expected = directives::reference();
-    let found = marked(&page).unwrap_or_else(|| panic!("README.md has no {BEGIN} ... {END}"));
-    assert!(found == expected, "between {BEGIN} and {END} README.md must have:\n\n{expected}\n");
+    let found = marked(&page).unwrap_or_else(|| panic!("docs/directives.md has no {BEGIN} ... {END}"));
+    assert!(found == expected, "between {BEGIN} and {END} docs/directives.md must have:\n\n{expected}\n");
 }
 
 #[test]

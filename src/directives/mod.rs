@@ -4,10 +4,10 @@
 //! add one that sets a value for an upstream, write that file, add it to the table here, and add the value to
 //! [`crate::config::rules::Rules`].
 //!
-//! nginx's command table and the reference are both made from [`DIRECTIVES`], so neither can forget or misquote a
-//! directive. Reading needs no nginx: a line is added to a [`Block`], to [`block::Http`] or to [`block::Location`].
-//! When the whole configuration is read, [`in_effect`] gives the values for an upstream, and [`judge`] what is to be
-//! watched.
+//! nginx's command table and the reference in docs/directives.md are both made from [`DIRECTIVES`], so neither can
+//! forget or misquote a directive. Reading needs no nginx: a line is added to a [`Block`], to [`block::Http`] or to
+//! [`block::Location`]. When the whole configuration is read, [`in_effect`] gives the values for an upstream, and
+//! [`judge`] what is to be watched.
 
 // What directives have in common.
 pub mod place;

@@ -183,9 +183,9 @@ fn variables_say_who_serves_and_how_often_it_fails() {
     assert_eq!(variables::error_rate(upstream, snapshot.info.now).as_deref(), Some("0.1550"));
 }
 
-/// The most series that the README's table may promise: 8 pools, 16 releases.
+/// The most series that the table in docs/status.md may promise: 8 pools, 16 releases.
 #[test]
-fn the_number_of_series_is_bounded_as_the_readme_says() {
+fn the_number_of_series_is_bounded_as_the_documents_say() {
     let mut host = Host::new(1, &Rules::default());
     let count = |host: &Host, of: &str| series(&host.state()).keys().filter(|series| series.contains(of)).count();
     host.answer(BLUE, b"blue", b"v1");
@@ -196,14 +196,15 @@ fn the_number_of_series_is_bounded_as_the_readme_says() {
         host.answer(BLUE, format!("pool{number}").as_bytes(), format!("v{number}").as_bytes());
         host.run(100);
     }
-    let readme = fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md");
+    let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/status.md");
+    let page = fs::read_to_string(page).expect("docs/status.md");
     let (most, receiver) = (count(&host, "upstream="), count(&host, "receiver="));
     let all = series(&host.state()).len();
     let said = format!(
         "{usual} series an upstream with two pools and two releases, {most} at most with 8 and 16, {receiver} a receiver and {} beside",
         all - most - receiver
     );
-    assert!(readme.split_whitespace().collect::<Vec<_>>().join(" ").contains(&said), "README.md does not say: {said}");
+    assert!(page.split_whitespace().collect::<Vec<_>>().join(" ").contains(&said), "docs/status.md does not say: {said}");
 }
 
 /// Is this a line of the text format: a name, labels in quotes, a number?
