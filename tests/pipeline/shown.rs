@@ -204,7 +204,10 @@ fn the_number_of_series_is_bounded_as_the_documents_say() {
         "{usual} series an upstream with two pools and two releases, {most} at most with 8 and 16, {receiver} a receiver and {} beside",
         all - most - receiver
     );
-    assert!(page.split_whitespace().collect::<Vec<_>>().join(" ").contains(&said), "docs/status.md does not say: {said}");
+    assert!(
+        page.split_whitespace().collect::<Vec<_>>().join(" ").contains(&said),
+        "docs/status.md does not say: {said}"
+    );
 }
 
 /// Is this a line of the text format: a name, labels in quotes, a number?
