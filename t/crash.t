@@ -63,7 +63,7 @@ sub killed_at {
     is_deeply($host->get_many(10), { 200 => 10 }, 'requests go on');
     my @titles = $host->titles(1);
     cmp_ok(scalar @titles, '<=', 2, 'told once, or once more by who cannot know');
-    is(scalar(grep { !/Failover on "app": (?:blue|primary) → green/ } @titles), 0, 'the truth');
+    is(scalar(grep { !/Failover on "app": (?:blue|primary) → green/ } @titles), 0, 'the truth (invariant 23)');
     $host->allow(qr/exited on signal 9/);
     $host->finish;
 }

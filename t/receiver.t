@@ -24,7 +24,7 @@ sub failed_over {
     return $host;
 }
 
-subtest('a refusing receiver is asked again until it accepts', sub {
+subtest('a refusing receiver is asked again until it accepts (D14)', sub {
     my $host = failed_over(mode => 'refuse', status => 503, times => 2);
     is(scalar $host->messages(1, 30), 1, 'accepted in the end');
     my @tries = $host->captured('count=0');
@@ -75,7 +75,7 @@ subtest('a webhook that is gone: one error line, and a reload tries again', sub 
     $host->finish;
 });
 
-subtest('a hanging receiver delays no request, and the truth is told when it wakes', sub {
+subtest('a hanging receiver delays no request, and the truth is told when it wakes (D15)', sub {
     my $host = failed_over(mode => 'hang');
     $host->get_until(sub { $host->captured('count=0') }, 'the courier to be stuck', 10);
     is_deeply($host->get_many(200), { 200 => 200 }, 'requests go on');
@@ -118,7 +118,7 @@ subtest('silence holds back, and forgets nothing', sub {
     $host->get_many(50);
     my @titles = $host->titles(1, 10);
     is(scalar @titles, 1, 'nothing is sent but that there is silence');
-    like($titles[0], qr/Silence.*held back/, 'which silence does not swallow (D17)');
+    like($titles[0], qr/Silence.*held back/, 'which silence does not swallow (D17), and the mock takes as Slack does (D20)');
     $conf->('off');
     $host->reload;
     @titles = $host->titles(3, 20);

@@ -175,7 +175,7 @@ fn report() -> impl Strategy<Value = Report> {
 
 proptest! {
     #[test]
-    fn any_report_is_a_message_that_slack_takes_and_that_harms_nobody(report in report()) {
+    fn invariant_22_any_report_is_a_message_that_slack_takes_and_that_harms_nobody(report in report()) {
         let body = slack::body(&report);
         prop_assert_eq!(rules::check(&body), Ok(()));
         prop_assert!(body.contains("blocks"), "fell back");

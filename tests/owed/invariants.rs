@@ -1,4 +1,4 @@
-//! What must hold when all has come right. The numbers are those of the project's list of invariants; 5, 6, 7 and 10 are looked at
+//! What must hold when all has come right. The numbers are those of docs/invariants.md; 5, 6, 7 and 10 are looked at
 //! whenever a message leaves.
 
 use std::collections::HashMap;

@@ -385,7 +385,7 @@ fn a_planned_switch_that_no_traffic_follows_is_a_failover() {
     assert_told(&host, &[&["failover", "green", "blue"]]);
 }
 
-// Invariants, by the numbers of the project's list. Each is tried on a wrong variant as well.
+// Invariants, by the numbers of docs/invariants.md. Each is tried on a wrong variant as well.
 
 /// 11: no sequence of operations changes the memory that the zone needs.
 fn memory_is_constant(grows: bool) -> bool {

@@ -1,4 +1,4 @@
-//! Invariants of the detectors over random traffic. Numbers are those of the project's list of invariants.
+//! Invariants of the detectors over random traffic. Numbers are those of docs/invariants.md.
 //!
 //! Each invariant is a function of a detector, and is tried on a deliberately wrong one as well: a check that the wrong
 //! detector passes checks nothing. `make test-long` runs many more schedules (`PROPTEST_CASES`).

@@ -59,7 +59,7 @@ fn the_port_of_the_application_is_not_the_port_for_clients() {
 }
 
 #[test]
-fn what_compose_passes_to_nginx_is_read_there() {
+fn d28_what_compose_passes_to_nginx_is_read_there() {
     let passed = passed_to_nginx();
     assert!(passed.len() >= 10, "{passed:?}");
     let configure = read("docker/bin/configure");

@@ -1,28 +1,15 @@
 //! Every alert's link leads to a section of the runbook that exists.
 
-use std::collections::BTreeSet;
+use std::path::Path;
 
 use ngx_http_poolwatch_module::alert::Kind;
 use ngx_http_poolwatch_module::wording;
 
-/// As GitHub makes an anchor of a heading: in lower case, blanks as `-`, no other punctuation.
-fn anchor(heading: &str) -> String {
-    let kept = heading.trim().to_lowercase();
-    let kept = kept.chars().filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
-    kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect()
-}
-
-/// The anchors of a page in Markdown: its headings, but not what looks like one in a block of code.
-fn anchors(page: &str) -> BTreeSet<String> {
-    let blocks = page.split("```").step_by(2);
-    let headings = blocks.flat_map(str::lines).filter(|line| line.starts_with('#'));
-    headings.map(|line| anchor(line.trim_start_matches('#'))).collect()
-}
+use crate::markdown::{anchors, read};
 
 #[test]
 fn each_kind_of_alert_has_its_section_in_the_runbook() {
-    let page = include_str!("../runbook.md");
-    let anchors = anchors(page);
+    let anchors = anchors(&read(Path::new("runbook.md")));
     let others = [Kind::NoLongerWatched, Kind::SilenceBegan, Kind::SilenceEnded, Kind::Test];
     for kind in Kind::INCIDENTS.into_iter().chain(others) {
         let link = wording::runbook("https://wiki/runbook.md", kind);
