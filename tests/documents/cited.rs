@@ -109,21 +109,22 @@ fn defects(source: &str) -> BTreeSet<u32> {
 /// All sources, but for this one, which cites without testing.
 fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    SOURCES.iter().for_each(|folder| collect(&root().join(folder), &mut found));
+    for folder in SOURCES {
+        each_source(folder, &mut |path, text| found.push((path.to_owned(), text.to_owned())));
+    }
     found.retain(|(path, _)| path != "tests/documents/cited.rs");
     found
 }
 
-fn collect(path: &Path, found: &mut Vec<(String, String)>) {
-    if path.is_file() {
-        let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
-        if name.ends_with(".rs") || name.ends_with(".t") || name.ends_with(".pm") {
-            found.push((name, fs::read_to_string(path).expect("a text")));
+/// Each source in a folder of the repository: its path and its text.
+pub(crate) fn each_source(path: &str, take: &mut impl FnMut(&str, &str)) {
+    let file = root().join(path);
+    if file.is_dir() {
+        for entry in fs::read_dir(file).expect("a folder") {
+            each_source(&format!("{path}/{}", entry.expect("an entry").file_name().to_string_lossy()), take);
         }
-        return;
-    }
-    for entry in fs::read_dir(path).expect("a folder") {
-        collect(&entry.expect("an entry").path(), found);
+    } else if [".rs", ".t", ".pm"].iter().any(|end| path.ends_with(end)) {
+        take(path, &fs::read_to_string(file).expect("a text"));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The documents can be read: README in a few screens, no line too wide, and no link that leads nowhere.
 
+mod architecture;
 mod cited;
 mod markdown;
 mod runbook;
