@@ -3,6 +3,7 @@
 mod architecture;
 mod cited;
 mod markdown;
+mod metrics;
 mod runbook;
 
 use std::fs;
