@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::markdown::{read, root};
+use crate::markdown::{is_a, read, root};
 
 /// Where numbers are cited.
 const SOURCES: [&str; 5] = ["src", "t", "tests", "docker/demo/src", "docker/demo/tests"];
@@ -68,7 +68,7 @@ impl List {
 
 /// A comment tests nothing. What Rust's documentation says of a function is about a test, but not the test.
 fn without_comments(path: &str, source: &str) -> String {
-    let mark = if path.ends_with(".rs") { "//" } else { "#" };
+    let mark = if is_a(Path::new(path), "rs") { "//" } else { "#" };
     source.lines().filter(|line| !line.trim_start().starts_with(mark)).collect::<Vec<_>>().join("\n")
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn each_source(path: &str, take: &mut impl FnMut(&str, &str)) {
         for entry in fs::read_dir(file).expect("a folder") {
             each_source(&format!("{path}/{}", entry.expect("an entry").file_name().to_string_lossy()), take);
         }
-    } else if [".rs", ".t", ".pm"].iter().any(|end| path.ends_with(end)) {
+    } else if ["rs", "t", "pm"].iter().any(|kind| is_a(&file, kind)) {
         take(path, &fs::read_to_string(file).expect("a text"));
     }
 }

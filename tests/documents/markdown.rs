@@ -24,10 +24,15 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() && !name.starts_with('.') && !["target", "logs", "secrets"].contains(&name.as_str()) {
             collect(&path, found);
-        } else if name.ends_with(".md") && path.is_file() {
+        } else if is_a(&path, "md") && path.is_file() {
             found.push(path.strip_prefix(root()).expect("below the root").to_owned());
         }
     }
+}
+
+/// Does the file's name end so?
+pub(crate) fn is_a(file: &Path, kind: &str) -> bool {
+    file.extension().is_some_and(|extension| extension == kind)
 }
 
 /// The text of a page of [`pages`].
