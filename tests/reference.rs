@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test reference` writes it there; read the difference before committing it.
 
+#![allow(clippy::disallowed_methods, reason = "a variable asks for a new reference")]
+
 use std::path::Path;
 use std::{env, fs};
 
