@@ -3,7 +3,7 @@
 MODULE := target/release/libngx_http_poolwatch_module.so
 DEMO   := target/demo/release
 
-.PHONY: help deps headers module demo-programs demo image bench replay stack test-faults fuzz test test-long clean
+.PHONY: help deps headers module demo-programs demo image bench replay stack test-faults fuzz mutants deny test test-long clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,12 @@ test-faults: module demo-programs ## every fault of a receiver, over real socket
 fuzz: ## feed arbitrary bytes to all code that reads or writes foreign text, a minute per target
 	@tools/install-deps test
 	@tools/fuzz 60
+
+mutants: ## change the code in one place at a time: does a test notice? 20 minutes, or MINUTES=; goes on where it stopped
+	@tools/mutants $(or $(MINUTES),20)
+
+deny: ## licenses, sources and known vulnerabilities of all crates; builds cargo-deny, which takes minutes
+	@tools/deny
 
 test-long: module demo-programs ## the property tests over 100,000 schedules, 500 reloads in an incident, a receiver that is down for an hour
 	PROPTEST_CASES=100000 cargo test --profile quick --locked --no-default-features --test truth --test owed
