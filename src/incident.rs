@@ -221,3 +221,48 @@ pub(crate) fn severity(kind: Kind, critical: bool) -> Severity {
 pub(crate) fn serves_expected_pool(serving: Serving, expected: Expected) -> bool {
     matches!(serving, Serving::Pool(pool) if expected.includes(pool))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_severity_of_each_kind_without_and_with_errors_for_clients() {
+        let [info, warning, critical] = [Severity::Info, Severity::Warning, Severity::Critical];
+        for (kind, expected) in [
+            (Kind::Failover, [warning, critical]),
+            (Kind::Recovery, [info, info]),
+            (Kind::PlannedSwitch, [info, info]),
+            (Kind::Down, [critical, critical]),
+            (Kind::Mixed, [warning, critical]),
+            (Kind::Flapping, [warning, critical]),
+            (Kind::ErrorRateFiring, [warning, critical]),
+            (Kind::ErrorRateResolved, [info, info]),
+            (Kind::ErrorRateNoData, [warning, warning]),
+            (Kind::NoLongerWatched, [info, info]),
+            (Kind::SilenceBegan, [info, info]),
+            (Kind::SilenceEnded, [info, info]),
+            (Kind::Test, [info, info]),
+        ] {
+            assert_eq!([false, true].map(|critical| severity(kind, critical)), expected, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn an_incident_whose_upstream_is_no_longer_watched_is_over_in_a_state_of_its_own() {
+        let truth = Truth { generation: 4, state: StateCode(1), ..Truth::default() };
+        let mut incident = Incident { truth, number: 3, ..Incident::default() };
+        incident.leave(Millis(7_000));
+        let left = Truth { generation: 5, state: StateCode::LEFT, from: StateCode(1), over: true, ..Truth::default() };
+        assert_eq!((incident.truth, incident.kind, incident.since), (left, Kind::NoLongerWatched, Millis(7_000)));
+    }
+
+    #[test]
+    fn sums_count_each_request_and_each_error_once() {
+        let mut sums = Sums::default();
+        for (upstream_error, client_error) in [(false, false), (true, false), (true, true)] {
+            sums.push(Entry { upstream_error, client_error }, &Reasons::default());
+        }
+        assert_eq!((sums.requests, sums.upstream_errors, sums.client_errors), (3, 2, 1));
+    }
+}

@@ -245,4 +245,12 @@ mod tests {
             assert_eq!(Ratio::parse(text.as_bytes()).map(|ratio| ratio.to_string()).as_deref(), Some(text));
         }
     }
+
+    #[test]
+    fn a_share_that_is_exactly_met_is_neither_above_nor_exceeded() {
+        let ratio = Ratio::parse(b"1%").expect("a share");
+        assert!(ratio.is_above(1, 200) && !ratio.is_exceeded_by(1, 200));
+        assert!(!ratio.is_above(2, 200) && !ratio.is_exceeded_by(2, 200));
+        assert!(!ratio.is_above(3, 200) && ratio.is_exceeded_by(3, 200));
+    }
 }

@@ -90,3 +90,33 @@ impl ReceiverState {
         self.health != before
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_receiver_stays_broken_until_it_reads_a_message() {
+        let broken = Outcome::Broken("no_service".into());
+        for (outcome, after) in [
+            (Outcome::Retry("timed out".into()), Health::Broken),
+            (Outcome::RateLimited(None), Health::Broken),
+            (Outcome::CutShort, Health::Broken),
+            (broken.clone(), Health::Broken),
+            (Outcome::Rejected("invalid_blocks".into()), Health::Failing),
+            (Outcome::Accepted, Health::Up),
+        ] {
+            let mut receiver = ReceiverState::default();
+            assert!(receiver.note(&broken, Millis(1_000), 0));
+            let changed = receiver.note(&outcome, Millis(5_000), 0);
+            assert_eq!((receiver.health, changed), (after, after != Health::Broken), "{outcome:?}");
+            let rests = match outcome {
+                // What nginx's exit cut short says nothing.
+                Outcome::CutShort | Outcome::Rejected(_) => Millis(1_000) + PROBE,
+                Outcome::Accepted => Millis::ZERO,
+                _ => Millis(5_000) + PROBE,
+            };
+            assert_eq!(receiver.rests, rests, "{outcome:?}");
+        }
+    }
+}

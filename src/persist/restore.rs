@@ -296,3 +296,6 @@ fn debts_of(
     }
     Some(debts)
 }
+
+#[cfg(test)]
+mod tests;

@@ -515,4 +515,33 @@ mod tests {
         }
         assert_eq!(directory.pools().count(), MAX_POOLS);
     }
+
+    #[test]
+    fn what_named_a_pool_is_known_after_a_reload() {
+        let watched = blue_green();
+        let mut directory = adopted(&watched);
+        see(&mut directory, &watched, &answer(0, b"blue"));
+        directory.adopt(&watched);
+        let origins: Vec<_> = directory.peers().map(|peer| directory.origin_of(peer)).collect();
+        assert_eq!(origins, [Origin::Header, Origin::Role]);
+    }
+
+    #[test]
+    fn peers_beyond_the_limit_have_no_pool_and_are_never_known_to_be_unusable() {
+        let addresses: Vec<String> = (0..=MAX_PEERS).map(|number| format!("10.0.0.{number}:80")).collect();
+        let mut all: Vec<_> = addresses.iter().map(|address| (address.as_str(), Role::Primary, Some(0))).collect();
+        let watched = |peers: &[_]| watched(peers, &["one"]);
+        let directory = adopted(&watched(&all));
+        assert_eq!(directory.peers().count(), MAX_PEERS);
+        let attempt = |peer: usize| Attempt { peer: peer as u16, ..Attempt::default() };
+        assert_eq!(directory.pool_of(&watched(&all), &attempt(MAX_PEERS - 1)), Some(FIRST));
+        assert_eq!(directory.pool_of(&watched(&all), &attempt(MAX_PEERS)), None);
+        assert!(directory.is_unusable(&watched(&all), u64::MAX, FIRST));
+        // nginx's word about the server with the number 64 is not passed on, even if another line names its address.
+        all[MAX_PEERS].0 = all[0].0;
+        assert!(!directory.is_unusable(&watched(&all), u64::MAX, FIRST));
+        let peer = |address: &String| Peer { address: Text::new(address.as_bytes()), ..Peer::default() };
+        let pools = [Pool { name: Name::new(b"one"), unnamed: false }];
+        assert_eq!(Directory::resume(pools.into_iter(), addresses.iter().map(peer)).peers().count(), MAX_PEERS);
+    }
 }

@@ -286,4 +286,15 @@ mod tests {
         let ended = notices.list[place].report(None, NOW + Millis(60_000), 1_059_000, "web1");
         assert_eq!((ended.kind, ended.lasted), (Kind::SilenceEnded, Some(Millis(60_000))));
     }
+
+    #[test]
+    fn the_silence_that_ended_first_gives_its_place_to_a_new_one() {
+        let mut notices = Notices::default();
+        for id in 1..=MAX_SILENCES as u64 {
+            assert!(notices.begin(silence(id, "app", 60), NOW).is_some());
+        }
+        notices.end(3, NOW + Millis(2_000));
+        let first = notices.end(5, NOW + Millis(1_000));
+        assert_eq!(notices.begin(silence(99, "app", 60), NOW + Millis(3_000)), first);
+    }
 }

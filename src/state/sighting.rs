@@ -65,3 +65,31 @@ fn plain(seen: &Observation) -> Option<(u16, *const Names)> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observation::Attempt;
+    use crate::text::Name;
+
+    fn answer(peer: u16, names: Option<Names>) -> Observation {
+        let mut seen = Observation { status: 200, names: names.map(Into::into), ..Observation::default() };
+        seen.push(Attempt { peer, verdict: Verdict::Ok, ..Attempt::default() });
+        seen
+    }
+
+    #[test]
+    fn an_answer_is_recognised_by_its_peer_and_by_what_it_names() {
+        let names = |pool: &[u8]| Some(Names { pool: Name::new(pool), ..Names::default() });
+        let (blue, green) = (answer(0, names(b"blue")), answer(0, names(b"green")));
+        let nothing = answer(0, None);
+        let mut familiar = Familiar::default();
+        assert!(familiar.recognise(&blue).is_none());
+        familiar.remember(Sighting { seen: &blue, place: Some(0), answered: PoolId::new(3), failed: false });
+        assert_eq!(familiar.recognise(&blue).and_then(|sighting| sighting.answered), PoolId::new(3));
+        assert!(familiar.recognise(&green).is_none(), "another name of the same peer, in the same batch");
+        assert!(familiar.recognise(&nothing).is_none());
+        let other_peer = Observation { names: blue.names.clone(), ..answer(PEERS as u16, None) };
+        assert!(familiar.recognise(&other_peer).is_none(), "another peer with the same place");
+    }
+}

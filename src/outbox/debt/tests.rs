@@ -388,3 +388,27 @@ fn a_broken_receiver_that_dislikes_the_message_gets_the_plain_one_at_once() {
     outbox.settle(&probe, &Outcome::Rejected("invalid_blocks".into()), 901_000);
     assert_eq!(outbox.claim_as(ME, &FIRING, 902_000).map(|claim| claim.plain), Some(true));
 }
+
+#[test]
+fn no_message_starts_when_the_lease_is_over() {
+    let mut outbox = Outbox::default();
+    let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+    let mut late = Outbox { debt: outbox.debt, ..Outbox::default() };
+    assert!(outbox.may_send(&claim, &FIRING, 1_000 + LEASE.0 - 1));
+    assert!(!late.may_send(&claim, &FIRING, 1_000 + LEASE.0));
+}
+
+#[test]
+fn a_change_that_is_sent_again_takes_one_place_of_the_memory() {
+    let mut debt = Debt::default();
+    let change =
+        |from: u8| Truth { generation: 1, from: StateCode::new(from), state: StateCode::new(20), ..Truth::default() };
+    for from in 0..TOLD as u8 {
+        debt.note_told(&change(from), Millis(1_000 + u64::from(from)));
+    }
+    debt.note_told(&change(0), Millis(2_000));
+    debt.note_told(&change(0), Millis(3_000));
+    let known: Vec<_> = (0..TOLD as u8).map(|from| debt.last_told(&change(from)).is_some()).collect();
+    assert_eq!(known, [true; TOLD]);
+    assert_eq!(debt.last_told(&change(0)), Some(Millis(3_000)));
+}

@@ -130,3 +130,70 @@ impl Table<'_> {
         self.slots.get(slot).is_some_and(|slot| slot.left != 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::receiver::{Endpoint, ReceiverKind};
+    use crate::config::rules::Rules;
+    use crate::incident::{Key, StateCode, Truth};
+    use crate::outbox::MAX_RECEIVERS;
+    use crate::state::table::fixture::Contents;
+
+    const NOW: Millis = Millis(50_000);
+    const OPEN: Truth = Truth {
+        generation: 4,
+        state: StateCode::new(1),
+        from: StateCode::new(0),
+        over: false,
+        critical: false,
+        planned: false,
+    };
+
+    fn watched(name: &[u8]) -> Watched {
+        Watched { name: Name::new(name), rules: Rules::default(), pools: vec![], peers: vec![] }
+    }
+
+    fn receiver(number: usize) -> Receiver {
+        let endpoint = Endpoint {
+            url: "http://127.0.0.1/".into(),
+            timeout: Millis::from_secs(1),
+            proxy: String::new(),
+            ca_pem: vec![],
+        };
+        let name = Name::new(format!("receiver {number}").as_bytes());
+        Receiver { name, kind: ReceiverKind::Slack, send_resolved: true, endpoint }
+    }
+
+    #[test]
+    fn a_new_upstream_takes_the_place_of_one_of_which_nothing_is_owed() {
+        let mut contents = Contents::new(2);
+        let mut table = contents.table();
+        table.adopt(&[watched(b"owing"), watched(b"done")], &[receiver(0)], 1, NOW, &mut vec![]);
+        table.slots[0].detection.edit(|detection| detection.incidents[Key::Serving as usize].truth = OPEN);
+        // The receiver knows of the incident, so it is owed its end.
+        table.slots[0].debts.edit(|debts| debts[Key::Serving as usize][0].waive(&OPEN));
+        table.adopt(&[], &[receiver(0)], 2, NOW, &mut vec![]);
+        let mut places = table.adopt(&[watched(b"new")], &[receiver(0)], 3, NOW, &mut vec![]);
+        assert_eq!(places.upstreams, [Some(1)]);
+        // There is no other place left.
+        places = table.adopt(&[watched(b"new"), watched(b"newer")], &[receiver(0)], 4, NOW, &mut vec![]);
+        assert_eq!(places.upstreams, [Some(1), Some(0)]);
+    }
+
+    #[test]
+    fn a_receiver_in_the_place_of_another_owes_nothing_of_what_that_one_owed() {
+        let mut contents = Contents::new(1);
+        let mut table = contents.table();
+        let old: Vec<_> = (0..MAX_RECEIVERS).map(receiver).collect();
+        table.adopt(&[watched(b"app")], &old, 1, NOW, &mut vec![]);
+        table.slots[0].detection.edit(|detection| detection.incidents[Key::Serving as usize].truth = OPEN);
+        table.slots[0].debts.edit(|debts| debts[Key::Serving as usize][0].repair = 7);
+        table.notices.edit(|notices| notices.list[0].truth.generation = 3);
+        let places = table.adopt(&[watched(b"app")], &[receiver(99)], 2, NOW, &mut vec![]);
+        assert_eq!(places.receivers, [Some(0)]);
+        assert_eq!(table.slots[0].debts.live()[Key::Serving as usize][0], Debt::begin(&OPEN));
+        let notice = table.notices.live().list[0];
+        assert_eq!(notice.debts[0], Debt::begin(&notice.truth));
+    }
+}

@@ -6,6 +6,8 @@
 
 pub(crate) mod adopt;
 pub mod delivery;
+#[cfg(test)]
+pub(crate) mod fixture;
 
 use std::mem;
 

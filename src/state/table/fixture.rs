@@ -1,0 +1,26 @@
+//! A table for unit tests, in no zone.
+
+use super::*;
+
+pub(crate) struct Contents {
+    receivers: Twin<[ReceiverState; MAX_RECEIVERS]>,
+    notices: Twin<Notices>,
+    due: Millis,
+    slots: Vec<Slot>,
+}
+
+impl Contents {
+    pub(crate) fn new(slots: usize) -> Self {
+        Self {
+            receivers: Twin::new([ReceiverState::default(); MAX_RECEIVERS]),
+            notices: Twin::new(Notices::default()),
+            due: Millis::ZERO,
+            slots: (0..slots).map(|_| Slot::empty()).collect(),
+        }
+    }
+
+    pub(crate) fn table(&mut self) -> Table<'_> {
+        let Self { receivers, notices, due, slots } = self;
+        Table { receivers, notices, due, slots }
+    }
+}
