@@ -12,9 +12,7 @@ use POSIX qw(WNOHANG);
 use Poolwatch;
 use Test::More;
 
-my $host = Poolwatch->new;
-$host->app($_) for qw(blue green);
-$host->slack;
+my $host = Poolwatch->with_pools;
 $host->slack_mode(mode => 'refuse', status => 503);
 my $server = 'location / { proxy_pass http://%s; } location /poolwatch/ { poolwatch_status; } location /worker { return 200 %s; }';
 my $pid;

@@ -5,7 +5,6 @@ use warnings;
 use utf8;
 use open qw(:std :encoding(UTF-8));
 
-use HTTP::Tiny;
 use JSON::PP qw(decode_json);
 use Poolwatch;
 use Test::More;
@@ -16,21 +15,16 @@ my $number = getpwnam $user;
 plan skip_all => "needs root, the user $user and prlimit" if $> != 0 || !defined $number || system('prlimit', '--nproc=100:100', 'true') != 0;
 plan skip_all => "the user $user has processes" if grep { -e $_ && (stat)[4] == $number } glob '/proc/[0-9]*';
 
-my $host = Poolwatch->new(workers => 2);
-$host->{under} = [ 'prlimit', '--nproc=1:1000' ];
-$host->app($_) for qw(blue green);
-$host->slack;
+my $host = Poolwatch->with_pools(workers => 2, under => [ 'prlimit', '--nproc=1:1000' ]);
 my $server = 'location / { proxy_pass http://app; } location /poolwatch/ { poolwatch_status; } location /worker { return 200 $pid; }';
-$host->write_config($host->blue_green('poolwatch_error_rate off;'), $host->receiver, $server);
+$host->configure('poolwatch_error_rate off;', '', $server);
 my $conf = do { open my $file, '<', "$host->{prefix}/nginx.conf" or die $!; local $/; <$file> };
 $host->write_file('nginx.conf', "user $user;\n$conf");
 $host->start;
 
 my $base = "http://127.0.0.1:$host->{ports}{PORT}";
 my $ask  = sub { my ($client, $path) = @_; return $client->get("$base$path")->{content} };
-my %client;
-Poolwatch::wait_until(sub { my $new = HTTP::Tiny->new(timeout => 10, keep_alive => 1); $client{ $ask->($new, '/worker') } //= $new; keys %client == 2 },
-    'a connection with each worker', 30);
+my %client = $host->worker_clients(2);
 my @workers = sort keys %client;
 
 my $reason = 'cannot start a thread (11: Resource temporarily unavailable)';

@@ -6,7 +6,6 @@ use warnings;
 
 use HTTP::Tiny;
 use Http2;
-use JSON::PP qw(decode_json);
 use Poolwatch;
 use Test::More;
 use Wire;
@@ -61,7 +60,7 @@ CONF
     return $host->start;
 }
 
-sub silences { my ($host) = @_; return @{ decode_json($host->get('/poolwatch/api/v1/silences')->{content}) } }
+sub silences { my ($host) = @_; return @{ $host->api('silences') } }
 
 my %ours = ('X-Poolwatch' => 1, 'Content-Type' => 'application/json');
 

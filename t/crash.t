@@ -43,9 +43,8 @@ sub killed_at {
     my $conf = 'poolwatch_zone poolwatch 1m state=poolwatch.state;';
     $host->app($_) for qw(blue green);
     $host->slack;
-    $host->write_config($host->blue_green('poolwatch_error_rate off;'), $host->receiver . "\n    $conf");
-    mkdir "$host->{prefix}/crash";
-    chmod 0777, "$host->{prefix}/crash";
+    $host->configure('poolwatch_error_rate off;', "    $conf");
+    $host->crash_points;
     my $armed = "$host->{prefix}/crash/$point";
     my $arm   = sub { $host->write_file("crash/$point.$_", '') for 1 .. $skip; $host->write_file("crash/$point", '') };
     $arm->() if $point =~ $starts;

@@ -6,16 +6,12 @@ use utf8;
 use open qw(:std :encoding(UTF-8));
 
 use IO::Socket::INET;
-use JSON::PP qw(decode_json);
 use Poolwatch;
 use Test::More;
 
 subtest('a client that goes away proves nothing', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
-    $host->write_config($host->blue_green('poolwatch_error_rate 0% window=10;'), $host->receiver);
-    $host->start;
+    my $host = Poolwatch->with_pools(workers => 2);
+    $host->watch('poolwatch_error_rate 0% window=10;');
     $host->get_many(3);
     $host->get('/delay?ms=1500', timeout => 0.2) for 1 .. 5;
     is($host->get('/status/404')->{status}, 404, 'nginx goes on');
@@ -28,11 +24,8 @@ subtest('a client that goes away proves nothing', sub {
 });
 
 subtest('a pool that hangs is left, and the alert says that it timed out', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
-    $host->write_config($host->blue_green('poolwatch_error_rate off;'), $host->receiver);
-    $host->start;
+    my $host = Poolwatch->with_pools(workers => 2);
+    $host->watch('poolwatch_error_rate off;');
     $host->get_many(20);
     $host->chaos('blue', 'timeout');
     my $response = $host->get('/');
@@ -56,8 +49,7 @@ subtest('an answer that is no HTTP is a failed attempt', sub {
     $host->{pids}{$pid} = 'garbage';
     $host->app('green');
     $host->slack;
-    $host->write_config($host->blue_green('poolwatch_failover off; poolwatch_error_rate 0% window=10;'), $host->receiver);
-    $host->start;
+    $host->watch('poolwatch_failover off; poolwatch_error_rate 0% window=10;');
     $host->get('/');
     my ($message) = $host->messages(1, 10);
     like($message->{body}{text}, qr/Error rate/, 'told as an error') or diag $host->error_log;
@@ -116,7 +108,7 @@ CONF
     my %expected = map { $_ => $requests } grep { !/^(?:none|bare)$/ } keys %headers;
     $expected{ substr 'long' x 20, 0, 44 } = delete $expected{long};
     my $seen = sub {
-        my $state = decode_json($host->get('/poolwatch/api/v1/state')->{content});
+        my $state = $host->api('state');
         return { map { $_->{release} => $_->{requests} } @{ $state->{upstreams}[0]{releases} } };
     };
     my $all = sub { my $count = 0; $count += $_ for values %{ $seen->() }; return $count >= $requests * keys %expected };
@@ -126,11 +118,8 @@ CONF
 });
 
 subtest('after a long silence the first request is seen at once', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
-    $host->write_config($host->blue_green('poolwatch_error_rate off;'), $host->receiver);
-    $host->start;
+    my $host = Poolwatch->with_pools(workers => 2);
+    $host->watch('poolwatch_error_rate off;');
     $host->get_many(2);
     my $threads = sub {
         my ($pid) = @_;
@@ -163,11 +152,8 @@ subtest('after a long silence the first request is seen at once', sub {
 });
 
 subtest('a rotated log changes nothing: nobody reads it (D11, D12)', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
-    $host->write_config($host->blue_green('poolwatch_error_rate off;'), $host->receiver);
-    $host->start;
+    my $host = Poolwatch->with_pools(workers => 2);
+    $host->watch('poolwatch_error_rate off;');
     $host->get_many(5);
     rename "$host->{prefix}/logs/error.log", "$host->{prefix}/logs/error.log.1";
     kill 'USR1', $host->{master};
@@ -182,10 +168,8 @@ subtest('a rotated log changes nothing: nobody reads it (D11, D12)', sub {
 });
 
 subtest('a restart while the expected pool serves tells nothing (D13)', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
-    $host->write_config($host->blue_green, $host->receiver);
+    my $host = Poolwatch->with_pools(workers => 2);
+    $host->configure;
     for my $round (1 .. 3) {
         $host->start;
         is_deeply($host->get_many(30), { 200 => 30 }, "served, round $round");
@@ -196,9 +180,7 @@ subtest('a restart while the expected pool serves tells nothing (D13)', sub {
 });
 
 subtest('what an ACTIVE_POOL expects is what nginx is told, and nobody is misled by the rest (D29)', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
+    my $host = Poolwatch->with_pools(workers => 2);
     my $upstream = $host->blue_green('poolwatch_error_rate off; poolwatch_active green;');
     $upstream =~ s/%%BLUE%%/%%SWAP%%/;
     $upstream =~ s/%%GREEN%%/%%BLUE%%/;
@@ -212,11 +194,8 @@ subtest('what an ACTIVE_POOL expects is what nginx is told, and nobody is misled
 });
 
 subtest('signals reach nginx and not the threads', sub {
-    my $host = Poolwatch->new(workers => 1);
-    $host->app($_) for qw(blue green);
-    $host->slack;
-    $host->write_config($host->blue_green, $host->receiver);
-    $host->start;
+    my $host = Poolwatch->with_pools(workers => 1);
+    $host->watch;
     $host->get_many(2);
     my ($worker) = $host->workers;
     my %masks;

@@ -17,12 +17,9 @@ sub stands { my ($pid) = @_; open my $stat, '<', "/proc/$pid/stat" or return; re
 # one has come by then; none: it is at rest.
 sub host {
     my ($at) = @_;
-    my $host = Poolwatch->new(workers => 1);
-    $host->app($_) for qw(blue green);
-    $host->slack;
-    $host->write_config($host->blue_green('poolwatch_error_rate off;'), $host->receiver . "\n    poolwatch_zone poolwatch state=poolwatch.state;");
-    mkdir "$host->{prefix}/crash";
-    chmod 0777, "$host->{prefix}/crash";
+    my $host = Poolwatch->with_pools(workers => 1);
+    $host->configure('poolwatch_error_rate off;', '    poolwatch_zone poolwatch state=poolwatch.state;');
+    $host->crash_points;
     $host->start;
     $host->get_many(20);
     my ($old) = $host->workers;

@@ -64,11 +64,8 @@ CONF
 }
 
 subtest('a client cannot make pools up (D6)', sub {
-    my $host = Poolwatch->new;
-    $host->app($_) for qw(blue green);
-    $host->slack;
-    $host->write_config($host->blue_green('poolwatch_error_rate off;'), $host->receiver);
-    $host->start;
+    my $host = Poolwatch->with_pools;
+    $host->watch('poolwatch_error_rate off;');
     for my $pool (('red', '<!channel>') x 50) {
         $host->get('/', headers => { 'X-App-Pool' => $pool });
     }
@@ -78,9 +75,7 @@ subtest('a client cannot make pools up (D6)', sub {
 });
 
 subtest('a masked error of a healthy primary is no failover, however it is counted (D4, D25)', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
+    my $host = Poolwatch->with_pools(workers => 2);
     my $upstream = $host->blue_green('poolwatch_error_rate 2% of=client;');
     $upstream =~ s/max_fails=1/max_fails=0/;
     $host->write_config($upstream, $host->receiver);

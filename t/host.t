@@ -5,7 +5,6 @@ use warnings;
 use utf8;
 use open qw(:std :encoding(UTF-8));
 
-use JSON::PP qw(decode_json);
 use Poolwatch;
 use Test::More;
 
@@ -13,15 +12,12 @@ use Test::More;
 my @under = ('unshare', '-u', 'sh', '-c', 'hostname localhost && exec "$@"', 'sh');
 plan skip_all => 'a machine cannot be named here' if system(@under, 'true') != 0;
 
-my $host = Poolwatch->new(workers => 2, under => \@under);
-$host->app($_) for qw(blue green);
-$host->slack;
+my $host = Poolwatch->with_pools(workers => 2, under => \@under);
 my $server = 'location / { proxy_pass http://app; } location /poolwatch/ { poolwatch_status; }';
-$host->write_config($host->blue_green('poolwatch_error_rate off;'), $host->receiver, $server);
-$host->start;
+$host->watch('poolwatch_error_rate off;', '', $server);
 $host->get_many(20);
 
-my $named = sub { return decode_json($host->get('/poolwatch/api/v1/state')->{content})->{host} };
+my $named = sub { return $host->api('state')->{host} };
 is($named->(), 'localhost', 'the name at the start');
 is(system('nsenter', '-t', $host->{master}, '-u', 'hostname', 'Web-7'), 0, 'the machine is named');
 Poolwatch::wait_until(sub { $named->() eq 'web-7' }, 'the page to know it');

@@ -15,11 +15,8 @@ my %kinds = (
 
 for my $kind (sort keys %kinds) {
     subtest("$kind: told as an outage, with its errors, in one message (D1, D2)", sub {
-        my $host = Poolwatch->new(workers => 2);
-        $host->app($_) for qw(blue green);
-        $host->slack;
-        $host->write_config($host->blue_green, $host->receiver);
-        $host->start;
+        my $host = Poolwatch->with_pools(workers => 2);
+        $host->watch;
         $host->get_many(20);
         $kinds{$kind}->($host);
         my $during = $host->get_until(sub { grep(/no pool answers/i, $host->titles(0)) }, 'the outage', 20, '/', 0.02);
@@ -66,9 +63,7 @@ CONF
 });
 
 subtest('no live upstreams', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
+    my $host = Poolwatch->with_pools(workers => 2);
     my $upstream = $host->blue_green('poolwatch_error_rate off;');
     $upstream =~ s/backup/backup max_fails=1 fail_timeout=10s/;
     $upstream =~ s/fail_timeout=1s/fail_timeout=10s/;

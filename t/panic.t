@@ -5,7 +5,6 @@ use warnings;
 use utf8;
 use open qw(:std :encoding(UTF-8));
 
-use JSON::PP qw(decode_json);
 use Poolwatch;
 use Test::More;
 
@@ -16,13 +15,10 @@ $ENV{POOLWATCH_MODULE} = Cwd::abs_path($module);
 my %threads = ('twin-changed' => 'observer', 'message-claimed' => 'courier', 'message-posted' => 'courier', 'record-half-written' => 'keeper');
 for my $point (sort keys %threads) {
     subtest("the $threads{$point} panics at $point", sub {
-        my $host = Poolwatch->new(workers => 1);
-        $host->app($_) for qw(blue green);
-        $host->slack;
+        my $host = Poolwatch->with_pools(workers => 1);
         my $server = 'location / { proxy_pass http://app; } location /poolwatch/ { poolwatch_status; }';
-        $host->write_config($host->blue_green('poolwatch_error_rate off;'), $host->receiver . "\n    poolwatch_zone poolwatch state=poolwatch.state;", $server);
-        mkdir "$host->{prefix}/crash";
-        chmod 0777, "$host->{prefix}/crash";
+        $host->configure('poolwatch_error_rate off;', '    poolwatch_zone poolwatch state=poolwatch.state;', $server);
+        $host->crash_points;
         $host->start;
         $host->get_many(20);
         my @workers = $host->workers;
@@ -36,7 +32,7 @@ for my $point (sort keys %threads) {
         is_deeply([ $host->workers ], \@workers, 'the worker lives');
         $host->app('blue');
         $host->get_until(sub { ($host->titles(0, 0))[-1] =~ /Recovery/ }, 'the recovery alert', 40, '/', 0.02);
-        my $workers = decode_json($host->get('/poolwatch/api/v1/module')->{content})->{workers};
+        my $workers = $host->api('module')->{workers};
         is($workers->{watching}, 1, 'the worker watches');
         $host->allow(qr/\[alert\] .*poolwatch: the $threads{$point} panicked/, qr/panicked at|at $point|requests were not observed, the observer panicked/);
         $host->finish;

@@ -12,12 +12,9 @@ use Test::More;
 # A host whose blue has just been killed, and whose receiver behaves like this.
 sub failed_over {
     my (%mode) = @_;
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
+    my $host = Poolwatch->with_pools(workers => 2);
     $host->slack_mode(%mode) if %mode;
-    $host->write_config($host->blue_green('poolwatch_error_rate off;'), $host->receiver);
-    $host->start;
+    $host->watch('poolwatch_error_rate off;');
     $host->get_many(20);
     $host->stop('blue');
     is($host->get('/')->{status}, 200, 'green answers');
@@ -88,9 +85,7 @@ subtest('a hanging receiver delays no request, and the truth is told when it wak
 });
 
 subtest('two receivers are independent', sub {
-    my $host = Poolwatch->new(workers => 1);
-    $host->app($_) for qw(blue green);
-    $host->slack;
+    my $host = Poolwatch->with_pools(workers => 1);
     $host->slack('second');
     $host->slack_mode(mode => 'hang');
     my $receivers = $host->receiver
@@ -106,10 +101,8 @@ subtest('two receivers are independent', sub {
 });
 
 subtest('silence holds back, and forgets nothing', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
-    my $conf = sub { $host->write_config($host->blue_green("poolwatch_error_rate off; poolwatch_silence $_[0];"), $host->receiver) };
+    my $host = Poolwatch->with_pools(workers => 2);
+    my $conf = sub { $host->configure("poolwatch_error_rate off; poolwatch_silence $_[0];") };
     $conf->('on');
     $host->start;
     $host->get_many(20);
@@ -128,9 +121,7 @@ subtest('silence holds back, and forgets nothing', sub {
 });
 
 subtest('cooldown holds the repetition back and not the way back (D7)', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
+    my $host = Poolwatch->with_pools(workers => 2);
     # The confirmation makes an outage and its end quick to come by.
     $host->write_config(<<'CONF', $host->receiver);
     upstream app {
@@ -171,9 +162,7 @@ CONF
 
 subtest('no secret gets out', sub {
     my $secret = 'canary' . 'x' x 26;
-    my $host = Poolwatch->new(workers => 2, env => { HOOK => '' });
-    $host->app($_) for qw(blue green);
-    $host->slack;
+    my $host = Poolwatch->with_pools(workers => 2, env => { HOOK => '' });
     $host->slack_mode(mode => 'refuse', status => 500, times => 1);
     $host->{env}{HOOK} = "http://127.0.0.1:$host->{ports}{SLACK}/services/T/B/$secret";
     $host->write_config($host->blue_green, '    poolwatch_receiver slack env:HOOK;');

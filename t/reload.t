@@ -9,12 +9,8 @@ use Poolwatch;
 use Test::More;
 
 subtest('a reload keeps state, window and what was told', sub {
-    my $host = Poolwatch->new(workers => 3);
-    $host->app($_) for qw(blue green);
-    $host->slack;
-    my $conf = sub { $host->write_config($host->blue_green($_[0]), $host->receiver) };
-    $conf->('poolwatch_error_rate off;');
-    $host->start;
+    my $host = Poolwatch->with_pools(workers => 3);
+    $host->watch('poolwatch_error_rate off;');
     $host->get_many(20);
     $host->stop('blue');
     $host->get_until(sub { $host->messages(0, 0) }, 'the failover alert', 10);
@@ -32,12 +28,9 @@ subtest('a reload keeps state, window and what was told', sub {
 });
 
 subtest('an alert that could not be sent before the reload is sent after it', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
+    my $host = Poolwatch->with_pools(workers => 2);
     $host->slack_mode(mode => 'hang');
-    $host->write_config($host->blue_green('poolwatch_error_rate off;'), $host->receiver);
-    $host->start;
+    $host->watch('poolwatch_error_rate off;');
     $host->get_many(20);
     $host->stop('blue');
     $host->get_until(sub { $host->captured('count=0') }, 'the courier to be stuck', 10);
@@ -53,10 +46,8 @@ subtest('an alert that could not be sent before the reload is sent after it', su
 });
 
 subtest('changed rules take effect, the state stays', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
-    my $conf = sub { $host->write_config($host->blue_green("poolwatch_failover off; poolwatch_error_rate $_[0];"), $host->receiver) };
+    my $host = Poolwatch->with_pools(workers => 2);
+    my $conf = sub { $host->configure("poolwatch_failover off; poolwatch_error_rate $_[0];") };
     $conf->('50% window=20 of=client');
     $host->start;
     $host->get_many(4, '/status/404');
@@ -74,12 +65,9 @@ subtest('changed rules take effect, the state stays', sub {
 });
 
 subtest('a killed worker loses nothing that is owed', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
+    my $host = Poolwatch->with_pools(workers => 2);
     $host->slack_mode(mode => 'hang');
-    $host->write_config($host->blue_green('poolwatch_error_rate off;'), $host->receiver);
-    $host->start;
+    $host->watch('poolwatch_error_rate off;');
     $host->get_many(20);
     $host->stop('blue');
     $host->get_until(sub { $host->captured('count=0') }, 'a courier to be stuck', 10);
@@ -93,11 +81,8 @@ subtest('a killed worker loses nothing that is owed', sub {
 });
 
 subtest('quit with an alert on its way', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
-    $host->write_config($host->blue_green('poolwatch_error_rate off;'), $host->receiver);
-    $host->start;
+    my $host = Poolwatch->with_pools(workers => 2);
+    $host->watch('poolwatch_error_rate off;');
     $host->get_many(20);
     $host->stop('blue');
     is($host->get('/')->{status}, 200, 'green answers');
@@ -108,12 +93,9 @@ subtest('quit with an alert on its way', sub {
 
 subtest('quit and stop with a hanging receiver', sub {
     for my $signal (qw(QUIT TERM)) {
-        my $host = Poolwatch->new(workers => 2);
-        $host->app($_) for qw(blue green);
-        $host->slack;
+        my $host = Poolwatch->with_pools(workers => 2);
         $host->slack_mode(mode => 'hang');
-        $host->write_config($host->blue_green('poolwatch_error_rate off;'), $host->receiver);
-        $host->start;
+        $host->watch('poolwatch_error_rate off;');
         $host->get_many(20);
         $host->stop('blue');
         $host->get_until(sub { $host->captured('count=0') }, 'a courier to be stuck', 10);
@@ -125,11 +107,8 @@ subtest('quit and stop with a hanging receiver', sub {
 });
 
 subtest('an upstream that is removed in an incident is told as no longer watched', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
-    $host->write_config($host->blue_green('poolwatch_error_rate off;'), $host->receiver);
-    $host->start;
+    my $host = Poolwatch->with_pools(workers => 2);
+    $host->watch('poolwatch_error_rate off;');
     $host->get_many(20);
     $host->stop('blue');
     $host->get_until(sub { $host->messages(0, 0) }, 'the failover alert', 10);
@@ -144,9 +123,7 @@ subtest('an upstream that is removed in an incident is told as no longer watched
 });
 
 subtest('a changed expected pool is a planned switch', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
+    my $host = Poolwatch->with_pools(workers => 2);
     my $conf = sub {
         my ($primary, $backup) = @_;
         $host->write_config(<<"CONF", $host->receiver);

@@ -5,7 +5,6 @@ use warnings;
 use utf8;
 use open qw(:std :encoding(UTF-8));
 
-use JSON::PP qw(decode_json);
 use Poolwatch;
 use Test::More;
 
@@ -14,9 +13,7 @@ my $file;
 
 sub host {
     my (%options) = @_;
-    my $host = Poolwatch->new(workers => 2, %options);
-    $host->app($_) for qw(blue green);
-    $host->slack;
+    my $host = Poolwatch->with_pools(workers => 2, %options);
     $file //= "$host->{prefix}/shared.state";
     configure($host, '');
     return $host;
@@ -25,10 +22,10 @@ sub host {
 sub configure {
     my ($host, $more) = @_;
     my $server = 'location / { proxy_pass http://app; } location /poolwatch/ { poolwatch_status; }';
-    $host->write_config($host->blue_green('poolwatch_error_rate off;'), $host->receiver . "\n    poolwatch_zone poolwatch state=$file; $more", $server);
+    $host->configure('poolwatch_error_rate off;', "    poolwatch_zone poolwatch state=$file; $more", $server);
 }
 
-sub delivery { my ($host) = @_; return decode_json($host->get('/poolwatch/api/v1/module')->{content})->{delivery} }
+sub delivery { my ($host) = @_; return $host->api('module')->{delivery} }
 sub metric   { my ($host) = @_; return $host->get('/poolwatch/metrics')->{content} =~ /^poolwatch_delivers (\d)$/m ? $1 : undef }
 sub page     { my ($host) = @_; return $host->get('/poolwatch/')->{content} }
 sub lines    { my ($host, $pattern) = @_; return scalar grep { $_ =~ $pattern } split /\n/, $host->error_log }
@@ -99,9 +96,7 @@ $second->allow(qr/exited on signal 9/);
 $_->finish for $first, $second;
 
 subtest('an upgrade of the binary: what the new process tree says is true', sub {
-    my $host = Poolwatch->new(workers => 2, daemon => 1);
-    $host->app($_) for qw(blue green);
-    $host->slack;
+    my $host = Poolwatch->with_pools(workers => 2, daemon => 1);
     $file = "$host->{prefix}/shared.state";
     configure($host, '');
     $host->start;

@@ -11,9 +11,7 @@ use Test::More;
 
 my $canary = 'canary' . 'x' x 26;
 
-my $host = Poolwatch->new(workers => 2, env => { HOOK => '' });
-$host->app($_) for qw(blue green);
-$host->slack;
+my $host = Poolwatch->with_pools(workers => 2, env => { HOOK => '' });
 $host->{env}{HOOK} = "http://127.0.0.1:$host->{ports}{SLACK}/services/T/B/$canary";
 mkdir "$host->{prefix}/state";
 chmod 0777, "$host->{prefix}/state";

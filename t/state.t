@@ -19,9 +19,7 @@ sub zone { my ($size, $state) = @_; return "    poolwatch_zone poolwatch $size" 
 sub failed_over {
     my (%options) = @_;
     my $zone = delete $options{zone} // zone('1m', 'poolwatch.state');
-    my $host = Poolwatch->new(workers => 2, %options);
-    $host->app($_) for qw(blue green);
-    $host->slack;
+    my $host = Poolwatch->with_pools(workers => 2, %options);
     $host->write_config($host->blue_green($app), $host->receiver . "\n$zone");
     $host->start;
     $host->get_many(20);
@@ -87,9 +85,7 @@ subtest('all of nginx is killed: what was told is not told again', sub {
 });
 
 subtest('what could not be told before a restart is told after it', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
+    my $host = Poolwatch->with_pools(workers => 2);
     $host->slack_mode(mode => 'refuse', status => 503);
     $host->write_config($host->blue_green($app), $host->receiver . "\n" . zone('1m', 'poolwatch.state'));
     $host->start;
@@ -169,9 +165,7 @@ subtest('one record broken, the other one holds', sub {
 });
 
 subtest('a path that cannot be right is refused, and a test of the configuration makes no file', sub {
-    my $host = Poolwatch->new;
-    $host->app($_) for qw(blue green);
-    $host->slack;
+    my $host = Poolwatch->with_pools;
     $host->allow(qr/\[emerg\].* open\(\)/);
     my $test = sub {
         $host->write_config($host->blue_green, $host->receiver . "\n" . zone('1m', $_[0]));

@@ -64,7 +64,7 @@ CONF
     return $host;
 }
 
-sub state { my ($host, $part) = @_; return decode_json($host->get('/poolwatch/api/v1/' . ($part // 'state'))->{content}) }
+sub state { my ($host, $part) = @_; return $host->api($part // 'state') }
 
 # What the schema says of a document, nothing if it has no objection.
 sub objections {

@@ -9,12 +9,9 @@ use open qw(:std :encoding(UTF-8));
 use Poolwatch;
 use Test::More;
 
-my $host = Poolwatch->new(workers => 2);
-$host->app($_) for qw(blue green);
-$host->slack;
+my $host = Poolwatch->with_pools(workers => 2);
 $host->slack_mode(mode => 'hang');
-$host->write_config($host->blue_green('poolwatch_error_rate off; poolwatch_cooldown 0;'), $host->receiver);
-$host->start;
+$host->watch('poolwatch_error_rate off; poolwatch_cooldown 0;');
 $host->get_many(20);
 $host->stop('blue');
 $host->get_until(sub { $host->captured('count=0') }, 'a courier to be stuck', 10);

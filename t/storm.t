@@ -11,12 +11,9 @@ use Test::More;
 my $reloads = $ENV{POOLWATCH_RELOADS} // 25;
 my $pause   = 0.2;
 
-my $host = Poolwatch->new(workers => 2);
-$host->app($_) for qw(blue green);
-$host->slack;
+my $host = Poolwatch->with_pools(workers => 2);
 my $state = 'poolwatch_zone poolwatch 1m state=poolwatch.state;';
-$host->write_config($host->blue_green('poolwatch_error_rate off;'), $host->receiver . "\n    $state");
-$host->start;
+$host->watch('poolwatch_error_rate off;', "    $state");
 $host->get_many(20);
 # Down from here on: half of the storm comes while the failover cannot be told, the other half after it was.
 $host->slack_mode(mode => 'refuse', status => 503);

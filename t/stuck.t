@@ -6,7 +6,6 @@ use warnings;
 use utf8;
 use open qw(:std :encoding(UTF-8));
 
-use HTTP::Tiny;
 use JSON::PP qw(decode_json);
 use Poolwatch;
 use Test::More;
@@ -28,16 +27,12 @@ location / { proxy_pass http://app; keepalive_requests 1000000; }
         location /poolwatch/ { poolwatch_status; keepalive_requests 1000000; }
         location /worker { return 200 $pid; keepalive_requests 1000000; }
 CONF
-mkdir "$host->{prefix}/crash";
-chmod 0777, "$host->{prefix}/crash";
+$host->crash_points;
 $host->start;
 
 my $base = "http://127.0.0.1:$host->{ports}{PORT}";
 my $ask  = sub { my ($client, $path) = @_; return $client->get("$base$path")->{content} };
-# A connection stays with its worker.
-my %client;
-Poolwatch::wait_until(sub { my $new = HTTP::Tiny->new(timeout => 10, keep_alive => 1); $client{ $ask->($new, '/worker') } //= $new; keys %client == 2 },
-    'a connection with each worker', 30);
+my %client = $host->worker_clients(2);
 my $counted = sub {
     my ($client) = @_;
     my $state = decode_json($ask->($client, '/poolwatch/api/v1/state'));

@@ -10,9 +10,7 @@ use Poolwatch;
 use Test::More;
 
 subtest('a primary whose errors are hidden by retries is degraded, and that is no failover (D9)', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
+    my $host = Poolwatch->with_pools(workers => 2);
     my $upstream = $host->blue_green('poolwatch_error_rate 2% window=100;');
     $upstream =~ s/max_fails=1/max_fails=0/;
     $host->write_config($upstream, $host->receiver);
@@ -64,9 +62,7 @@ CONF
 });
 
 subtest('two pools without a backup: the loss of one is none, the loss of both is an outage', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
+    my $host = Poolwatch->with_pools(workers => 2);
     $host->write_config(<<'CONF', $host->receiver);
     upstream app {
         zone app 64k;
@@ -93,10 +89,8 @@ CONF
 });
 
 subtest('a server that is in no poolwatch_pool is told by its role', sub {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
-    $host->write_config($host->blue_green('poolwatch_pool one 127.0.0.1:%%BLUE%%; poolwatch_error_rate off;'), $host->receiver);
+    my $host = Poolwatch->with_pools(workers => 2);
+    $host->configure('poolwatch_pool one 127.0.0.1:%%BLUE%%; poolwatch_error_rate off;');
     my ($status, $said) = $host->test_config;
     is($status, 0, 'the configuration is taken');
     like($said, qr/server "127\.0\.0\.1:$host->{ports}{GREEN}" of upstream "app" is in no "poolwatch_pool"/, 'with a warning');

@@ -6,15 +6,12 @@ use warnings;
 use utf8;
 use open qw(:std :encoding(UTF-8));
 
-use JSON::PP qw(decode_json);
 use Poolwatch;
 use Test::More;
 
 # Blue of every upstream that is asked fails; green answers.
 sub host {
-    my $host = Poolwatch->new(workers => 2);
-    $host->app($_) for qw(blue green);
-    $host->slack;
+    my $host = Poolwatch->with_pools(workers => 2);
     return $host;
 }
 
@@ -30,7 +27,7 @@ sub configure {
     $host->write_config(join('', map { $upstream->($_) } @names), $http, $server);
 }
 
-sub module_of { my ($host) = @_; return decode_json($host->get('/poolwatch/api/v1/module')->{content}) }
+sub module_of { my ($host) = @_; return $host->api('module') }
 sub zone_of   { my ($host) = @_; return module_of($host)->{zone} }
 sub named { my ($prefix, $count) = @_; return map { "$prefix$_" } 1 .. $count }
 

@@ -3,12 +3,15 @@ package Poolwatch;
 # A real nginx with a master and workers, the demo applications and the mock Slack, for tests of whole processes:
 # reloads, kills, many workers. Tests of single requests use Test::Nginx::Socket.
 #
-#   my $host = Poolwatch->new(workers => 4);
-#   $host->app('blue');  $host->app('green');  $host->slack;
-#   $host->write_config($upstream, $http, $server);   # %%BLUE%%, %%GREEN%%, %%SLACK%% and %%PORT%% are ports
-#   $host->start;
+#   my $host = Poolwatch->with_pools(workers => 4);   # blue, green and a mock Slack
+#   $host->watch('poolwatch_cooldown 0;');            # the usual configuration with this in it, and nginx
 #   $host->get('/');  $host->messages(1);  $host->reload;
 #   $host->finish;
+#
+#   my $host = Poolwatch->new;                        # or piece by piece
+#   $host->app('blue');
+#   $host->write_config($upstream, $http, $server);   # %%BLUE%%, %%GREEN%%, %%SLACK%% and %%PORT%% are ports
+#   $host->start;
 #
 # No test sleeps and hopes: wait_until tests a condition again and again, and fails with the condition's name. finish
 # ends every process by its pid; then error.log may hold no alert, emergency or panic except those that the test
@@ -49,6 +52,15 @@ sub new {
     Scalar::Util::weaken($hosts[-1]);
     mkdir "$self->{prefix}/logs";
     $self->{ports}{PORT} = free_port();
+    return $self;
+}
+
+# With the demo applications of both pools and a mock Slack.
+sub with_pools {
+    my ($class, %options) = @_;
+    my $self = $class->new(%options);
+    $self->app($_) for qw(blue green);
+    $self->slack;
     return $self;
 }
 
@@ -100,6 +112,19 @@ sub blue_green {
 CONF
 }
 
+# That upstream with these directives, told to Slack; more directives of http, and what the server holds.
+sub configure {
+    my ($self, $rules, $http, $server) = @_;
+    $self->write_config($self->blue_green($rules), join("\n", $self->receiver, $http // ()), $server);
+}
+
+# The same, and nginx is started.
+sub watch {
+    my ($self, @configuration) = @_;
+    $self->configure(@configuration);
+    return $self->start;
+}
+
 sub receiver { '    poolwatch_receiver slack http://127.0.0.1:%%SLACK%%/services/T/B/x;' }
 
 sub fill {
@@ -113,6 +138,13 @@ sub write_file {
     open my $file, '>', "$self->{prefix}/$name" or die "$name: $!";
     print $file $text;
     close $file;
+}
+
+# Where workers of the module with crash points look for files named after them.
+sub crash_points {
+    my ($self) = @_;
+    mkdir "$self->{prefix}/crash";
+    chmod 0777, "$self->{prefix}/crash";
 }
 
 sub command {
@@ -377,6 +409,23 @@ sub captured {
 
 sub titles { my ($self, @rest) = @_; return map { $_->{body}{text} } $self->messages(@rest) }
 sub forget { my ($self) = @_; $self->http('DELETE', $self->{ports}{SLACK}, '/messages') }
+
+# A document of the API.
+sub api { my ($self, $path) = @_; return decode_json($self->get("/poolwatch/api/v1/$path")->{content}) }
+
+# A client for each of so many workers, by the worker's pid, which /worker has to tell: a connection stays with its worker.
+sub worker_clients {
+    my ($self, $count) = @_;
+    my %clients;
+    my $is_complete = sub {
+        my $new = HTTP::Tiny->new(timeout => 10, keep_alive => 1);
+        my $pid = $new->get("http://127.0.0.1:$self->{ports}{PORT}/worker")->{content};
+        $clients{$pid} //= $new;
+        return keys %clients == $count;
+    };
+    wait_until($is_complete, 'a connection with each worker', 30);
+    return %clients;
+}
 
 # -- logs and conditions
 
