@@ -1,6 +1,8 @@
 //! Checks that the module can be built for this nginx, and binds bit-fields again that nginx-sys gets wrong, checked
 //! against C. Without the feature `nginx` the script does nothing and needs no nginx.
 
+#![expect(clippy::disallowed_methods, clippy::disallowed_macros, reason = "so cargo and a build script talk")]
+
 use std::env;
 use std::error::Error;
 use std::fs;

@@ -4,6 +4,12 @@
 
 #![cfg_attr(not(feature = "nginx"), forbid(unsafe_code))]
 #![cfg_attr(feature = "nginx", deny(unsafe_code))]
+// src/nginx has its own, stricter list.
+#![cfg_attr(
+    all(not(test), not(feature = "nginx")),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable, clippy::todo)
+)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "unit tests use real threads and sockets"))]
 
 // Vocabulary.
 pub mod units;
@@ -36,4 +42,5 @@ pub mod pipeline;
 // The code that touches nginx. Unit tests leave it out: a test program cannot link nginx's symbols.
 #[cfg(all(feature = "nginx", not(test)))]
 #[allow(unsafe_code, reason = "nginx is written in C")]
+#[expect(clippy::disallowed_methods, reason = "clocks, threads and the environment are read here, and nowhere else")]
 pub mod nginx;

@@ -67,6 +67,17 @@ impl Client {
         Ok(agent)
     }
 
+    /// The part of the body that arrived in time. If the body broke off the status still counts, unless
+    /// [`Client::shutdown`] ended the exchange.
+    fn read(&self, body: Body) -> Result<String, PostError> {
+        let mut bytes = Vec::new();
+        let read = body.into_reader().take(BODY).read_to_end(&mut bytes);
+        if read.is_err() && self.lock().closed {
+            return Err(PostError::Exiting);
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Agents> {
         self.agents.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -80,8 +91,8 @@ impl Post for Client {
         let retry_after = response.headers().get(RETRY_AFTER);
         let retry_after = retry_after.map(|value| clean(value.as_bytes(), 64));
         let status = response.status().as_u16();
-        let (body, broke_off) = beginning(response.into_body());
-        if broke_off && self.lock().closed { Err(PostError::Exiting) } else { Ok(Reply { status, body, retry_after }) }
+        let body = self.read(response.into_body())?;
+        Ok(Reply { status, body, retry_after })
     }
 }
 
@@ -122,13 +133,6 @@ fn roots(pem: &[u8]) -> Result<RootCerts, PostError> {
         }
     }
     if roots.is_empty() { Err(PostError::Tls("ca_file holds no certificate".to_owned())) } else { Ok(roots.into()) }
-}
-
-/// The part of the body that arrived in time, and whether the body broke off. If it did, the status still counts.
-fn beginning(body: Body) -> (String, bool) {
-    let mut bytes = Vec::new();
-    let read = body.into_reader().take(BODY).read_to_end(&mut bytes);
-    (String::from_utf8_lossy(&bytes).into_owned(), read.is_err())
 }
 
 /// The error in Poolwatch's words, because ureq's text may hold the URL, which is a credential. Only the TLS library's

@@ -53,6 +53,7 @@ impl LastGood {
     }
 
     /// Starts a lookup, unless one is under way. Its thread inherits the caller's signal mask.
+    #[expect(clippy::disallowed_methods, reason = "the caller is a thread of the skin, which has the signals blocked")]
     fn start(&self, lookup: &mut Lookup, name: &str) {
         if lookup.under_way {
             return;

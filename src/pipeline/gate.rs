@@ -63,26 +63,33 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicU32;
+    use std::sync::{Arc, mpsc};
 
     use super::*;
+
+    /// A thread that sleeps longer was not woken.
+    const DEADLINE: Duration = Duration::from_secs(60);
 
     #[test]
     fn no_ring_is_ever_missed() {
         const SENT: u32 = 20_000;
-        let gate = Gate::default();
-        let sent = AtomicU32::new(0);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut seen = 0;
-                while seen < SENT {
-                    gate.park(None, || sent.load(Ordering::Relaxed) != seen);
-                    seen = sent.load(Ordering::Relaxed);
-                }
-            });
-            for _ in 0..SENT {
-                sent.fetch_add(1, Ordering::Relaxed);
-                gate.knock();
+        let shared = Arc::new((Gate::default(), AtomicU32::new(0)));
+        let (done, ended) = mpsc::channel();
+        let sleeper = Arc::clone(&shared);
+        thread::spawn(move || {
+            let (gate, sent) = &*sleeper;
+            let mut seen = 0;
+            while seen < SENT {
+                gate.park(None, || sent.load(Ordering::Relaxed) != seen);
+                seen = sent.load(Ordering::Relaxed);
             }
+            done.send(())
         });
+        let (gate, sent) = &*shared;
+        for _ in 0..SENT {
+            sent.fetch_add(1, Ordering::Relaxed);
+            gate.knock();
+        }
+        assert_eq!(ended.recv_timeout(DEADLINE), Ok(()), "the thread sleeps although {SENT} were sent");
     }
 }

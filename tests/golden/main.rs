@@ -3,6 +3,8 @@
 //! `UPDATE_GOLDEN=1 cargo test --test golden` writes the files; read the difference before you commit it. Slack's Block
 //! Kit Builder shows what a message looks like.
 
+#![expect(clippy::disallowed_methods, reason = "a variable asks for new golden files")]
+
 mod hostile;
 mod rules;
 

@@ -4,6 +4,12 @@
 //!
 //! The schedules also run with deliberately wrong variants; each must violate the invariant that it breaks.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "a variable says how long, and a person reads the result"
+)]
+
 mod invariants;
 mod world;
 mod wrong;

@@ -1,6 +1,8 @@
 //! The whole pipeline over a table in a box: workers that share it, a clock that moves only when the test moves it, a
 //! list as the network.
 
+#![expect(clippy::disallowed_methods, reason = "a variable asks for new golden files")]
+
 mod faults;
 mod host;
 mod restart;

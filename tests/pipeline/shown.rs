@@ -183,6 +183,29 @@ fn variables_say_who_serves_and_how_often_it_fails() {
     assert_eq!(variables::error_rate(upstream, snapshot.info.now).as_deref(), Some("0.1550"));
 }
 
+#[test]
+fn of_pools_that_serve_together_no_single_release_is_shown() {
+    let rules = Rules { error_rate: None, ..Rules::default() };
+    let mut host = Host::new(1, &rules);
+    let mut both = upstream(&rules);
+    both.pools = ["blue", "green"].map(|name| Name::new(name.as_bytes())).to_vec();
+    both.peers = ["127.0.0.1:3001", "127.0.0.1:3002"]
+        .iter()
+        .zip(0..)
+        .map(|(address, pool)| ConfiguredPeer { address: (*address).into(), role: Role::Primary, pool: Some(pool) })
+        .collect();
+    host.configure(1, &[both]);
+    for _ in 0..20 {
+        host.served_by(BLUE);
+        host.served_by(GREEN);
+        host.run(100);
+    }
+    let snapshot = host.snapshot();
+    let upstream = snapshot.upstream(b"app").expect("it is watched");
+    assert_eq!((variables::state(upstream), variables::pool(upstream)), ("several", None));
+    assert_eq!(variables::release(upstream), None);
+}
+
 /// The most series that the table in docs/status.md may promise: 8 pools, 16 releases.
 #[test]
 fn the_number_of_series_is_bounded_as_the_documents_say() {

@@ -3,6 +3,12 @@
 //! Each invariant is a function of a detector, and is tried on a deliberately wrong one as well: a check that the wrong
 //! detector passes checks nothing. `make test-long` runs many more schedules (`PROPTEST_CASES`).
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "a variable says how long, and a person reads the result"
+)]
+
 mod error_rate;
 mod serving;
 

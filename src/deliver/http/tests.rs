@@ -221,3 +221,18 @@ fn shutdown_frees_a_thread_that_waits_and_refuses_the_next() {
     assert_eq!(client.post(&server.endpoint(), "{}"), Err(PostError::Exiting));
     drop(done);
 }
+
+#[test]
+fn a_body_that_breaks_off_counts_unless_the_exit_broke_it_off() {
+    struct BreaksOff;
+    impl Read for BreaksOff {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::ConnectionReset.into())
+        }
+    }
+    let body = || Body::builder().reader(b"ok".chain(BreaksOff));
+    let client = Client::default();
+    assert_eq!(client.read(body()), Ok("ok".to_owned()));
+    client.shutdown();
+    assert_eq!(client.read(body()), Err(PostError::Exiting));
+}
