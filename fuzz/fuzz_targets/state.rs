@@ -13,7 +13,7 @@ use ngx_http_poolwatch_module::clock::Times;
 use ngx_http_poolwatch_module::state::slot::Slot;
 use ngx_http_poolwatch_module::state::snapshot::{ModuleInfo, Snapshot};
 use ngx_http_poolwatch_module::state::table::Table;
-use ngx_http_poolwatch_module::shared::double_buffer::Twin;
+use ngx_http_poolwatch_module::shared::double_buffer::DoubleBuffer;
 use ngx_http_poolwatch_module::status::view::StateView;
 use ngx_http_poolwatch_module::status::{html, json, prometheus};
 use ngx_http_poolwatch_module::units::Millis;
@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
 fn restore(text: &str) {
     let Some(saved) = Saved::from_text(text) else { return };
     let (mut receivers, mut notices, mut due) =
-        (Twin::new([ReceiverState::default(); MAX_RECEIVERS]), Twin::new(Notices::default()), Millis::ZERO);
+        (DoubleBuffer::new([ReceiverState::default(); MAX_RECEIVERS]), DoubleBuffer::new(Notices::default()), Millis::ZERO);
     let mut slots: Vec<Slot> = (0..2).map(|_| Slot::empty()).collect();
     let mut table = Table { receivers: &mut receivers, notices: &mut notices, due: &mut due, slots: &mut slots };
     let times = Times { now: NOW, wall: WALL };

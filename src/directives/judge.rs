@@ -47,7 +47,7 @@ fn peers(upstream: &UpstreamBlock, pool_of: &[Option<usize>], warn: &mut impl Fn
         for address in server.addresses.iter().chain(&written) {
             match peers.iter().find(|peer| peer.address == *address) {
                 None => peers.push(ConfiguredPeer { address: address.clone(), role: server.role, pool }),
-                Some(twin) if twin.pool == pool => {}
+                Some(buffer) if buffer.pool == pool => {}
                 Some(_) => {
                     let address = shown(address);
                     warn(format!("pools of upstream \"{name}\" share the address \"{address}\""));

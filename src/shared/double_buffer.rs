@@ -10,13 +10,13 @@ use crate::crash;
 /// A value and its spare copy.
 #[derive(Debug, Default)]
 #[repr(C)]
-pub struct Twin<T> {
+pub struct DoubleBuffer<T> {
     /// Edits committed so far. The low bit is the index of the valid copy.
     pub(crate) commits: AtomicU64,
     pub(crate) copies: [T; 2],
 }
 
-impl<T: Copy> Twin<T> {
+impl<T: Copy> DoubleBuffer<T> {
     /// Both copies have this value.
     pub fn new(value: T) -> Self {
         Self { commits: AtomicU64::new(0), copies: [value; 2] }
@@ -51,17 +51,17 @@ mod tests {
 
     #[test]
     fn an_edit_that_panics_changes_nothing() {
-        let mut twin = Twin::new(1);
-        twin.edit(|value| *value = 2);
+        let mut buffer = DoubleBuffer::new(1);
+        buffer.edit(|value| *value = 2);
         let torn = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            twin.edit(|value| {
+            buffer.edit(|value| {
                 *value = 3;
                 panic!("killed half-way");
             });
         }));
         assert!(torn.is_err());
-        assert_eq!(*twin.live(), 2);
-        twin.edit(|value| *value += 10);
-        assert_eq!(*twin.live(), 12);
+        assert_eq!(*buffer.live(), 2);
+        buffer.edit(|value| *value += 10);
+        assert_eq!(*buffer.live(), 12);
     }
 }

@@ -10,7 +10,7 @@ use crate::detect::serving::Serving;
 use crate::observation::{Attempt, Observation, Verdict};
 use crate::pools::directory::{Directory, MAX_PEERS};
 use crate::pools::set::{PoolId, PoolMap};
-use crate::shared::double_buffer::Twin;
+use crate::shared::double_buffer::DoubleBuffer;
 use crate::state::ending::{Ending, RESULTS};
 use crate::state::histogram::{BUCKETS, Histogram, bucket};
 use crate::state::series::{Current, Sample};
@@ -114,7 +114,7 @@ impl Counters {
         &mut self,
         directory: &Directory,
         watched: &Watched,
-        releases: &mut Twin<Releases>,
+        releases: &mut DoubleBuffer<Releases>,
         sighting: &Sighting<'_>,
         now: Millis,
     ) -> Option<Sample> {
@@ -197,7 +197,7 @@ impl Counters {
 
     fn note_release(
         &mut self,
-        releases: &mut Twin<Releases>,
+        releases: &mut DoubleBuffer<Releases>,
         pool: PoolId,
         seen: &Observation,
         time: u32,
@@ -241,7 +241,7 @@ mod tests {
 
     struct Upstream {
         counters: Counters,
-        releases: Twin<Releases>,
+        releases: DoubleBuffer<Releases>,
         series: Series,
         directory: Directory,
         watched: Watched,
@@ -261,7 +261,7 @@ mod tests {
             directory.adopt(&watched);
             let counters = Counters::default();
             let now = STEP.times(1000);
-            Self { counters, releases: Twin::default(), series: Series::empty(), directory, watched, now }
+            Self { counters, releases: DoubleBuffer::default(), series: Series::empty(), directory, watched, now }
         }
 
         fn see(&mut self, attempts: &[(u16, Verdict)], status: u16, release: &str) {

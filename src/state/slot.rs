@@ -8,7 +8,7 @@ use crate::incident::{Key, Truth};
 use crate::observation::{Example, Observation};
 use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::debt::Debt;
-use crate::shared::double_buffer::Twin;
+use crate::shared::double_buffer::DoubleBuffer;
 use crate::state::counters::{Counters, Releases};
 use crate::state::detection::{Detection, News, Setup, Silenced};
 use crate::state::history::History;
@@ -42,12 +42,12 @@ pub struct Slot {
     pub(crate) adopted: u64,
     /// The generation of the first configuration that no longer named the upstream; 0: it is watched.
     pub(crate) left: u64,
-    pub(crate) setup: Twin<Setup>,
-    pub(crate) detection: Twin<Detection>,
-    examples: Twin<Examples>,
-    pub(crate) debts: Twin<[[Debt; MAX_RECEIVERS]; 2]>,
+    pub(crate) setup: DoubleBuffer<Setup>,
+    pub(crate) detection: DoubleBuffer<Detection>,
+    examples: DoubleBuffer<Examples>,
+    pub(crate) debts: DoubleBuffer<[[Debt; MAX_RECEIVERS]; 2]>,
     pub(crate) counters: Counters,
-    pub(crate) releases: Twin<Releases>,
+    pub(crate) releases: DoubleBuffer<Releases>,
     pub(crate) history: History,
     pub(crate) series: Series,
     ring: Ring,
@@ -64,12 +64,12 @@ impl Slot {
             name: Name::EMPTY,
             adopted: 0,
             left: 0,
-            setup: Twin::new(Setup::default()),
-            detection: Twin::new(Detection::default()),
-            examples: Twin::new(Examples::default()),
-            debts: Twin::new([[Debt::default(); MAX_RECEIVERS]; 2]),
+            setup: DoubleBuffer::new(Setup::default()),
+            detection: DoubleBuffer::new(Detection::default()),
+            examples: DoubleBuffer::new(Examples::default()),
+            debts: DoubleBuffer::new([[Debt::default(); MAX_RECEIVERS]; 2]),
             counters: Counters::default(),
-            releases: Twin::default(),
+            releases: DoubleBuffer::default(),
             history: History::empty(),
             series: Series::empty(),
             ring: [0; WORDS],

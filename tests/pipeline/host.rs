@@ -15,7 +15,7 @@ use ngx_http_poolwatch_module::outbox::receiver::ReceiverState;
 use ngx_http_poolwatch_module::pipeline::log_line::Line;
 use ngx_http_poolwatch_module::pipeline::order::Order;
 use ngx_http_poolwatch_module::pipeline::{Config, Store, Worker};
-use ngx_http_poolwatch_module::shared::double_buffer::Twin;
+use ngx_http_poolwatch_module::shared::double_buffer::DoubleBuffer;
 use ngx_http_poolwatch_module::state::notices::Notices;
 use ngx_http_poolwatch_module::state::slot::Slot;
 use ngx_http_poolwatch_module::state::table::Table;
@@ -28,8 +28,8 @@ pub(crate) const GREEN: u16 = 1;
 
 /// What the zone contains.
 pub(crate) struct Contents {
-    pub(crate) receivers: Twin<[ReceiverState; MAX_RECEIVERS]>,
-    pub(crate) notices: Twin<Notices>,
+    pub(crate) receivers: DoubleBuffer<[ReceiverState; MAX_RECEIVERS]>,
+    pub(crate) notices: DoubleBuffer<Notices>,
     pub(crate) due: Millis,
     pub(crate) slots: Vec<Slot>,
 }
@@ -45,8 +45,8 @@ impl Shared {
 
     pub(crate) fn with_slots(slots: usize) -> Self {
         let slots = (0..slots).map(|_| Slot::empty()).collect();
-        let receivers = Twin::new([ReceiverState::default(); MAX_RECEIVERS]);
-        let notices = Twin::new(Notices::default());
+        let receivers = DoubleBuffer::new([ReceiverState::default(); MAX_RECEIVERS]);
+        let notices = DoubleBuffer::new(Notices::default());
         Self(Arc::new(Mutex::new(Contents { receivers, notices, due: Millis::ZERO, slots })))
     }
 }

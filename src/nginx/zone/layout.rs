@@ -15,7 +15,7 @@ use crate::nginx::clock::SystemClock;
 use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::receiver::ReceiverState;
 use crate::persist::restore::RESTORED;
-use crate::shared::double_buffer::Twin;
+use crate::shared::double_buffer::DoubleBuffer;
 use crate::state::notices::Notices;
 use crate::state::slot::Slot;
 use crate::units::Millis;
@@ -72,8 +72,8 @@ pub(super) struct Head {
     pub(super) workers: WorkerReports,
     /// Protects everything below, and the slots.
     pub(super) lock: RobustMutex,
-    pub(super) receivers: Twin<[ReceiverState; MAX_RECEIVERS]>,
-    pub(super) notices: Twin<Notices>,
+    pub(super) receivers: DoubleBuffer<[ReceiverState; MAX_RECEIVERS]>,
+    pub(super) notices: DoubleBuffer<Notices>,
     /// When a detector has something to do next; see `Table`.
     pub(super) due: Millis,
 }
@@ -141,8 +141,8 @@ impl Zone {
             held_since: AtomicU64::new(0),
             workers: WorkerReports::new(),
             lock: RobustMutex::new()?,
-            receivers: Twin::new([ReceiverState::default(); MAX_RECEIVERS]),
-            notices: Twin::new(Notices::default()),
+            receivers: DoubleBuffer::new([ReceiverState::default(); MAX_RECEIVERS]),
+            notices: DoubleBuffer::new(Notices::default()),
             due: Millis::ZERO,
         };
         // SAFETY: the block is ours, large enough and aligned.

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 
 use super::layout::Zone;
-use crate::shared::double_buffer::Twin;
+use crate::shared::double_buffer::DoubleBuffer;
 use crate::shared::ring_log::Journal;
 use crate::state::counters::Counters;
 use crate::state::notices::Notices;
@@ -98,11 +98,11 @@ fn name_of(slot: *const Slot) -> Option<Name> {
 }
 
 /// The committed value of a twin; `None`: writers spoiled every attempt.
-fn committed<T: Copy>(twin: *const Twin<T>) -> Option<T> {
+fn committed<T: Copy>(buffer: *const DoubleBuffer<T>) -> Option<T> {
     // SAFETY: a twin in the zone, which outlives this call; its counter is atomic.
-    let commits = unsafe { &(*twin).commits };
+    let commits = unsafe { &(*buffer).commits };
     // SAFETY: as above.
-    let copies = unsafe { &raw const (*twin).copies }.cast::<T>();
+    let copies = unsafe { &raw const (*buffer).copies }.cast::<T>();
     steady(commits, |commits| {
         // SAFETY: one of two copies.
         copy(unsafe { copies.add((commits & 1) as usize) })

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::crash;
 use crate::nginx::clock::SystemClock;
 use crate::pipeline::Store;
-use crate::shared::double_buffer::Twin;
+use crate::shared::double_buffer::DoubleBuffer;
 use crate::state::table::Table;
 use crate::state::workers::Held;
 use crate::text::Name;
@@ -64,8 +64,8 @@ impl Zone {
         let (from, to) = (old.head(), self.head());
         let copied = old.with_patience(patience, |old| {
             self.with(|new| {
-                *new.receivers = Twin::new(*old.receivers.live());
-                *new.notices = Twin::new(*old.notices.live());
+                *new.receivers = DoubleBuffer::new(*old.receivers.live());
+                *new.notices = DoubleBuffer::new(*old.notices.live());
                 for (slot, new_slot) in old.by_need(watched).into_iter().zip(new.slots.iter_mut()) {
                     // SAFETY: two slots of two zones, both under their locks. A slot is plain data, even if
                     // half-written.

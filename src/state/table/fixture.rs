@@ -3,8 +3,8 @@
 use super::*;
 
 pub(crate) struct Contents {
-    receivers: Twin<[ReceiverState; MAX_RECEIVERS]>,
-    notices: Twin<Notices>,
+    receivers: DoubleBuffer<[ReceiverState; MAX_RECEIVERS]>,
+    notices: DoubleBuffer<Notices>,
     due: Millis,
     slots: Vec<Slot>,
 }
@@ -12,8 +12,8 @@ pub(crate) struct Contents {
 impl Contents {
     pub(crate) fn new(slots: usize) -> Self {
         Self {
-            receivers: Twin::new([ReceiverState::default(); MAX_RECEIVERS]),
-            notices: Twin::new(Notices::default()),
+            receivers: DoubleBuffer::new([ReceiverState::default(); MAX_RECEIVERS]),
+            notices: DoubleBuffer::new(Notices::default()),
             due: Millis::ZERO,
             slots: (0..slots).map(|_| Slot::empty()).collect(),
         }

@@ -19,7 +19,7 @@ use crate::observation::Observation;
 use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::debt::Claim;
 use crate::outbox::receiver::ReceiverState;
-use crate::shared::double_buffer::Twin;
+use crate::shared::double_buffer::DoubleBuffer;
 use crate::state::notices::{Notices, Silence};
 use crate::state::slot::Slot;
 use crate::units::Millis;
@@ -27,9 +27,9 @@ use crate::units::Millis;
 /// The shared state, for a caller that holds the lock.
 pub struct Table<'a> {
     /// The receivers' states.
-    pub receivers: &'a mut Twin<[ReceiverState; MAX_RECEIVERS]>,
+    pub receivers: &'a mut DoubleBuffer<[ReceiverState; MAX_RECEIVERS]>,
     /// Announcements: silences and test messages.
-    pub notices: &'a mut Twin<Notices>,
+    pub notices: &'a mut DoubleBuffer<Notices>,
     /// No upstream's detectors have anything to do before this instant; [`Millis::NEVER`]: only requests change
     /// anything. Reset to zero while it is recomputed: if that worker dies, the next one checks every upstream.
     pub due: &'a mut Millis,
