@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 /// A log of the last `N` - 1 entries.
 #[derive(Debug)]
 #[repr(C)]
-pub struct Journal<T, const N: usize> {
+pub struct RingLog<T, const N: usize> {
     /// Entries ever written, which is also the number of the next entry.
     pub(crate) written: AtomicU64,
     entries: [T; N],
 }
 
-impl<T: Copy + Default, const N: usize> Journal<T, N> {
+impl<T: Copy + Default, const N: usize> RingLog<T, N> {
     /// A log without entries.
     pub fn empty() -> Self {
         Self { written: AtomicU64::new(0), entries: [T::default(); N] }
@@ -54,7 +54,7 @@ impl<T: Copy + Default, const N: usize> Journal<T, N> {
     }
 }
 
-impl<T: Copy + Default, const N: usize> Clone for Journal<T, N> {
+impl<T: Copy + Default, const N: usize> Clone for RingLog<T, N> {
     fn clone(&self) -> Self {
         Self { written: AtomicU64::new(self.written()), entries: self.entries }
     }
@@ -68,39 +68,39 @@ const fn place<const N: usize>(number: u64) -> usize {
 mod tests {
     use super::*;
 
-    fn newest(journal: &Journal<u32, 4>) -> Vec<u32> {
-        journal.newest().copied().collect()
+    fn newest(log: &RingLog<u32, 4>) -> Vec<u32> {
+        log.newest().copied().collect()
     }
 
     #[test]
     fn the_last_entries_are_kept_newest_first() {
-        let mut journal = Journal::<u32, 4>::empty();
-        assert_eq!(newest(&journal), [0; 0]);
-        journal.push(1);
-        assert_eq!(newest(&journal), [1]);
-        (2..=9).for_each(|entry| journal.push(entry));
-        assert_eq!(newest(&journal), [9, 8, 7]);
-        assert_eq!(newest(&journal.clone()), [9, 8, 7]);
+        let mut log = RingLog::<u32, 4>::empty();
+        assert_eq!(newest(&log), [0; 0]);
+        log.push(1);
+        assert_eq!(newest(&log), [1]);
+        (2..=9).for_each(|entry| log.push(entry));
+        assert_eq!(newest(&log), [9, 8, 7]);
+        assert_eq!(newest(&log.clone()), [9, 8, 7]);
     }
 
     #[test]
     fn an_entry_half_written_is_not_there_and_spoils_none() {
-        let mut journal = Journal::<u32, 4>::empty();
-        (1..=9).for_each(|entry| journal.push(entry));
+        let mut log = RingLog::<u32, 4>::empty();
+        (1..=9).for_each(|entry| log.push(entry));
         // The writer is killed before it raises the number.
-        journal.entries[place::<4>(9)] = 666;
-        assert_eq!(newest(&journal), [9, 8, 7]);
-        journal.push(10);
-        assert_eq!(newest(&journal), [10, 9, 8]);
+        log.entries[place::<4>(9)] = 666;
+        assert_eq!(newest(&log), [9, 8, 7]);
+        log.push(10);
+        assert_eq!(newest(&log), [10, 9, 8]);
     }
 
     #[test]
     fn what_was_cleared_is_gone_and_the_number_goes_on() {
-        let mut journal = Journal::<u32, 4>::empty();
-        journal.push(5);
-        let written = journal.written();
-        journal.clear();
-        assert!(journal.written() > written);
-        assert_eq!(newest(&journal), [0, 0, 0]);
+        let mut log = RingLog::<u32, 4>::empty();
+        log.push(5);
+        let written = log.written();
+        log.clear();
+        assert!(log.written() > written);
+        assert_eq!(newest(&log), [0, 0, 0]);
     }
 }

@@ -4,14 +4,14 @@ use crate::alert::{Kind, Severity};
 use crate::detect::serving::{Change, Serving};
 use crate::incident::{Key, StateCode};
 use crate::outbox::MAX_RECEIVERS;
-use crate::shared::ring_log::Journal;
+use crate::shared::ring_log::RingLog;
 use crate::units::Millis;
 
 /// Changes that are kept.
 pub const CHANGES: usize = 64;
 
 /// The changes, newest first.
-pub type History = Journal<Record, { CHANGES + 1 }>;
+pub type History = RingLog<Record, { CHANGES + 1 }>;
 
 /// In place of a kind: no message is sent.
 const UNTOLD: u8 = u8::MAX;

@@ -1,6 +1,6 @@
 //! Requests, errors and response times of the last hour, in steps of a minute.
 
-use crate::shared::ring_log::Journal;
+use crate::shared::ring_log::RingLog;
 use crate::state::ending::Ending;
 use crate::state::histogram::{BUCKETS, bucket, percentile};
 use crate::units::Millis;
@@ -35,7 +35,7 @@ impl Sample {
 }
 
 /// The past steps. A step without requests has no entry.
-pub type Series = Journal<Sample, { STEPS + 1 }>;
+pub type Series = RingLog<Sample, { STEPS + 1 }>;
 
 /// The present step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

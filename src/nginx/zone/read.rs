@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 
 use super::layout::Zone;
 use crate::shared::double_buffer::DoubleBuffer;
-use crate::shared::ring_log::Journal;
+use crate::shared::ring_log::RingLog;
 use crate::state::counters::Counters;
 use crate::state::notices::Notices;
 use crate::state::slot::Slot;
@@ -69,9 +69,9 @@ fn upstream(slot: *const Slot) -> Option<Option<Upstream>> {
         // SAFETY: as above.
         let releases = committed(unsafe { &raw const (*slot).releases })?;
         // SAFETY: as above.
-        let history = journal(unsafe { &raw const (*slot).history })?;
+        let history = log(unsafe { &raw const (*slot).history })?;
         // SAFETY: as above.
-        let series = journal(unsafe { &raw const (*slot).series })?;
+        let series = log(unsafe { &raw const (*slot).series })?;
         // SAFETY: as above.
         let counters = copy::<Counters>(unsafe { &raw const (*slot).counters });
         // SAFETY: counters are integers, each a word or a part of one: whatever was read is a value.
@@ -110,10 +110,10 @@ fn committed<T: Copy>(buffer: *const DoubleBuffer<T>) -> Option<T> {
 }
 
 /// A journal; `None`: writers spoiled every attempt.
-fn journal<T: Copy, const N: usize>(journal: *const Journal<T, N>) -> Option<Journal<T, N>> {
+fn log<T: Copy, const N: usize>(log: *const RingLog<T, N>) -> Option<RingLog<T, N>> {
     // SAFETY: a journal in the zone, which outlives this call; its counter is atomic.
-    let written = unsafe { &(*journal).written };
-    steady(written, |_| copy(journal))
+    let written = unsafe { &(*log).written };
+    steady(written, |_| copy(log))
 }
 
 /// A copy during which the number did not change; `None`: all attempts were disturbed.
