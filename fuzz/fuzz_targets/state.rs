@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use ngx_http_poolwatch_module::outbox::MAX_RECEIVERS;
 use ngx_http_poolwatch_module::outbox::receiver::ReceiverState;
-use ngx_http_poolwatch_module::state::notices::Notices;
+use ngx_http_poolwatch_module::state::announcements::Announcements;
 use ngx_http_poolwatch_module::persist::record;
 use ngx_http_poolwatch_module::persist::record::Found;
 use ngx_http_poolwatch_module::persist::document::Saved;
@@ -30,10 +30,10 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn restore(text: &str) {
     let Some(saved) = Saved::from_text(text) else { return };
-    let (mut receivers, mut notices, mut due) =
-        (DoubleBuffer::new([ReceiverState::default(); MAX_RECEIVERS]), DoubleBuffer::new(Notices::default()), Millis::ZERO);
+    let (mut receivers, mut announcements, mut due) =
+        (DoubleBuffer::new([ReceiverState::default(); MAX_RECEIVERS]), DoubleBuffer::new(Announcements::default()), Millis::ZERO);
     let mut slots: Vec<Slot> = (0..2).map(|_| Slot::empty()).collect();
-    let mut table = Table { receivers: &mut receivers, notices: &mut notices, due: &mut due, slots: &mut slots };
+    let mut table = Table { receivers: &mut receivers, announcements: &mut announcements, due: &mut due, slots: &mut slots };
     let times = Times { now: NOW, wall: WALL };
     saved.restore(&mut table, &[], times);
     saved.merge(&mut table, times);

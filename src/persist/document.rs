@@ -24,7 +24,8 @@ pub struct Saved {
     pub zone: u64,
     pub(super) receivers: Vec<SavedReceiver>,
     pub(super) upstreams: Vec<SavedUpstream>,
-    pub(super) notices: Vec<SavedNotice>,
+    #[serde(rename = "notices")]
+    pub(super) announcements: Vec<SavedAnnouncement>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +122,7 @@ pub(super) struct SavedDebt {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct SavedNotice {
+pub(super) struct SavedAnnouncement {
     pub(super) place: usize,
     pub(super) generation: u64,
     pub(super) kind: Option<Kind>,

@@ -12,12 +12,12 @@ use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::backoff;
 use crate::outbox::debt::{Debt, TOLD, Told};
 use crate::outbox::receiver::ReceiverState;
-use crate::persist::document::{Saved, SavedDebt, SavedIncident, SavedNotice, SavedUpstream};
+use crate::persist::document::{Saved, SavedAnnouncement, SavedDebt, SavedIncident, SavedUpstream};
 use crate::persist::states::{States, bytes_of, name_of};
 use crate::pools::directory::{Directory, Peer, Pool};
 use crate::pools::set::{Expected, MAX_POOLS, PoolId, PoolSet};
+use crate::state::announcements::{Announcement, Silence};
 use crate::state::detection::{Detection, Setup};
-use crate::state::notices::{Notice, Silence};
 use crate::state::slot::Slot;
 use crate::state::table::Table;
 use crate::state::table::adopt::Need;
@@ -47,7 +47,7 @@ impl Saved {
             let Some(slot) = free.next() else { return };
             known.fill(slot, upstream.name());
         }
-        self.restore_notices(table, &receivers, times);
+        self.restore_announcements(table, &receivers, times);
     }
 
     /// Merges the document that another zone saved into the table of this zone, which writes the state file now. What
@@ -66,7 +66,7 @@ impl Saved {
             let Some(known) = upstream.known(Some(&directory), &receivers, times) else { continue };
             known.meet(slot);
         }
-        self.restore_notices(table, &receivers, times);
+        self.restore_announcements(table, &receivers, times);
     }
 
     fn restore_receivers(&self, table: &mut Table<'_>, times: Times) {
@@ -86,11 +86,11 @@ impl Saved {
         });
     }
 
-    fn restore_notices(&self, table: &mut Table<'_>, receivers: &[ReceiverState; MAX_RECEIVERS], times: Times) {
-        table.notices.edit(|notices| {
-            for saved in &self.notices {
+    fn restore_announcements(&self, table: &mut Table<'_>, receivers: &[ReceiverState; MAX_RECEIVERS], times: Times) {
+        table.announcements.edit(|announcements| {
+            for saved in &self.announcements {
                 let Some(known) = saved.known(receivers, times) else { continue };
-                let place = notices.list.get_mut(saved.place);
+                let place = announcements.list.get_mut(saved.place);
                 // A silence that began or ended here meanwhile stays as it is.
                 if let Some(place) = place.filter(|place| place.truth.generation <= known.truth.generation) {
                     *place = known;
@@ -252,19 +252,19 @@ impl SavedIncident {
     }
 }
 
-impl SavedNotice {
-    fn known(&self, receivers: &[ReceiverState; MAX_RECEIVERS], times: Times) -> Option<Notice> {
+impl SavedAnnouncement {
+    fn known(&self, receivers: &[ReceiverState; MAX_RECEIVERS], times: Times) -> Option<Announcement> {
         let kind = self.kind?;
         let until = self.remaining.map_or(Millis::NEVER, |remaining| times.now + Millis(remaining));
         let (upstream, comment) = (name_of(&self.upstream), Text::new(&bytes_of(&self.comment)));
-        Some(Notice {
+        Some(Announcement {
             truth: Truth {
                 generation: self.generation,
                 state: StateCode::announcement(kind),
                 over: kind == Kind::SilenceEnded,
                 ..Truth::default()
             },
-            debts: debts_of(&self.debts, States::Notice, &[], receivers, times)?,
+            debts: debts_of(&self.debts, States::Announcement, &[], receivers, times)?,
             kind,
             silence: Silence { id: self.id, upstream, until, comment },
             began: times.instant(self.began),

@@ -8,11 +8,11 @@ use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::debt::Debt;
 use crate::outbox::receiver::ReceiverState;
 use crate::persist::document::{
-    Saved, SavedDebt, SavedIncident, SavedNotice, SavedPeer, SavedPool, SavedReceiver, SavedUpstream,
+    Saved, SavedAnnouncement, SavedDebt, SavedIncident, SavedPeer, SavedPool, SavedReceiver, SavedUpstream,
 };
 use crate::persist::states::{States, text_of};
+use crate::state::announcements::{Announcement, Silence};
 use crate::state::detection::Setup;
-use crate::state::notices::{Notice, Silence};
 use crate::state::slot::Slot;
 use crate::state::table::Table;
 use crate::units::Millis;
@@ -23,12 +23,20 @@ impl Saved {
         let receivers = table.receivers.live();
         let named = receivers.iter().filter(|receiver| !receiver.name.is_empty());
         let slots = table.slots.iter().filter(|slot| !slot.name.is_empty());
-        let notices = table.notices.live().list.iter().enumerate().filter(|(_, notice)| notice.truth.generation > 0);
+        let announcements = table
+            .announcements
+            .live()
+            .list
+            .iter()
+            .enumerate()
+            .filter(|(_, announcement)| announcement.truth.generation > 0);
         Self {
             zone,
             receivers: named.map(|receiver| SavedReceiver::of(receiver, times)).collect(),
             upstreams: slots.map(|slot| SavedUpstream::of(slot, receivers, times)).collect(),
-            notices: notices.map(|(place, notice)| SavedNotice::of(place, notice, receivers, times)).collect(),
+            announcements: announcements
+                .map(|(place, announcement)| SavedAnnouncement::of(place, announcement, receivers, times))
+                .collect(),
         }
     }
 }
@@ -111,20 +119,20 @@ impl SavedIncident {
     }
 }
 
-impl SavedNotice {
-    fn of(place: usize, notice: &Notice, receivers: &[ReceiverState; MAX_RECEIVERS], times: Times) -> Self {
-        let Silence { id, upstream, until, comment } = notice.silence;
+impl SavedAnnouncement {
+    fn of(place: usize, announcement: &Announcement, receivers: &[ReceiverState; MAX_RECEIVERS], times: Times) -> Self {
+        let Silence { id, upstream, until, comment } = announcement.silence;
         Self {
             place,
-            generation: notice.truth.generation,
-            kind: Some(notice.kind),
+            generation: announcement.truth.generation,
+            kind: Some(announcement.kind),
             id,
             upstream: text_of(upstream.as_bytes()),
             comment: text_of(comment.as_bytes()),
             remaining: (until != Millis::NEVER).then_some((until - times.now).0),
-            began: times.date(notice.began),
-            since: times.date(notice.since),
-            debts: saved_debts(&notice.debts, States::Notice, receivers, times),
+            began: times.date(announcement.began),
+            since: times.date(announcement.since),
+            debts: saved_debts(&announcement.debts, States::Announcement, receivers, times),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::text::Name;
 pub(super) enum States {
     Serving,
     ErrorRate,
-    Notice,
+    Announcement,
 }
 
 const POOL: &str = "pool ";
@@ -53,7 +53,7 @@ impl States {
         match self {
             Self::Serving => SERVING,
             Self::ErrorRate => ERROR_RATE,
-            Self::Notice => NOTICE,
+            Self::Announcement => NOTICE,
         }
     }
 
@@ -112,7 +112,7 @@ mod tests {
             let changing = States::Serving.name(code.flapping());
             assert_eq!(States::Serving.index(&changing, &places), Some(code.flapping()));
         }
-        for states in [States::Serving, States::ErrorRate, States::Notice] {
+        for states in [States::Serving, States::ErrorRate, States::Announcement] {
             for &(name, code) in states.named() {
                 assert_eq!((states.name(code).as_str(), states.index(name, &[])), (name, Some(code)));
             }
@@ -134,6 +134,6 @@ mod tests {
         assert_eq!(name(StateCode::serving(Serving::Down)), "down");
         assert_eq!(name(StateCode::LEFT), "left");
         assert_eq!(States::ErrorRate.name(StateCode::default()), "ok");
-        assert_eq!(States::Notice.name(StateCode::default()), "pool 0");
+        assert_eq!(States::Announcement.name(StateCode::default()), "pool 0");
     }
 }

@@ -1,6 +1,6 @@
 //! What an operator asks for at run time, and how the observer carries it out.
 
-use crate::state::notices::{MAX_SILENCES, Silence};
+use crate::state::announcements::{MAX_SILENCES, Silence};
 use crate::state::table::{Subject, Table};
 use crate::units::Millis;
 

@@ -11,7 +11,7 @@ mod failures;
 pub(crate) mod detection;
 mod changes;
 mod view;
-pub mod notices;
+pub mod announcements;
 pub mod slot;
 pub mod table;
 pub mod snapshot;

@@ -5,10 +5,10 @@ use crate::incident::Key;
 use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::debt::Debt;
 use crate::outbox::receiver::ReceiverState;
+use crate::state::announcements::Announcements;
 use crate::state::counters::{Counters, Releases};
 use crate::state::detection::{Detection, Setup};
 use crate::state::history::History;
-use crate::state::notices::Notices;
 use crate::state::series::Series;
 use crate::state::slot::Slot;
 use crate::state::table::Table;
@@ -36,7 +36,7 @@ pub struct Contents {
     /// By the receivers' indices.
     pub(crate) receivers: [ReceiverState; MAX_RECEIVERS],
     /// All announcements, silences among them.
-    pub(crate) notices: Notices,
+    pub(crate) announcements: Announcements,
     /// The upstreams that are watched.
     pub(crate) upstreams: Vec<Upstream>,
 }
@@ -89,25 +89,25 @@ pub struct Snapshot {
     /// What is known besides the table.
     pub info: ModuleInfo,
     pub(crate) receivers: Vec<ReceiverStatus>,
-    pub(crate) notices: Notices,
+    pub(crate) announcements: Announcements,
     pub(crate) upstreams: Vec<Upstream>,
 }
 
 impl Snapshot {
     /// The snapshot of a table and a configuration. A receiver that no worker has adopted yet is left out.
     pub fn new(contents: Contents, receivers: &[Receiver], info: ModuleInfo) -> Self {
-        let Contents { receivers: states, notices, upstreams } = contents;
+        let Contents { receivers: states, announcements, upstreams } = contents;
         let configured = receivers.iter().filter_map(|receiver| {
             // A receiver that no worker has adopted yet is not in the table.
             let place = states.iter().position(|state| state.name == receiver.name)?;
             Some(ReceiverStatus { receiver: receiver.public(), place, state: *states.get(place)? })
         });
-        Self { info, receivers: configured.collect(), notices, upstreams }
+        Self { info, receivers: configured.collect(), announcements, upstreams }
     }
 
     /// The snapshot without a table, when nothing is watched.
     pub fn empty(info: ModuleInfo) -> Self {
-        Self { info, receivers: Vec::new(), notices: Notices::default(), upstreams: Vec::new() }
+        Self { info, receivers: Vec::new(), announcements: Announcements::default(), upstreams: Vec::new() }
     }
 
     /// The upstream of this name; `None`: it is not watched.
@@ -117,7 +117,7 @@ impl Snapshot {
 
     /// Are messages about this upstream held back now, by the configuration or by an operator?
     pub(crate) fn is_silenced(&self, upstream: &Upstream) -> bool {
-        upstream.setup.rules.silenced || self.notices.silenced_until(&upstream.name) > self.info.now
+        upstream.setup.rules.silenced || self.announcements.silenced_until(&upstream.name) > self.info.now
     }
 
     /// The wall-clock time of an instant, milliseconds since the epoch.
@@ -147,7 +147,7 @@ impl Table<'_> {
         let watched = self.slots.iter().filter(|slot| slot.is_watched());
         Contents {
             receivers: *self.receivers.live(),
-            notices: *self.notices.live(),
+            announcements: *self.announcements.live(),
             upstreams: watched.map(Slot::copy).collect(),
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::state::notices::{LONGEST_SILENCE, Silence};
+use crate::state::announcements::{LONGEST_SILENCE, Silence};
 use crate::text::{Name, Text, clean};
 use crate::units::Millis;
 

@@ -16,7 +16,7 @@ use ngx_http_poolwatch_module::pipeline::log_line::Line;
 use ngx_http_poolwatch_module::pipeline::order::Order;
 use ngx_http_poolwatch_module::pipeline::{Config, Store, Worker};
 use ngx_http_poolwatch_module::shared::double_buffer::DoubleBuffer;
-use ngx_http_poolwatch_module::state::notices::Notices;
+use ngx_http_poolwatch_module::state::announcements::Announcements;
 use ngx_http_poolwatch_module::state::slot::Slot;
 use ngx_http_poolwatch_module::state::table::Table;
 use ngx_http_poolwatch_module::text::{Name, Text};
@@ -29,7 +29,7 @@ pub(crate) const GREEN: u16 = 1;
 /// What the zone contains.
 pub(crate) struct Contents {
     pub(crate) receivers: DoubleBuffer<[ReceiverState; MAX_RECEIVERS]>,
-    pub(crate) notices: DoubleBuffer<Notices>,
+    pub(crate) announcements: DoubleBuffer<Announcements>,
     pub(crate) due: Millis,
     pub(crate) slots: Vec<Slot>,
 }
@@ -46,16 +46,16 @@ impl Shared {
     pub(crate) fn with_slots(slots: usize) -> Self {
         let slots = (0..slots).map(|_| Slot::empty()).collect();
         let receivers = DoubleBuffer::new([ReceiverState::default(); MAX_RECEIVERS]);
-        let notices = DoubleBuffer::new(Notices::default());
-        Self(Arc::new(Mutex::new(Contents { receivers, notices, due: Millis::ZERO, slots })))
+        let announcements = DoubleBuffer::new(Announcements::default());
+        Self(Arc::new(Mutex::new(Contents { receivers, announcements, due: Millis::ZERO, slots })))
     }
 }
 
 impl Store for Shared {
     fn with<R>(&self, f: impl FnOnce(&mut Table<'_>) -> R) -> R {
         let mut shared = self.0.lock().expect("no test panics under the lock");
-        let Contents { receivers, notices, due, slots } = &mut *shared;
-        f(&mut Table { receivers, notices, due, slots })
+        let Contents { receivers, announcements, due, slots } = &mut *shared;
+        f(&mut Table { receivers, announcements, due, slots })
     }
 
     fn with_patience<R>(&self, _patience: Millis, f: impl FnOnce(&mut Table<'_>) -> R) -> Option<R> {

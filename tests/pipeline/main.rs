@@ -26,7 +26,7 @@ use ngx_http_poolwatch_module::outbox::MAX_RECEIVERS;
 use ngx_http_poolwatch_module::pipeline::Store;
 use ngx_http_poolwatch_module::pipeline::log_line::Level;
 use ngx_http_poolwatch_module::pipeline::order::Order;
-use ngx_http_poolwatch_module::state::notices::Silence;
+use ngx_http_poolwatch_module::state::announcements::Silence;
 use ngx_http_poolwatch_module::state::slot::Slot;
 use ngx_http_poolwatch_module::text::{Name, Text};
 use ngx_http_poolwatch_module::units::Millis;

@@ -13,7 +13,7 @@ use crate::nginx::clock::SystemClock;
 use crate::nginx::reply::{self, BUSY, Reply, code};
 use crate::nginx::{error_log, process};
 use crate::pipeline::order::Order;
-use crate::state::notices::MAX_SILENCES;
+use crate::state::announcements::MAX_SILENCES;
 use crate::status::command::{self, Headers, LONGEST_BODY, RequestError, too_long};
 use crate::status::json;
 use crate::status::route::{Route, RouteError, route};
@@ -61,14 +61,14 @@ fn write(r: &ngx_http_request_t) -> Result<Reply, RequestError> {
     let body = input::body(r)?;
     let headers = Headers::read(input::headers(r))?;
     let zone = conf.zone.mapped.get().ok_or_else(unavailable)?;
-    let notices = zone.notices().ok_or_else(|| RequestError::new(503, BUSY))?;
+    let announcements = zone.announcements().ok_or_else(|| RequestError::new(503, BUSY))?;
     let (order, id, what) = match route {
         Ok(Route::Silence) => {
             headers.check_type()?;
             let is_watched =
                 |name: &[u8]| conf.upstreams.iter().any(|upstream| upstream.watched.name.as_bytes() == name);
             let silence = command::silence(&body, zone.next_silence(), SystemClock.now(), is_watched)?;
-            if notices.silences().count() == MAX_SILENCES {
+            if announcements.silences().count() == MAX_SILENCES {
                 return Err(RequestError::new(409, format!("there are {MAX_SILENCES} silences already")));
             }
             let upstream = match silence.upstream.as_bytes() {
@@ -78,7 +78,7 @@ fn write(r: &ngx_http_request_t) -> Result<Reply, RequestError> {
             let (id, comment) = (silence.id, clean(silence.comment.as_bytes(), 512));
             (Order::Silence(Box::new(silence)), Some(id), format!("silence {id} of {upstream} (\"{comment}\")"))
         }
-        Ok(Route::EndSilence(id)) if notices.silences().any(|silence| silence.id == id) => {
+        Ok(Route::EndSilence(id)) if announcements.silences().any(|silence| silence.id == id) => {
             (Order::EndSilence(id), Some(id), format!("the end of silence {id}"))
         }
         Ok(Route::Test) => {

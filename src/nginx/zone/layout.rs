@@ -16,7 +16,7 @@ use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::receiver::ReceiverState;
 use crate::persist::restore::RESTORED;
 use crate::shared::double_buffer::DoubleBuffer;
-use crate::state::notices::Notices;
+use crate::state::announcements::Announcements;
 use crate::state::slot::Slot;
 use crate::units::Millis;
 
@@ -73,7 +73,7 @@ pub(super) struct Head {
     /// Protects everything below, and the slots.
     pub(super) lock: RobustMutex,
     pub(super) receivers: DoubleBuffer<[ReceiverState; MAX_RECEIVERS]>,
-    pub(super) notices: DoubleBuffer<Notices>,
+    pub(super) announcements: DoubleBuffer<Announcements>,
     /// When a detector has something to do next; see `Table`.
     pub(super) due: Millis,
 }
@@ -142,7 +142,7 @@ impl Zone {
             workers: WorkerReports::new(),
             lock: RobustMutex::new()?,
             receivers: DoubleBuffer::new([ReceiverState::default(); MAX_RECEIVERS]),
-            notices: DoubleBuffer::new(Notices::default()),
+            announcements: DoubleBuffer::new(Announcements::default()),
             due: Millis::ZERO,
         };
         // SAFETY: the block is ours, large enough and aligned.

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 use super::layout::Zone;
 use crate::shared::double_buffer::DoubleBuffer;
 use crate::shared::ring_log::RingLog;
+use crate::state::announcements::Announcements;
 use crate::state::counters::Counters;
-use crate::state::notices::Notices;
 use crate::state::slot::Slot;
 use crate::state::snapshot::{Contents, Upstream};
 use crate::text::Name;
@@ -33,13 +33,13 @@ impl Zone {
             let slot = unsafe { self.first_slot().add(index) };
             upstreams.extend(upstream(slot)?);
         }
-        Some(Contents { receivers, notices: self.notices()?, upstreams })
+        Some(Contents { receivers, announcements: self.announcements()?, upstreams })
     }
 
     /// A copy of the notices; `None`: all attempts were disturbed.
-    pub(crate) fn notices(&self) -> Option<Notices> {
+    pub(crate) fn announcements(&self) -> Option<Announcements> {
         // SAFETY: the head lives as long as the zone.
-        committed(unsafe { &raw const (*self.head.as_ptr()).notices })
+        committed(unsafe { &raw const (*self.head.as_ptr()).announcements })
     }
 
     /// A copy of the upstream of this name; `None`: it is not watched, or all attempts were disturbed.

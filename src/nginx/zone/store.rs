@@ -65,7 +65,7 @@ impl Zone {
         let copied = old.with_patience(patience, |old| {
             self.with(|new| {
                 *new.receivers = DoubleBuffer::new(*old.receivers.live());
-                *new.notices = DoubleBuffer::new(*old.notices.live());
+                *new.announcements = DoubleBuffer::new(*old.announcements.live());
                 for (slot, new_slot) in old.by_need(watched).into_iter().zip(new.slots.iter_mut()) {
                     // SAFETY: two slots of two zones, both under their locks. A slot is plain data, even if
                     // half-written.
@@ -101,9 +101,9 @@ impl Zone {
         // SAFETY: as above.
         let receivers = unsafe { &mut *receivers };
         // SAFETY: as above.
-        let notices = unsafe { &raw mut (*self.head.as_ptr()).notices };
+        let announcements = unsafe { &raw mut (*self.head.as_ptr()).announcements };
         // SAFETY: as above.
-        let notices = unsafe { &mut *notices };
+        let announcements = unsafe { &mut *announcements };
         // SAFETY: as above.
         let due = unsafe { &raw mut (*self.head.as_ptr()).due };
         // SAFETY: as above.
@@ -111,7 +111,7 @@ impl Zone {
         // SAFETY: as above; the slots were initialised with the zone.
         let slots = unsafe { std::slice::from_raw_parts_mut(self.first_slot(), self.capacity()) };
         crash::at("lock-taken");
-        let result = f(&mut Table { receivers, notices, due, slots });
+        let result = f(&mut Table { receivers, announcements, due, slots });
         crash::at("lock-held");
         result
     }

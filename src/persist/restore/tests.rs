@@ -48,12 +48,12 @@ fn a_silence_that_was_ended_meanwhile_stays_ended() {
     let saved = Saved::of(table, 1, TIMES);
     table.end_silence(1, TIMES.now);
     saved.merge(table, TIMES);
-    assert_eq!(table.notices.live().silences().count(), 0);
+    assert_eq!(table.announcements.live().silences().count(), 0);
     // In a table that knows of no silence it holds.
     let mut contents = Contents::new(1);
     let table = &mut contents.table();
     saved.merge(table, TIMES);
-    assert_eq!(table.notices.live().silences().count(), 1);
+    assert_eq!(table.announcements.live().silences().count(), 1);
 }
 
 /// The number of the incident, and the last number that the receiver accepted, once a text with the number `theirs` came to a table

@@ -41,8 +41,8 @@ impl Table<'_> {
         let upstreams = watched.iter().map(|watched| self.adopt_upstream(watched, &names, generation, now)).collect();
         if generation > newest {
             let silenced = watched.iter().any(|watched| watched.rules.silenced);
-            let notice = self.notices.edit(|notices| notices.configure(silenced, now));
-            changes.extend(notice.map(Subject::Notice));
+            let announcement = self.announcements.edit(|announcements| announcements.configure(silenced, now));
+            changes.extend(announcement.map(Subject::Announcement));
         }
         self.follow_silences(now, changes);
         Places { upstreams, receivers, generation }
@@ -189,11 +189,11 @@ mod tests {
         table.adopt(&[watched(b"app")], &old, 1, NOW, &mut vec![]);
         table.slots[0].detection.edit(|detection| detection.incidents[Key::Serving as usize].truth = OPEN);
         table.slots[0].debts.edit(|debts| debts[Key::Serving as usize][0].repair = 7);
-        table.notices.edit(|notices| notices.list[0].truth.generation = 3);
+        table.announcements.edit(|announcements| announcements.list[0].truth.generation = 3);
         let places = table.adopt(&[watched(b"app")], &[receiver(99)], 2, NOW, &mut vec![]);
         assert_eq!(places.receivers, [Some(0)]);
         assert_eq!(table.slots[0].debts.live()[Key::Serving as usize][0], Debt::begin(&OPEN));
-        let notice = table.notices.live().list[0];
-        assert_eq!(notice.debts[0], Debt::begin(&notice.truth));
+        let announcement = table.announcements.live().list[0];
+        assert_eq!(announcement.debts[0], Debt::begin(&announcement.truth));
     }
 }

@@ -60,7 +60,7 @@ impl Table<'_> {
         let host = &clock.host();
         let report = match subject {
             Subject::Incident(slot, key) => self.slots.get(slot)?.view().message(key, &claim, now, wall, host),
-            Subject::Notice(place) => self.notice_report(place, Some(&claim), caller)?,
+            Subject::Announcement(place) => self.announcement_report(place, Some(&claim), caller)?,
         };
         Some(Delivery { subject, name: self.name_of(subject)?, receiver, to, claim, report })
     }
@@ -113,8 +113,8 @@ impl Table<'_> {
     /// May any message be on its way?
     pub fn is_sending(&self, clock: &dyn Clock, now: Millis) -> bool {
         let incidents = self.slots.iter().flat_map(|slot| slot.debts.live().iter().flatten());
-        let notices = self.notices.live().list.iter().flat_map(|notice| &notice.debts);
-        incidents.chain(notices).any(|debt| debt.is_leased(clock, now))
+        let announcements = self.announcements.live().list.iter().flat_map(|announcement| &announcement.debts);
+        incidents.chain(announcements).any(|debt| debt.is_leased(clock, now))
     }
 
     /// Gives back every lease of an exiting process.
@@ -122,15 +122,19 @@ impl Table<'_> {
         for slot in self.slots.iter_mut() {
             slot.debts.edit(|debts| debts.iter_mut().flatten().for_each(|debt| debt.release(owner)));
         }
-        self.notices.edit(|notices| {
-            notices.list.iter_mut().flat_map(|notice| &mut notice.debts).for_each(|debt| debt.release(owner));
+        self.announcements.edit(|announcements| {
+            announcements
+                .list
+                .iter_mut()
+                .flat_map(|announcement| &mut announcement.debts)
+                .for_each(|debt| debt.release(owner));
         });
     }
 
     /// Every subject. If several are ready at the same time, the earlier one in this order is sent first.
     pub(super) fn subjects(&self) -> impl Iterator<Item = Subject> + use<> {
-        let notices = (0..self.notices.live().list.len()).map(Subject::Notice);
-        notices.chain((0..self.slots.len()).flat_map(|slot| Key::ALL.map(|key| Subject::Incident(slot, key))))
+        let announcements = (0..self.announcements.live().list.len()).map(Subject::Announcement);
+        announcements.chain((0..self.slots.len()).flat_map(|slot| Key::ALL.map(|key| Subject::Incident(slot, key))))
     }
 
     pub(super) fn owed(&self, subject: Subject, receiver: usize) -> Option<(Truth, &Debt)> {
@@ -139,9 +143,9 @@ impl Table<'_> {
                 let slot = self.slots.get(slot)?;
                 Some((*slot.truth(key), slot.debts.live().get(key as usize)?.get(receiver)?))
             }
-            Subject::Notice(place) => {
-                let notice = self.notices.live().list.get(place)?;
-                Some((notice.truth, notice.debts.get(receiver)?))
+            Subject::Announcement(place) => {
+                let announcement = self.announcements.live().list.get(place)?;
+                Some((announcement.truth, announcement.debts.get(receiver)?))
             }
         }
     }
@@ -157,9 +161,9 @@ impl Table<'_> {
                 let slot = self.slots.get_mut(slot)?;
                 slot.debts.edit(|debts| Some(change(debts.get_mut(key as usize)?.get_mut(receiver)?)))
             }
-            Subject::Notice(place) => {
-                self.notices.edit(|notices| Some(change(notices.list.get_mut(place)?.debts.get_mut(receiver)?)))
-            }
+            Subject::Announcement(place) => self
+                .announcements
+                .edit(|announcements| Some(change(announcements.list.get_mut(place)?.debts.get_mut(receiver)?))),
         }
     }
 
@@ -187,11 +191,11 @@ impl Table<'_> {
     /// What delays a message about this subject. Announcements wait for nothing but the receiver.
     fn terms<'a>(&self, subject: Subject, receiver: usize, truth: Truth, caller: &Caller<'a>) -> Option<Terms<'a>> {
         let (cooldown, silenced) = match subject {
-            Subject::Notice(_) => (Millis::ZERO, Millis::ZERO),
+            Subject::Announcement(_) => (Millis::ZERO, Millis::ZERO),
             Subject::Incident(slot, key) => {
                 let slot = self.slots.get(slot)?;
                 let rules = &slot.setup.live().rules;
-                let silenced = self.notices.live().silenced_until(&slot.name).max(slot.covered_until(key));
+                let silenced = self.announcements.live().silenced_until(&slot.name).max(slot.covered_until(key));
                 (rules.cooldown, if rules.silenced { Millis::NEVER } else { silenced })
             }
         };
@@ -218,7 +222,7 @@ impl Table<'_> {
     fn name_of(&self, subject: Subject) -> Option<Vec<u8>> {
         match subject {
             Subject::Incident(slot, _) => Some(self.slots.get(slot)?.name.as_bytes().to_vec()),
-            Subject::Notice(place) => Some(self.notices.live().list.get(place)?.id().into_bytes()),
+            Subject::Announcement(place) => Some(self.announcements.live().list.get(place)?.id().into_bytes()),
         }
     }
 

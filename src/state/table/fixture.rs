@@ -4,7 +4,7 @@ use super::*;
 
 pub(crate) struct Contents {
     receivers: DoubleBuffer<[ReceiverState; MAX_RECEIVERS]>,
-    notices: DoubleBuffer<Notices>,
+    announcements: DoubleBuffer<Announcements>,
     due: Millis,
     slots: Vec<Slot>,
 }
@@ -13,14 +13,14 @@ impl Contents {
     pub(crate) fn new(slots: usize) -> Self {
         Self {
             receivers: DoubleBuffer::new([ReceiverState::default(); MAX_RECEIVERS]),
-            notices: DoubleBuffer::new(Notices::default()),
+            announcements: DoubleBuffer::new(Announcements::default()),
             due: Millis::ZERO,
             slots: (0..slots).map(|_| Slot::empty()).collect(),
         }
     }
 
     pub(crate) fn table(&mut self) -> Table<'_> {
-        let Self { receivers, notices, due, slots } = self;
-        Table { receivers, notices, due, slots }
+        let Self { receivers, announcements, due, slots } = self;
+        Table { receivers, announcements, due, slots }
     }
 }

@@ -20,7 +20,7 @@ use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::debt::Claim;
 use crate::outbox::receiver::ReceiverState;
 use crate::shared::double_buffer::DoubleBuffer;
-use crate::state::notices::{Notices, Silence};
+use crate::state::announcements::{Announcements, Silence};
 use crate::state::slot::Slot;
 use crate::units::Millis;
 
@@ -29,7 +29,7 @@ pub struct Table<'a> {
     /// The receivers' states.
     pub receivers: &'a mut DoubleBuffer<[ReceiverState; MAX_RECEIVERS]>,
     /// Announcements: silences and test messages.
-    pub notices: &'a mut DoubleBuffer<Notices>,
+    pub announcements: &'a mut DoubleBuffer<Announcements>,
     /// No upstream's detectors have anything to do before this instant; [`Millis::NEVER`]: only requests change
     /// anything. Reset to zero while it is recomputed: if that worker dies, the next one checks every upstream.
     pub due: &'a mut Millis,
@@ -53,8 +53,8 @@ pub struct Places {
 pub enum Subject {
     /// An upstream's slot, and the incident key.
     Incident(usize, Key),
-    /// An index among the announcements in [`Notices`].
-    Notice(usize),
+    /// An index among the announcements in [`Announcements`].
+    Announcement(usize),
 }
 
 /// Which process uses the table, and when.
@@ -107,9 +107,11 @@ impl Table<'_> {
             }
             *self.due = self.slots.iter().filter_map(Slot::deadline).min().unwrap_or(Millis::NEVER);
         }
-        if self.notices.live().deadline().is_some_and(|due| due <= now) {
-            while self.notices.live().deadline().is_some_and(|due| due <= now) {
-                changes.extend(self.notices.edit(|notices| notices.tick(now)).map(Subject::Notice));
+        if self.announcements.live().deadline().is_some_and(|due| due <= now) {
+            while self.announcements.live().deadline().is_some_and(|due| due <= now) {
+                changes.extend(
+                    self.announcements.edit(|announcements| announcements.tick(now)).map(Subject::Announcement),
+                );
             }
             self.follow_silences(now, &mut changes);
         }
@@ -120,7 +122,8 @@ impl Table<'_> {
     fn follow_silences(&mut self, now: Millis, changes: &mut Vec<Subject>) {
         let mut keys = Vec::new();
         for (place, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_watched()) {
-            let is_silenced = slot.setup.live().rules.silenced || self.notices.live().silenced_until(&slot.name) > now;
+            let is_silenced =
+                slot.setup.live().rules.silenced || self.announcements.live().silenced_until(&slot.name) > now;
             slot.follow_silence(is_silenced, now, &mut keys);
             changes.extend(keys.drain(..).map(|key| Subject::Incident(place, key)));
         }
@@ -128,31 +131,35 @@ impl Table<'_> {
 
     /// When [`Table::tick`] may have something to do; `None`: only requests or orders change anything.
     pub fn deadline(&self) -> Option<Millis> {
-        Some(*self.due).filter(|&due| due != Millis::NEVER).into_iter().chain(self.notices.live().deadline()).min()
+        Some(*self.due)
+            .filter(|&due| due != Millis::NEVER)
+            .into_iter()
+            .chain(self.announcements.live().deadline())
+            .min()
     }
 
-    /// Begins a silence. Returns what that changes; nothing: [`crate::state::notices::MAX_SILENCES`] silences hold
+    /// Begins a silence. Returns what that changes; nothing: [`crate::state::announcements::MAX_SILENCES`] silences hold
     /// already.
     pub fn begin_silence(&mut self, silence: Silence, now: Millis) -> Vec<Subject> {
-        let began = self.notices.edit(|notices| notices.begin(silence, now));
+        let began = self.announcements.edit(|announcements| announcements.begin(silence, now));
         self.note_silence(began, now)
     }
 
     /// Ends a silence before its time. Returns what that changes; nothing: the silence is over already.
     pub fn end_silence(&mut self, id: u64, now: Millis) -> Vec<Subject> {
-        let ended = self.notices.edit(|notices| notices.end(id, now));
+        let ended = self.announcements.edit(|announcements| announcements.end(id, now));
         self.note_silence(ended, now)
     }
 
-    fn note_silence(&mut self, notice: Option<usize>, now: Millis) -> Vec<Subject> {
-        let mut changes: Vec<Subject> = notice.map(Subject::Notice).into_iter().collect();
+    fn note_silence(&mut self, announcement: Option<usize>, now: Millis) -> Vec<Subject> {
+        let mut changes: Vec<Subject> = announcement.map(Subject::Announcement).into_iter().collect();
         self.follow_silences(now, &mut changes);
         changes
     }
 
     /// Asks for a test message to every receiver.
     pub fn test(&mut self, now: Millis) -> Subject {
-        Subject::Notice(self.notices.edit(|notices| notices.test(now)))
+        Subject::Announcement(self.announcements.edit(|announcements| announcements.test(now)))
     }
 
     /// The facts of a change, for error.log; `None`: there is no such subject.
@@ -161,7 +168,7 @@ impl Table<'_> {
         let host = &clock.host();
         match subject {
             Subject::Incident(slot, key) => Some(self.slots.get(slot)?.view().change(key, now, wall, host)),
-            Subject::Notice(place) => self.notice_report(place, None, caller),
+            Subject::Announcement(place) => self.announcement_report(place, None, caller),
         }
     }
 
@@ -174,14 +181,14 @@ impl Table<'_> {
             .any(|adopted| adopted > generation)
     }
 
-    fn notice_report(&self, place: usize, claim: Option<&Claim>, caller: &Caller<'_>) -> Option<Report> {
+    fn announcement_report(&self, place: usize, claim: Option<&Claim>, caller: &Caller<'_>) -> Option<Report> {
         let Caller { now, wall, clock, .. } = *caller;
         let host = &clock.host();
-        let notice = self.notices.live().list.get(place)?;
-        let mut report = notice.report(claim, now, wall, host);
+        let announcement = self.announcements.live().list.get(place)?;
+        let mut report = announcement.report(claim, now, wall, host);
         if let Some(silence) = report.silence.as_mut().filter(|_| report.kind == Kind::SilenceEnded) {
             let watched = self.slots.iter().filter(|slot| slot.is_watched());
-            silence.during = watched.filter_map(|slot| slot.during(notice.ended_at())).collect();
+            silence.during = watched.filter_map(|slot| slot.during(announcement.ended_at())).collect();
         }
         Some(report)
     }

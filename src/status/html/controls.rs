@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::state::notices::LONGEST_SILENCE;
+use crate::state::announcements::LONGEST_SILENCE;
 
 /// Minutes that are offered for a silence.
 const OFFERED: [u64; 5] = [15, 30, 60, 240, LONGEST];

@@ -6,7 +6,7 @@ use super::values::{ForeignName, Timestamp, seconds, words};
 use crate::incident::Key;
 use crate::outbox::receiver::Health;
 use crate::outbox::tally::{REASONS, Tally};
-use crate::state::notices::Silence;
+use crate::state::announcements::Silence;
 use crate::state::snapshot::{ReceiverStatus, Snapshot, Upstream};
 use crate::text::clean;
 use crate::units::Millis;
@@ -96,7 +96,7 @@ fn receiver(snapshot: &Snapshot, status: &ReceiverStatus) -> ReceiverView {
         health: state.health,
         sent: *sent,
         failed: FailedView::new(*failed),
-        pending: pending.filter(|&owed| owed).count() + snapshot.notices.owed(*place),
+        pending: pending.filter(|&owed| owed).count() + snapshot.announcements.owed(*place),
         last_accepted: date(*last_accepted),
         last_error: date(*last_failed).map(|at| LastErrorView { text: words(last_error.as_bytes()), at }),
         retry_seconds: (held > snapshot.info.now).then(|| seconds(held - snapshot.info.now)),
@@ -107,7 +107,7 @@ fn receiver(snapshot: &Snapshot, status: &ReceiverStatus) -> ReceiverView {
 pub(super) fn silences(snapshot: &Snapshot) -> Vec<SilenceView> {
     let now = snapshot.info.now;
     let date = |instant: Millis| Timestamp::from_unix(snapshot.wall(instant));
-    let holding = snapshot.notices.began().filter(|(silence, _)| silence.until > now);
+    let holding = snapshot.announcements.began().filter(|(silence, _)| silence.until > now);
     let view = |(silence, began): (&Silence, Millis)| SilenceView {
         id: silence.id.to_string(),
         upstream: (!silence.upstream.is_empty()).then(|| ForeignName::new(silence.upstream.as_bytes())),

@@ -39,7 +39,7 @@ pub struct Silence {
 /// An announcement, and the delivery state of each receiver.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub(crate) struct Notice {
+pub(crate) struct Announcement {
     pub(crate) truth: Truth,
     pub(crate) debts: [Debt; MAX_RECEIVERS],
     pub(crate) kind: Kind,
@@ -51,33 +51,38 @@ pub(crate) struct Notice {
 /// All announcements: fixed-size plain data.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct Notices {
-    pub(crate) list: [Notice; PLACES],
+pub struct Announcements {
+    pub(crate) list: [Announcement; PLACES],
 }
 
-impl Default for Notices {
+impl Default for Announcements {
     #[expect(clippy::large_stack_arrays, reason = "written into the table once, when that is made")]
     fn default() -> Self {
-        Self { list: [Notice::FREE; PLACES] }
+        Self { list: [Announcement::FREE; PLACES] }
     }
 }
 
-impl Notices {
+impl Announcements {
     /// Begins a silence. Returns its index; `None`: [`MAX_SILENCES`] silences hold already.
     pub(crate) fn begin(&mut self, silence: Silence, now: Millis) -> Option<usize> {
         let silences = || self.list.iter().enumerate().skip(CONFIGURED + 1);
-        let free = silences().find(|(_, notice)| notice.truth.generation == 0);
+        let free = silences().find(|(_, announcement)| announcement.truth.generation == 0);
         // Of the silences that are over, the one that ended first: its end has had the most time to be sent.
-        let over = || silences().filter(|(_, notice)| notice.truth.over).min_by_key(|(_, notice)| notice.since);
+        let over = || {
+            silences()
+                .filter(|(_, announcement)| announcement.truth.over)
+                .min_by_key(|(_, announcement)| announcement.since)
+        };
         let (place, _) = free.or_else(over)?;
-        *self.list.get_mut(place)? = Notice::FREE;
+        *self.list.get_mut(place)? = Announcement::FREE;
         self.change(place, Kind::SilenceBegan, silence, now);
         Some(place)
     }
 
     /// Ends a silence before its time. Returns its index; `None`: no such silence holds.
     pub(crate) fn end(&mut self, id: u64, now: Millis) -> Option<usize> {
-        let place = self.list.iter().position(|notice| notice.is_silence() && notice.silence.id == id)?;
+        let place =
+            self.list.iter().position(|announcement| announcement.is_silence() && announcement.silence.id == id)?;
         let silence = self.list.get(place)?.silence;
         self.change(place, Kind::SilenceEnded, silence, now);
         Some(place)
@@ -124,29 +129,30 @@ impl Notices {
 
     /// The silences that hold, each with the instant of its beginning.
     pub(crate) fn began(&self) -> impl Iterator<Item = (&Silence, Millis)> {
-        let holding = self.list.iter().skip(CONFIGURED + 1).filter(|notice| notice.is_silence());
-        holding.map(|notice| (&notice.silence, notice.began))
+        let holding = self.list.iter().skip(CONFIGURED + 1).filter(|announcement| announcement.is_silence());
+        holding.map(|announcement| (&announcement.silence, announcement.began))
     }
 
     /// How many announcements are still due to the receiver with this index.
     pub(crate) fn owed(&self, receiver: usize) -> usize {
-        let debts = self.list.iter().filter_map(|notice| Some((&notice.truth, notice.debts.get(receiver)?)));
+        let debts =
+            self.list.iter().filter_map(|announcement| Some((&announcement.truth, announcement.debts.get(receiver)?)));
         debts.filter(|(truth, debt)| debt.is_due(truth)).count()
     }
 
     fn change(&mut self, place: usize, kind: Kind, silence: Silence, now: Millis) {
-        let Some(notice) = self.list.get_mut(place) else { return };
-        let Truth { generation, state, .. } = notice.truth;
+        let Some(announcement) = self.list.get_mut(place) else { return };
+        let Truth { generation, state, .. } = announcement.truth;
         let over = kind == Kind::SilenceEnded;
-        notice.truth = Truth {
+        announcement.truth = Truth {
             generation: generation + 1,
             state: StateCode::announcement(kind),
             from: state,
             over,
             ..Truth::default()
         };
-        notice.began = if over { notice.began } else { now };
-        (notice.kind, notice.silence, notice.since) = (kind, silence, now);
+        announcement.began = if over { announcement.began } else { now };
+        (announcement.kind, announcement.silence, announcement.since) = (kind, silence, now);
     }
 }
 
@@ -154,7 +160,7 @@ impl Silence {
     const NONE: Self = Self { id: 0, upstream: Name::EMPTY, until: Millis::ZERO, comment: Text::EMPTY };
 }
 
-impl Notice {
+impl Announcement {
     const FREE: Self = Self {
         truth: Truth {
             generation: 0,
@@ -225,76 +231,78 @@ mod tests {
 
     #[test]
     fn a_silence_holds_for_its_upstream_until_its_time_is_over() {
-        let mut notices = Notices::default();
-        notices.begin(silence(1, "app", 60), NOW);
-        let until = |notices: &Notices, name: &str| notices.silenced_until(&Name::new(name.as_bytes()));
-        assert_eq!(until(&notices, "app"), NOW + Millis::from_secs(60));
-        assert_eq!(until(&notices, "api"), Millis::ZERO);
-        assert_eq!(notices.tick(NOW + Millis(59_999)), None);
-        assert!(notices.tick(NOW + Millis(60_000)).is_some());
-        assert_eq!(until(&notices, "app"), Millis::ZERO);
-        assert_eq!(notices.deadline(), None);
+        let mut announcements = Announcements::default();
+        announcements.begin(silence(1, "app", 60), NOW);
+        let until =
+            |announcements: &Announcements, name: &str| announcements.silenced_until(&Name::new(name.as_bytes()));
+        assert_eq!(until(&announcements, "app"), NOW + Millis::from_secs(60));
+        assert_eq!(until(&announcements, "api"), Millis::ZERO);
+        assert_eq!(announcements.tick(NOW + Millis(59_999)), None);
+        assert!(announcements.tick(NOW + Millis(60_000)).is_some());
+        assert_eq!(until(&announcements, "app"), Millis::ZERO);
+        assert_eq!(announcements.deadline(), None);
     }
 
     #[test]
     fn the_longest_of_several_silences_counts_and_one_may_be_over_all() {
-        let mut notices = Notices::default();
-        notices.begin(silence(1, "app", 60), NOW);
-        notices.begin(silence(2, "", 30), NOW);
-        let until = |notices: &Notices, name: &str| notices.silenced_until(&Name::new(name.as_bytes()));
-        assert_eq!(until(&notices, "app"), NOW + Millis::from_secs(60));
-        assert_eq!(until(&notices, "api"), NOW + Millis::from_secs(30));
-        assert!(notices.end(1, NOW).is_some());
-        assert_eq!(until(&notices, "app"), NOW + Millis::from_secs(30));
-        assert_eq!(notices.end(1, NOW), None, "it is over already");
+        let mut announcements = Announcements::default();
+        announcements.begin(silence(1, "app", 60), NOW);
+        announcements.begin(silence(2, "", 30), NOW);
+        let until =
+            |announcements: &Announcements, name: &str| announcements.silenced_until(&Name::new(name.as_bytes()));
+        assert_eq!(until(&announcements, "app"), NOW + Millis::from_secs(60));
+        assert_eq!(until(&announcements, "api"), NOW + Millis::from_secs(30));
+        assert!(announcements.end(1, NOW).is_some());
+        assert_eq!(until(&announcements, "app"), NOW + Millis::from_secs(30));
+        assert_eq!(announcements.end(1, NOW), None, "it is over already");
     }
 
     #[test]
     fn entries_of_silences_that_are_over_are_used_again_and_others_are_not() {
-        let mut notices = Notices::default();
+        let mut announcements = Announcements::default();
         for id in 1..=MAX_SILENCES as u64 {
-            assert!(notices.begin(silence(id, "app", 60), NOW).is_some());
+            assert!(announcements.begin(silence(id, "app", 60), NOW).is_some());
         }
-        assert_eq!(notices.begin(silence(99, "app", 60), NOW), None);
-        let freed = notices.end(3, NOW);
-        assert_eq!(notices.begin(silence(99, "app", 60), NOW), freed);
-        assert_eq!(notices.silences().filter(|silence| silence.id == 99).count(), 1);
+        assert_eq!(announcements.begin(silence(99, "app", 60), NOW), None);
+        let freed = announcements.end(3, NOW);
+        assert_eq!(announcements.begin(silence(99, "app", 60), NOW), freed);
+        assert_eq!(announcements.silences().filter(|silence| silence.id == 99).count(), 1);
     }
 
     #[test]
     fn the_configured_silence_is_told_when_it_begins_and_when_it_ends() {
-        let mut notices = Notices::default();
-        assert_eq!(notices.configure(false, NOW), None);
-        assert!(notices.configure(true, NOW).is_some());
-        assert_eq!(notices.configure(true, NOW), None);
-        assert_eq!(notices.deadline(), None, "it does not end by itself");
-        assert!(notices.configure(false, NOW).is_some());
+        let mut announcements = Announcements::default();
+        assert_eq!(announcements.configure(false, NOW), None);
+        assert!(announcements.configure(true, NOW).is_some());
+        assert_eq!(announcements.configure(true, NOW), None);
+        assert_eq!(announcements.deadline(), None, "it does not end by itself");
+        assert!(announcements.configure(false, NOW).is_some());
     }
 
     #[test]
     fn a_report_says_until_when_and_why() {
-        let mut notices = Notices::default();
+        let mut announcements = Announcements::default();
         let asked = Silence { comment: Text::new(b"deploy"), ..silence(7, "app", 60) };
-        let place = notices.begin(asked, NOW).expect("a free place");
-        let began = notices.list[place].report(None, NOW + Millis(1000), 1_000_000, "web1");
+        let place = announcements.begin(asked, NOW).expect("a free place");
+        let began = announcements.list[place].report(None, NOW + Millis(1000), 1_000_000, "web1");
         assert_eq!((began.kind, began.id.as_str()), (Kind::SilenceBegan, "silence/7"));
         assert_eq!(
             began.silence,
             Some(SilenceFacts { ends_unix: Some(1_059_000), comment: b"deploy".to_vec(), during: vec![] })
         );
-        notices.tick(NOW + Millis(60_000));
-        let ended = notices.list[place].report(None, NOW + Millis(60_000), 1_059_000, "web1");
+        announcements.tick(NOW + Millis(60_000));
+        let ended = announcements.list[place].report(None, NOW + Millis(60_000), 1_059_000, "web1");
         assert_eq!((ended.kind, ended.lasted), (Kind::SilenceEnded, Some(Millis(60_000))));
     }
 
     #[test]
     fn the_silence_that_ended_first_gives_its_place_to_a_new_one() {
-        let mut notices = Notices::default();
+        let mut announcements = Announcements::default();
         for id in 1..=MAX_SILENCES as u64 {
-            assert!(notices.begin(silence(id, "app", 60), NOW).is_some());
+            assert!(announcements.begin(silence(id, "app", 60), NOW).is_some());
         }
-        notices.end(3, NOW + Millis(2_000));
-        let first = notices.end(5, NOW + Millis(1_000));
-        assert_eq!(notices.begin(silence(99, "app", 60), NOW + Millis(3_000)), first);
+        announcements.end(3, NOW + Millis(2_000));
+        let first = announcements.end(5, NOW + Millis(1_000));
+        assert_eq!(announcements.begin(silence(99, "app", 60), NOW + Millis(3_000)), first);
     }
 }
