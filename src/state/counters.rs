@@ -13,8 +13,8 @@ use crate::pools::set::{PoolId, PoolMap};
 use crate::shared::double_buffer::DoubleBuffer;
 use crate::state::ending::{Ending, RESULTS};
 use crate::state::histogram::{BUCKETS, Histogram, bucket};
+use crate::state::lookup::ResolvedObservation;
 use crate::state::series::{Current, Sample};
-use crate::state::sighting::Sighting;
 use crate::text::{self, Text};
 use crate::units::Millis;
 
@@ -115,16 +115,16 @@ impl Counters {
         directory: &Directory,
         watched: &Watched,
         releases: &mut DoubleBuffer<Releases>,
-        sighting: &Sighting<'_>,
+        resolved: &ResolvedObservation<'_>,
         now: Millis,
     ) -> Option<Sample> {
-        let Sighting { seen, answered, failed, .. } = *sighting;
+        let ResolvedObservation { seen, answered, failed, .. } = *resolved;
         let mut last = None;
         if let Some((newest, earlier)) = seen.attempts().split_last() {
             for attempt in earlier {
                 self.note_attempt(directory, attempt, directory.place_of_peer(watched, attempt), answered);
             }
-            last = self.note_attempt(directory, newest, sighting.place, answered);
+            last = self.note_attempt(directory, newest, resolved.place, answered);
         }
         let ending = Ending::of(seen, failed);
         let last = last.filter(|_| ending != Ending::NoLiveUpstreams);
@@ -274,8 +274,8 @@ mod tests {
             }
             seen.aborted = status == 499;
             let Self { counters, releases, series, directory, watched, now } = self;
-            let sighting = Sighting::new(directory, watched, &seen);
-            if let Some(over) = counters.note(directory, watched, releases, &sighting, *now) {
+            let resolved = ResolvedObservation::new(directory, watched, &seen);
+            if let Some(over) = counters.note(directory, watched, releases, &resolved, *now) {
                 series.push(over);
             }
         }

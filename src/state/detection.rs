@@ -13,7 +13,7 @@ use crate::pools::directory::Directory;
 use crate::pools::set::{Expected, PoolId, PoolMap, PoolSet};
 use crate::state::failures::{Failures, reasons_of};
 use crate::state::history::Record;
-use crate::state::sighting::Sighting;
+use crate::state::lookup::ResolvedObservation;
 use crate::text::{self, Text};
 use crate::units::Millis;
 use crate::window::{Entry, Period, Ring, Window};
@@ -80,8 +80,8 @@ pub(super) struct News {
 
 impl Detection {
     /// Counts a request and its errors.
-    pub(super) fn count(&mut self, ring: &mut Ring, sighting: &Sighting<'_>, news: &mut News) {
-        let Sighting { seen, answered, failed, .. } = *sighting;
+    pub(super) fn count(&mut self, ring: &mut Ring, resolved: &ResolvedObservation<'_>, news: &mut News) {
+        let ResolvedObservation { seen, answered, failed, .. } = *resolved;
         let now = news.now;
         if self.error_rate.level() == Level::NoData {
             self.forget_errors_since(Millis::ZERO, news);
@@ -117,12 +117,12 @@ impl Detection {
         &mut self,
         setup: &Setup,
         watched: &Watched,
-        sighting: &Sighting<'_>,
+        resolved: &ResolvedObservation<'_>,
         ring: &Ring,
         news: &mut News,
     ) {
         let Setup { directory, expected, .. } = setup;
-        let Sighting { seen, answered, .. } = *sighting;
+        let ResolvedObservation { seen, answered, .. } = *resolved;
         let Some(last) = seen.attempts().last().filter(|last| last.verdict != Verdict::Unfinished) else { return };
         let change = match answered {
             None if last.verdict == Verdict::Ok => self.failover.fold_stranger(last.start, *expected),

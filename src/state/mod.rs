@@ -4,7 +4,7 @@
 pub mod ending;
 pub mod histogram;
 pub mod series;
-mod sighting;
+mod lookup;
 pub mod counters;
 pub mod history;
 mod failures;

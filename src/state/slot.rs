@@ -12,8 +12,8 @@ use crate::shared::double_buffer::DoubleBuffer;
 use crate::state::counters::{Counters, Releases};
 use crate::state::detection::{Detection, News, Setup, Silenced};
 use crate::state::history::History;
+use crate::state::lookup::{ResolveCache, ResolvedObservation};
 use crate::state::series::Series;
-use crate::state::sighting::{Familiar, Sighting};
 use crate::state::view::View;
 use crate::text::Name;
 use crate::units::Millis;
@@ -195,22 +195,22 @@ impl Slot {
         let Self { setup, detection, examples, counters, releases, series, ring, .. } = self;
         let mut news = News { now, ..News::default() };
         detection.edit(|detection| {
-            let mut familiar = Familiar::default();
+            let mut cache = ResolveCache::default();
             for seen in batch {
-                let sighting = familiar.recognise(seen).unwrap_or_else(|| {
+                let resolved = cache.get(seen).unwrap_or_else(|| {
                     if !seen.aborted && setup.live().directory.is_news(watched, seen) {
                         setup.edit(|setup| {
                             setup.directory.learn(watched, seen);
                             setup.expected = setup.directory.expected(&setup.rules);
                         });
-                        familiar = Familiar::default();
+                        cache = ResolveCache::default();
                     }
-                    let sighting = Sighting::new(&setup.live().directory, watched, seen);
-                    familiar.remember(sighting);
-                    sighting
+                    let resolved = ResolvedObservation::new(&setup.live().directory, watched, seen);
+                    cache.put(resolved);
+                    resolved
                 });
                 let setup = setup.live();
-                if let Some(over) = counters.note(&setup.directory, watched, releases, &sighting, now) {
+                if let Some(over) = counters.note(&setup.directory, watched, releases, &resolved, now) {
                     series.push(over);
                 }
                 if seen.aborted {
@@ -222,11 +222,11 @@ impl Slot {
                         examples.list[0] = Some(example);
                     });
                 }
-                detection.count(ring, &sighting, &mut news);
+                detection.count(ring, &resolved, &mut news);
                 // Workers of an older configuration only finish requests that began before, which say nothing about the
                 // pool that serves now.
                 if is_current && setup.rules.failover.is_some() {
-                    detection.follow(setup, watched, &sighting, ring, &mut news);
+                    detection.follow(setup, watched, &resolved, ring, &mut news);
                 }
             }
             detection.tick(setup.live(), ring, &mut news);

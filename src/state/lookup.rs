@@ -13,7 +13,7 @@ const PEERS: usize = 16;
 
 /// An observation, and what must be known about it before it is counted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sighting<'a> {
+pub(crate) struct ResolvedObservation<'a> {
     pub(crate) seen: &'a Observation,
     /// The index of the last attempt's peer in the directory; `None`: the directory does not know the peer.
     pub(crate) place: Option<usize>,
@@ -23,7 +23,7 @@ pub(crate) struct Sighting<'a> {
     pub(crate) failed: bool,
 }
 
-impl<'a> Sighting<'a> {
+impl<'a> ResolvedObservation<'a> {
     /// Looks the observation up in the directory.
     pub(crate) fn new(directory: &Directory, watched: &Watched, seen: &'a Observation) -> Self {
         let place = seen.attempts().last().and_then(|last| directory.place_of_peer(watched, last));
@@ -33,24 +33,24 @@ impl<'a> Sighting<'a> {
 
 /// The last plain answer of each peer, valid as long as the directory does not change.
 #[derive(Default)]
-pub(crate) struct Familiar<'a> {
-    sightings: [Option<Sighting<'a>>; PEERS],
+pub(crate) struct ResolveCache<'a> {
+    answers: [Option<ResolvedObservation<'a>>; PEERS],
 }
 
-impl<'a> Familiar<'a> {
+impl<'a> ResolveCache<'a> {
     /// The resolved observation, if the same peer gave a plain answer with the same names before; `None`: look it up.
-    pub(crate) fn recognise(&self, seen: &'a Observation) -> Option<Sighting<'a>> {
+    pub(crate) fn get(&self, seen: &'a Observation) -> Option<ResolvedObservation<'a>> {
         let (peer, names) = plain(seen)?;
-        let before = self.sightings.get(usize::from(peer) % PEERS)?.as_ref()?;
+        let before = self.answers.get(usize::from(peer) % PEERS)?.as_ref()?;
         let is_same = plain(before.seen).is_some_and(|(other, others)| other == peer && ptr::eq(others, names));
-        is_same.then_some(Sighting { seen, ..*before })
+        is_same.then_some(ResolvedObservation { seen, ..*before })
     }
 
     /// Keeps the observation, if it is a plain answer.
-    pub(crate) fn remember(&mut self, sighting: Sighting<'a>) {
-        let place = plain(sighting.seen).and_then(|(peer, _)| self.sightings.get_mut(usize::from(peer) % PEERS));
+    pub(crate) fn put(&mut self, resolved: ResolvedObservation<'a>) {
+        let place = plain(resolved.seen).and_then(|(peer, _)| self.answers.get_mut(usize::from(peer) % PEERS));
         if let Some(place) = place {
-            *place = Some(sighting);
+            *place = Some(resolved);
         }
     }
 }
@@ -83,13 +83,13 @@ mod tests {
         let names = |pool: &[u8]| Some(Names { pool: Name::new(pool), ..Names::default() });
         let (blue, green) = (answer(0, names(b"blue")), answer(0, names(b"green")));
         let nothing = answer(0, None);
-        let mut familiar = Familiar::default();
-        assert!(familiar.recognise(&blue).is_none());
-        familiar.remember(Sighting { seen: &blue, place: Some(0), answered: PoolId::new(3), failed: false });
-        assert_eq!(familiar.recognise(&blue).and_then(|sighting| sighting.answered), PoolId::new(3));
-        assert!(familiar.recognise(&green).is_none(), "another name of the same peer, in the same batch");
-        assert!(familiar.recognise(&nothing).is_none());
+        let mut cache = ResolveCache::default();
+        assert!(cache.get(&blue).is_none());
+        cache.put(ResolvedObservation { seen: &blue, place: Some(0), answered: PoolId::new(3), failed: false });
+        assert_eq!(cache.get(&blue).and_then(|resolved| resolved.answered), PoolId::new(3));
+        assert!(cache.get(&green).is_none(), "another name of the same peer, in the same batch");
+        assert!(cache.get(&nothing).is_none());
         let other_peer = Observation { names: blue.names.clone(), ..answer(PEERS as u16, None) };
-        assert!(familiar.recognise(&other_peer).is_none(), "another peer with the same place");
+        assert!(cache.get(&other_peer).is_none(), "another peer with the same place");
     }
 }
