@@ -104,7 +104,7 @@ pub struct Observation {
     /// What the last attempt's response named; `None`: no names, or the same as before, see
     /// [`Observation::names_as_before`].
     pub names: Option<Arc<Names>>,
-    /// The response named what this peer's last response named. [`Recall`] knows those names.
+    /// The response named what this peer's last response named. [`NameCache`] knows those names.
     pub names_as_before: bool,
     /// More about a failed request; `None`: the request went well, or nothing more is known.
     pub failure: Option<Box<Failure>>,
@@ -176,12 +176,12 @@ impl Observation {
 /// the observer share no memory that both write for each request. For that, the event loop remembers in src/nginx what
 /// it sent for each peer.
 #[derive(Debug)]
-pub struct Recall {
+pub struct NameCache {
     /// By upstream; then by the peer's index, with one more element for all peers that are not configured.
     names: Vec<Vec<Option<Arc<Names>>>>,
 }
 
-impl Recall {
+impl NameCache {
     /// For upstreams with these numbers of configured peers.
     pub fn new(peers: impl Iterator<Item = usize>) -> Self {
         Self { names: peers.map(|count| vec![None; count + 1]).collect() }
@@ -208,11 +208,11 @@ mod tests {
     #[test]
     fn names_that_a_peer_named_before_are_filled_in() {
         let names = |pool: &[u8]| Some(Arc::new(Names { pool: Name::new(pool), ..Names::default() }));
-        let mut recall = Recall::new([2, 1].into_iter());
+        let mut name_cache = NameCache::new([2, 1].into_iter());
         let mut complete = |upstream, peer, names, names_as_before| {
             let mut seen = Observation { upstream, names, names_as_before, ..Observation::default() };
             seen.push(Attempt { peer, ..Attempt::default() });
-            recall.complete(&mut seen);
+            name_cache.complete(&mut seen);
             seen.pool().as_bytes().to_vec()
         };
         assert_eq!(complete(0, 0, names(b"blue"), false), b"blue");

@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::receiver::Receiver;
 use crate::config::upstream::Watched;
 use crate::crash;
-use crate::observation::Recall;
+use crate::observation::NameCache;
 use crate::pipeline::gate::Gate;
 use crate::pipeline::log_line::{Line, level};
 use crate::pipeline::order::{ORDERS, Order};
@@ -88,7 +88,7 @@ pub struct Worker<S, C> {
     /// Observations that were taken from the channel and are not folded yet.
     in_hand: AtomicU64,
     /// The names to which observations refer. Only one thread folds at a time.
-    recall: Mutex<Recall>,
+    name_cache: Mutex<NameCache>,
     /// The indices of this configuration in the table; empty until the worker joins the table.
     places: OnceCell<Places>,
     /// The event loop sends no more observations: the observer should end.
@@ -103,8 +103,22 @@ impl<S: Store, C: Clock> Worker<S, C> {
         let (gate, places) = (Gate::default(), OnceCell::new());
         let (observed, delivered) = (AtomicBool::new(false), AtomicBool::new(false));
         let (orders, lost, in_hand) = (channel::bounded(ORDERS), AtomicU64::new(0), AtomicU64::new(0));
-        let recall = Mutex::new(Recall::new(config.upstreams.iter().map(|watched| watched.peers.len())));
-        Self { config, store, clock, process, log, gate, orders, lost, in_hand, recall, places, observed, delivered }
+        let name_cache = Mutex::new(NameCache::new(config.upstreams.iter().map(|watched| watched.peers.len())));
+        Self {
+            config,
+            store,
+            clock,
+            process,
+            log,
+            gate,
+            orders,
+            lost,
+            in_hand,
+            name_cache,
+            places,
+            observed,
+            delivered,
+        }
     }
 
     /// Joins the table. Returns `true` if the table has a slot for every watched upstream.

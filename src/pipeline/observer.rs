@@ -125,11 +125,11 @@ impl<S: Store, C: Clock> Worker<S, C> {
         let mut batch: Vec<_> = Vec::with_capacity(observations.len().min(BATCH));
         batch.extend(observations.try_iter().take(BATCH));
         self.in_hand.store(batch.len() as u64, Ordering::Relaxed);
-        let mut recall = self.recall.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut name_cache = self.name_cache.lock().unwrap_or_else(PoisonError::into_inner);
         for seen in &mut batch {
-            recall.complete(seen);
+            name_cache.complete(seen);
         }
-        drop(recall);
+        drop(name_cache);
         // Each upstream's observations together, in their own order.
         batch.sort_by_key(|seen| seen.upstream);
         let caller = self.caller();
