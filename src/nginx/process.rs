@@ -90,7 +90,7 @@ impl Pipeline {
             Ok(()) => {}
             Err(error) => self.lose(&error.into_inner(), upstream),
         }
-        self.worker.gate.knock();
+        self.worker.doorbell.ring();
     }
 
     #[cold]

@@ -4,7 +4,7 @@
 //! Both loops run on threads of their own, so nginx's event loop never waits for them. They only meet in the shared
 //! table: the courier of any worker delivers what the observer of any worker found.
 
-pub mod gate;
+pub mod doorbell;
 pub mod log_line;
 pub mod order;
 mod observer;
@@ -22,7 +22,7 @@ use crate::config::receiver::Receiver;
 use crate::config::upstream::Watched;
 use crate::crash;
 use crate::observation::NameCache;
-use crate::pipeline::gate::Gate;
+use crate::pipeline::doorbell::Doorbell;
 use crate::pipeline::log_line::{Line, level};
 use crate::pipeline::order::{ORDERS, Order};
 use crate::state::table::{Caller, Places, Subject, Table};
@@ -80,7 +80,7 @@ pub struct Worker<S, C> {
     /// Receives lines for error.log; must not block.
     pub log: Box<dyn Fn(Line) + Send + Sync>,
     /// Wakes the observer.
-    pub gate: Gate,
+    pub doorbell: Doorbell,
     /// Orders that an operator gave and that are not carried out yet.
     orders: (channel::Sender<Order>, channel::Receiver<Order>),
     /// Observations that found the channel full, since the last log line about them.
@@ -100,7 +100,7 @@ pub struct Worker<S, C> {
 impl<S: Store, C: Clock> Worker<S, C> {
     /// A worker that has not joined the table yet: its threads do that, because joining takes the lock.
     pub fn new(config: Config, store: S, clock: C, process: u32, log: Box<dyn Fn(Line) + Send + Sync>) -> Self {
-        let (gate, places) = (Gate::default(), OnceCell::new());
+        let (doorbell, places) = (Doorbell::default(), OnceCell::new());
         let (observed, delivered) = (AtomicBool::new(false), AtomicBool::new(false));
         let (orders, lost, in_hand) = (channel::bounded(ORDERS), AtomicU64::new(0), AtomicU64::new(0));
         let name_cache = Mutex::new(NameCache::new(config.upstreams.iter().map(|watched| watched.peers.len())));
@@ -110,7 +110,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
             clock,
             process,
             log,
-            gate,
+            doorbell,
             orders,
             lost,
             in_hand,

@@ -60,11 +60,11 @@ impl<S: Store, C: Clock> Worker<S, C> {
             let left = deadline.map(|due| due - now);
             if quiet < QUIET_POLLS {
                 if folded < BATCH && !stopping {
-                    self.gate.sleep(left.map_or(POLL, |left| left.min(POLL)));
+                    self.doorbell.sleep(left.map_or(POLL, |left| left.min(POLL)));
                 }
             } else {
                 let has_work = || !observations.is_empty() || !self.orders.1.is_empty();
-                self.gate.park(left, || has_work() || self.observed.load(Ordering::Acquire));
+                self.doorbell.wait(left, || has_work() || self.observed.load(Ordering::Acquire));
             }
         }
     }
@@ -73,7 +73,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
     /// `false` if too many orders wait already.
     pub fn order(&self, order: Order) -> bool {
         let taken = self.orders.0.try_send(order).is_ok();
-        self.gate.knock();
+        self.doorbell.ring();
         taken
     }
 
@@ -156,7 +156,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
     /// Asks the observer to fold what is in the channel, and to end.
     pub fn stop_observing(&self) {
         self.observed.store(true, Ordering::Release);
-        self.gate.wake();
+        self.doorbell.wake();
     }
 
     /// Logs one line for all observations that were lost since the last one. Returns `true` if there were any.

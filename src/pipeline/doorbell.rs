@@ -15,29 +15,29 @@ use crate::units::Millis;
 
 /// One thread that sleeps, any number of threads that ring.
 #[derive(Debug, Default)]
-pub struct Gate {
+pub struct Doorbell {
     armed: AtomicBool,
     sleeper: OnceCell<Thread>,
 }
 
-impl Gate {
-    /// Wakes the thread if it waits in [`Gate::park`]; the thread then sees what the caller did before. No system call
+impl Doorbell {
+    /// Wakes the thread if it waits in [`Doorbell::wait`]; the thread then sees what the caller did before. No system call
     /// if the thread is awake.
-    pub fn knock(&self) {
+    pub fn ring(&self) {
         fence(Ordering::SeqCst);
         if self.armed.load(Ordering::Relaxed) && self.armed.swap(false, Ordering::Relaxed) {
             self.wake();
         }
     }
 
-    /// Wakes the thread from [`Gate::sleep`] as well as from [`Gate::park`].
+    /// Wakes the thread from [`Doorbell::sleep`] as well as from [`Doorbell::wait`].
     pub fn wake(&self) {
         if let Some(sleeper) = self.sleeper.get() {
             sleeper.unpark();
         }
     }
 
-    /// Sleeps for `span`; [`Gate::knock`] does not end the sleep, [`Gate::wake`] does. The calling thread becomes the
+    /// Sleeps for `span`; [`Doorbell::ring`] does not end the sleep, [`Doorbell::wake`] does. The calling thread becomes the
     /// one that the other methods wake.
     pub fn sleep(&self, span: Millis) {
         self.sleeper.get_or_init(thread::current);
@@ -46,7 +46,7 @@ impl Gate {
 
     /// Waits until the doorbell rings, at most for `span`; `None`: without a limit. Does not wait if there is work
     /// already.
-    pub fn park(&self, span: Option<Millis>, has_work: impl Fn() -> bool) {
+    pub fn wait(&self, span: Option<Millis>, has_work: impl Fn() -> bool) {
         self.sleeper.get_or_init(thread::current);
         self.armed.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -73,22 +73,22 @@ mod tests {
     #[test]
     fn no_ring_is_ever_missed() {
         const SENT: u32 = 20_000;
-        let shared = Arc::new((Gate::default(), AtomicU32::new(0)));
+        let shared = Arc::new((Doorbell::default(), AtomicU32::new(0)));
         let (done, ended) = mpsc::channel();
         let sleeper = Arc::clone(&shared);
         thread::spawn(move || {
-            let (gate, sent) = &*sleeper;
+            let (doorbell, sent) = &*sleeper;
             let mut seen = 0;
             while seen < SENT {
-                gate.park(None, || sent.load(Ordering::Relaxed) != seen);
+                doorbell.wait(None, || sent.load(Ordering::Relaxed) != seen);
                 seen = sent.load(Ordering::Relaxed);
             }
             done.send(())
         });
-        let (gate, sent) = &*shared;
+        let (doorbell, sent) = &*shared;
         for _ in 0..SENT {
             sent.fetch_add(1, Ordering::Relaxed);
-            gate.knock();
+            doorbell.ring();
         }
         assert_eq!(ended.recv_timeout(DEADLINE), Ok(()), "the thread sleeps although {SENT} were sent");
     }
