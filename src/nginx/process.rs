@@ -247,7 +247,7 @@ pub(crate) fn end(cycle: &ngx_cycle_t) {
             pipeline.client.shutdown();
         }
         worker.store.with_patience(left(), |table| table.release(worker.process));
-        worker.store.ring();
+        worker.store.notify();
         if let Some((writer, done)) = &pipeline.writer {
             writer.stop();
             // A thread that is not writing waits for the lock and holds nothing.

@@ -19,7 +19,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
         let Some(receiver) = self.config.receivers.get(index) else { return };
         let Some(place) = self.places().receivers.get(index).copied().flatten() else { return };
         loop {
-            let rings = self.store.rings();
+            let notifications = self.store.notifications();
             let stopping = self.delivered.load(Ordering::Acquire);
             let caller = self.caller();
             let our_turn = self.store.delivers(&self.clock);
@@ -36,7 +36,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
             match delivery {
                 Some(delivery) => self.send(receiver, &delivery, post),
                 None if stopping || outdated => return,
-                None => self.store.listen(rings, due.map(|due| due - self.clock.now())),
+                None => self.store.wait(notifications, due.map(|due| due - self.clock.now())),
             }
         }
     }
@@ -45,7 +45,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
     /// sent.
     pub fn stop_delivering(&self) {
         self.delivered.store(true, Ordering::Release);
-        self.store.ring();
+        self.store.notify();
     }
 
     fn send(&self, receiver: &Receiver, delivery: &Delivery, post: &impl Post) {

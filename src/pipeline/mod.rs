@@ -49,13 +49,13 @@ pub trait Store {
     fn with_patience<R>(&self, patience: Millis, f: impl FnOnce(&mut Table<'_>) -> R) -> Option<R>;
 
     /// The number of notifications so far.
-    fn rings(&self) -> u32;
+    fn notifications(&self) -> u32;
 
     /// Notifies: every courier of every worker wakes.
-    fn ring(&self);
+    fn notify(&self);
 
-    /// Waits for a notification after number `rings`, at most for `span`; `None`: without a limit.
-    fn listen(&self, rings: u32, span: Option<Millis>);
+    /// Waits for a notification after number `notifications`, at most for `span`; `None`: without a limit.
+    fn wait(&self, notifications: u32, span: Option<Millis>);
 
     /// Do the workers of this table deliver at present? When the answer changes, the couriers are notified.
     fn delivers(&self, clock: &dyn Clock) -> bool;
@@ -143,7 +143,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
             (self.log)(Line { level: level(report), text: wording::log_line(report) });
         }
         if !reports.is_empty() {
-            self.store.ring();
+            self.store.notify();
             self.store.note_change();
         }
     }
@@ -162,7 +162,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
 
     fn adopted(&self, (places, reports): (Places, Vec<Report>)) -> Places {
         self.announce(&reports);
-        self.store.ring();
+        self.store.notify();
         self.store.note_change();
         places
     }

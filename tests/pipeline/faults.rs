@@ -242,13 +242,13 @@ impl Store for Kept {
         is_free.then(|| self.shared.with(f))
     }
 
-    fn rings(&self) -> u32 {
+    fn notifications(&self) -> u32 {
         0
     }
 
-    fn ring(&self) {}
+    fn notify(&self) {}
 
-    fn listen(&self, _rings: u32, _span: Option<Millis>) {}
+    fn wait(&self, _notifications: u32, _span: Option<Millis>) {}
 
     fn delivers(&self, _clock: &dyn Clock) -> bool {
         true

@@ -165,7 +165,7 @@ impl StateFileWriter {
             error_log::send(Line { level: Level::Notice, text });
         }
         crash::at("keeper-noted");
-        self.zone.ring();
+        self.zone.notify();
         let until = self.is_exiting().then(|| SystemClock.now() + EXITING_SPAN);
         loop {
             let changes = self.zone.changes();

@@ -52,7 +52,7 @@ pub(super) struct Head {
     /// The number of the last silence; begins with the seconds since 1970 at the zone's creation.
     pub(super) silence: AtomicU64,
     /// Wakes the couriers: something is due, or may be.
-    pub(super) rings: Futex,
+    pub(super) notifications: Futex,
     /// Wakes the writer of the state file: something changed that belongs in it.
     pub(super) changes: Futex,
     /// The process that writes the state file; 0: none.
@@ -131,7 +131,7 @@ impl Zone {
             dropped: AtomicU64::new(0),
             // Greater than the numbers of silences in zones before: none is used twice.
             silence: AtomicU64::new(SystemClock.wall() / 1000),
-            rings: Futex::new(),
+            notifications: Futex::new(),
             changes: Futex::new(),
             writer: AtomicU32::new(0),
             superseded: AtomicU32::new(0),

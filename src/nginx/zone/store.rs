@@ -31,16 +31,16 @@ impl Store for Zone {
         Some(self.locked(self.head().lock.lock_within(patience).ok()?, f))
     }
 
-    fn rings(&self) -> u32 {
-        self.head().rings.count()
+    fn notifications(&self) -> u32 {
+        self.head().notifications.count()
     }
 
-    fn ring(&self) {
-        self.head().rings.wake();
+    fn notify(&self) {
+        self.head().notifications.wake();
     }
 
-    fn listen(&self, rings: u32, span: Option<Millis>) {
-        self.head().rings.wait(rings, span);
+    fn wait(&self, notifications: u32, span: Option<Millis>) {
+        self.head().notifications.wait(notifications, span);
     }
 
     fn delivers(&self, clock: &dyn Clock) -> bool {

@@ -15,7 +15,7 @@ impl Zone {
     /// Notes that another zone replaces this one: the workers of this one stop delivering.
     pub(crate) fn supersede(self) {
         self.head().superseded.store(1, Ordering::Release);
-        self.head().rings.wake();
+        self.head().notifications.wake();
         self.head().changes.wake();
     }
 
