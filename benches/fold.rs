@@ -20,7 +20,7 @@ use ngx_http_poolwatch_module::config::rules::{ErrorRateRules, Rules};
 use ngx_http_poolwatch_module::config::upstream::{ConfiguredPeer, Role, Watched};
 use ngx_http_poolwatch_module::observation::{Attempt, Names, Observation, Verdict};
 use ngx_http_poolwatch_module::pipeline::Store;
-use ngx_http_poolwatch_module::state::table::Places;
+use ngx_http_poolwatch_module::state::table::SlotMap;
 use ngx_http_poolwatch_module::text::{Name, Text};
 use ngx_http_poolwatch_module::units::Millis;
 
@@ -31,7 +31,7 @@ const BATCH: usize = 128;
 struct Zone {
     shared: Shared,
     watched: Vec<Watched>,
-    places: Places,
+    slot_map: SlotMap,
     now: Millis,
 }
 
@@ -52,10 +52,10 @@ impl Zone {
         let mut zone = Self {
             shared: Shared::with_slots(upstreams),
             watched: (0..upstreams).map(upstream).collect(),
-            places: Places::default(),
+            slot_map: SlotMap::default(),
             now: Millis::from_secs(1000),
         };
-        zone.places = zone.shared.with(|table| table.adopt(&zone.watched, &[], 1, zone.now, &mut Vec::new()));
+        zone.slot_map = zone.shared.with(|table| table.adopt(&zone.watched, &[], 1, zone.now, &mut Vec::new()));
         zone
     }
 
@@ -70,7 +70,7 @@ impl Zone {
         for attempt in batch.iter_mut().flat_map(|seen| &mut seen.attempts) {
             attempt.start = self.now;
         }
-        black_box(self.shared.with(|table| table.fold(&self.watched, &self.places, batch, self.now)));
+        black_box(self.shared.with(|table| table.fold(&self.watched, &self.slot_map, batch, self.now)));
     }
 }
 

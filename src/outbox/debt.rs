@@ -300,8 +300,8 @@ impl Debt {
     fn note_told(&mut self, truth: &Truth, at: Millis) {
         let (from, to) = self.change(truth);
         let known = self.told.iter().position(|told| (told.from, told.to) == (from, to) && told.at != Millis::ZERO);
-        let oldest = (0..TOLD).min_by_key(|&place| self.told.get(place).map(|told| told.at));
-        if let Some(told) = known.or(oldest).and_then(|place| self.told.get_mut(place)) {
+        let oldest = (0..TOLD).min_by_key(|&index| self.told.get(index).map(|told| told.at));
+        if let Some(told) = known.or(oldest).and_then(|index| self.told.get_mut(index)) {
             *told = Told { from, to, at };
         }
     }

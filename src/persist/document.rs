@@ -123,7 +123,8 @@ pub(super) struct SavedDebt {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct SavedAnnouncement {
-    pub(super) place: usize,
+    #[serde(rename = "place")]
+    pub(super) index: usize,
     pub(super) generation: u64,
     pub(super) kind: Option<Kind>,
     pub(super) id: u64,

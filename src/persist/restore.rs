@@ -75,7 +75,7 @@ impl Saved {
                 let name = name_of(&saved.name);
                 let known = receivers.iter().position(|receiver| receiver.name == name);
                 let free = || receivers.iter().position(|receiver| receiver.name.is_empty());
-                let Some(receiver) = known.or_else(free).and_then(|place| receivers.get_mut(place)) else { continue };
+                let Some(receiver) = known.or_else(free).and_then(|index| receivers.get_mut(index)) else { continue };
                 if receiver.name.is_empty() {
                     *receiver = ReceiverState { name, adopted: RESTORED, ..ReceiverState::default() };
                 }
@@ -90,10 +90,10 @@ impl Saved {
         table.announcements.edit(|announcements| {
             for saved in &self.announcements {
                 let Some(known) = saved.known(receivers, times) else { continue };
-                let place = announcements.list.get_mut(saved.place);
+                let index = announcements.list.get_mut(saved.index);
                 // A silence that began or ended here meanwhile stays as it is.
-                if let Some(place) = place.filter(|place| place.truth.generation <= known.truth.generation) {
-                    *place = known;
+                if let Some(index) = index.filter(|index| index.truth.generation <= known.truth.generation) {
+                    *index = known;
                 }
             }
         });
@@ -170,9 +170,9 @@ impl SavedUpstream {
         let own = self.directory();
         let directory = directory.unwrap_or(&own);
         // The ids of pools here, by their indices in the text.
-        let places: Vec<Option<PoolId>> =
+        let pool_ids: Vec<Option<PoolId>> =
             self.pools.iter().map(|pool| directory.find(&name_of(&pool.name))).take(MAX_POOLS).collect();
-        let serving = |text: &str| States::Serving.index(text, &places)?.to_serving();
+        let serving = |text: &str| States::Serving.index(text, &pool_ids)?.to_serving();
         let mut detection = Detection {
             failover: Failover::resume(serving(&self.serving)?, times.instant(self.since)),
             error_rate: ErrorRate::resume(
@@ -184,17 +184,17 @@ impl SavedUpstream {
             switching: self.switching.as_deref().map_or(Some(Serving::Unknown), serving)?,
             ..Detection::default()
         };
-        for (pool, place) in self.pools.iter().zip(&places) {
-            if let Some(place) = *place {
-                detection.releases[place] = Text::new(&bytes_of(&pool.release));
+        for (pool, index) in self.pools.iter().zip(&pool_ids) {
+            if let Some(index) = *index {
+                detection.releases[index] = Text::new(&bytes_of(&pool.release));
             }
         }
         let mut debts = [[Debt::default(); MAX_RECEIVERS]; 2];
         for (key, saved) in Key::ALL.into_iter().zip(&self.incidents) {
             let states = States::of(key);
-            let incident = saved.known(states, &places, times)?;
+            let incident = saved.known(states, &pool_ids, times)?;
             *detection.incidents.get_mut(key as usize)? = incident;
-            *debts.get_mut(key as usize)? = debts_of(&saved.debts, states, &places, receivers, times)?;
+            *debts.get_mut(key as usize)? = debts_of(&saved.debts, states, &pool_ids, receivers, times)?;
         }
         let mut pools = PoolSet::EMPTY;
         for pool in &self.expected {
@@ -220,20 +220,20 @@ impl SavedUpstream {
 }
 
 impl SavedIncident {
-    fn known(&self, states: States, places: &[Option<PoolId>], times: Times) -> Option<Incident> {
+    fn known(&self, states: States, pool_ids: &[Option<PoolId>], times: Times) -> Option<Incident> {
         let kind = self.kind?;
         Some(Incident {
             truth: Truth {
                 generation: self.generation,
-                state: states.index(&self.state, places)?,
-                from: states.index(&self.from, places)?,
+                state: states.index(&self.state, pool_ids)?,
+                from: states.index(&self.from, pool_ids)?,
                 over: self.over,
                 critical: self.critical && !self.over,
                 planned: self.planned,
             },
             kind,
             change: self.change.unwrap_or(kind),
-            from: States::Serving.index(&self.served, places)?.to_serving()?,
+            from: States::Serving.index(&self.served, pool_ids)?.to_serving()?,
             since: times.instant(self.since),
             began: times.instant(self.began),
             // An incident that was written without this number is taken to begin with its present revision.
@@ -276,22 +276,22 @@ impl SavedAnnouncement {
 fn debts_of(
     saved: &[SavedDebt],
     states: States,
-    places: &[Option<PoolId>],
+    pool_ids: &[Option<PoolId>],
     receivers: &[ReceiverState; MAX_RECEIVERS],
     times: Times,
 ) -> Option<[Debt; MAX_RECEIVERS]> {
     let mut debts = [Debt::default(); MAX_RECEIVERS];
     for saved in saved {
         let name = name_of(&saved.receiver);
-        let place = receivers.iter().position(|receiver| receiver.name == name && !name.is_empty());
-        let Some(debt) = place.and_then(|place| debts.get_mut(place)) else { continue };
-        (debt.acked, debt.acked_state) = (saved.acked, states.index(&saved.acked_state, places)?);
+        let index = receivers.iter().position(|receiver| receiver.name == name && !name.is_empty());
+        let Some(debt) = index.and_then(|index| debts.get_mut(index)) else { continue };
+        (debt.acked, debt.acked_state) = (saved.acked, states.index(&saved.acked_state, pool_ids)?);
         debt.acked_open = saved.is_open();
         (debt.acked_critical, debt.is_owed_end) = (saved.acked_critical, saved.owed_end);
         (debt.refused, debt.plain, debt.repair) = (saved.refused, saved.plain, u64::from(saved.repair));
-        for (place, (from, to, at)) in debt.told.iter_mut().zip(saved.told.iter().take(TOLD)) {
-            let (from, to) = (states.index(from, places)?, states.index(to, places)?);
-            *place = Told { from, to, at: times.instant(*at) };
+        for (index, (from, to, at)) in debt.told.iter_mut().zip(saved.told.iter().take(TOLD)) {
+            let (from, to) = (states.index(from, pool_ids)?, states.index(to, pool_ids)?);
+            *index = Told { from, to, at: times.instant(*at) };
         }
     }
     Some(debts)

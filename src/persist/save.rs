@@ -35,7 +35,7 @@ impl Saved {
             receivers: named.map(|receiver| SavedReceiver::of(receiver, times)).collect(),
             upstreams: slots.map(|slot| SavedUpstream::of(slot, receivers, times)).collect(),
             announcements: announcements
-                .map(|(place, announcement)| SavedAnnouncement::of(place, announcement, receivers, times))
+                .map(|(index, announcement)| SavedAnnouncement::of(index, announcement, receivers, times))
                 .collect(),
         }
     }
@@ -120,10 +120,10 @@ impl SavedIncident {
 }
 
 impl SavedAnnouncement {
-    fn of(place: usize, announcement: &Announcement, receivers: &[ReceiverState; MAX_RECEIVERS], times: Times) -> Self {
+    fn of(index: usize, announcement: &Announcement, receivers: &[ReceiverState; MAX_RECEIVERS], times: Times) -> Self {
         let Silence { id, upstream, until, comment } = announcement.silence;
         Self {
-            place,
+            index,
             generation: announcement.truth.generation,
             kind: Some(announcement.kind),
             id,

@@ -67,9 +67,9 @@ impl States {
         }
     }
 
-    pub(super) fn index(self, name: &str, places: &[Option<PoolId>]) -> Option<StateCode> {
+    pub(super) fn index(self, name: &str, pool_ids: &[Option<PoolId>]) -> Option<StateCode> {
         if let Some(state) = name.strip_prefix(CHANGING) {
-            return Some(self.index(state, places)?.flapping());
+            return Some(self.index(state, pool_ids)?.flapping());
         }
         // Written by a version that did not save the state at that moment.
         if name == CHANGING.trim_end() {
@@ -78,9 +78,9 @@ impl States {
         if let Some((_, code)) = self.named().iter().find(|(known, _)| *known == name) {
             return Some(*code);
         }
-        let place: usize = name.strip_prefix(POOL)?.parse().ok()?;
+        let index: usize = name.strip_prefix(POOL)?.parse().ok()?;
         // The state of a revision that does not exist is pool 0, even if there are no pools.
-        let pool = if place == 0 && places.is_empty() { Some(PoolId::FIRST) } else { *places.get(place)? };
+        let pool = if index == 0 && pool_ids.is_empty() { Some(PoolId::FIRST) } else { *pool_ids.get(index)? };
         Some(StateCode::serving(Serving::Pool(pool?)))
     }
 }
@@ -103,14 +103,14 @@ mod tests {
 
     #[test]
     fn a_state_is_read_as_it_was_written_and_by_its_pools_place() {
-        let places: Vec<Option<PoolId>> = PoolId::all().map(Some).collect();
+        let pool_ids: Vec<Option<PoolId>> = PoolId::all().map(Some).collect();
         let pools = PoolId::all().map(Serving::Pool);
         for serving in pools.chain([Serving::Unknown, Serving::Mixed, Serving::Down]) {
             let code = StateCode::serving(serving);
             assert_eq!(code.to_serving(), Some(serving));
-            assert_eq!(States::Serving.index(&States::Serving.name(code), &places), Some(code));
+            assert_eq!(States::Serving.index(&States::Serving.name(code), &pool_ids), Some(code));
             let changing = States::Serving.name(code.flapping());
-            assert_eq!(States::Serving.index(&changing, &places), Some(code.flapping()));
+            assert_eq!(States::Serving.index(&changing, &pool_ids), Some(code.flapping()));
         }
         for states in [States::Serving, States::ErrorRate, States::Announcement] {
             for &(name, code) in states.named() {

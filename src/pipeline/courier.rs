@@ -17,7 +17,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
     /// once, and when the workers of a newer configuration deliver.
     pub fn deliver(&self, index: usize, post: &impl Post) {
         let Some(receiver) = self.config.receivers.get(index) else { return };
-        let Some(place) = self.places().receivers.get(index).copied().flatten() else { return };
+        let Some(receiver_index) = self.slot_map().receivers.get(index).copied().flatten() else { return };
         loop {
             let notifications = self.store.notifications();
             let stopping = self.delivered.load(Ordering::Acquire);
@@ -27,8 +27,8 @@ impl<S: Store, C: Clock> Worker<S, C> {
                 let changes = table.tick(caller.now);
                 let outdated = table.is_outdated(self.config.generation);
                 let may = our_turn && !outdated;
-                let delivery = may.then(|| table.claim(place, receiver.send_resolved, &caller)).flatten();
-                let next = our_turn.then(|| table.next_delivery(place, &caller)).flatten();
+                let delivery = may.then(|| table.claim(receiver_index, receiver.send_resolved, &caller)).flatten();
+                let next = our_turn.then(|| table.next_delivery(receiver_index, &caller)).flatten();
                 let due = [table.deadline(), next].into_iter().flatten().min();
                 (reports(table, &changes, &caller), delivery, due, outdated)
             });

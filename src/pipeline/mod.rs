@@ -25,7 +25,7 @@ use crate::observation::NameCache;
 use crate::pipeline::doorbell::Doorbell;
 use crate::pipeline::log_line::{Line, level};
 use crate::pipeline::order::{ORDERS, Order};
-use crate::state::table::{Caller, Places, Subject, Table};
+use crate::state::table::{Caller, SlotMap, Subject, Table};
 use crate::units::Millis;
 use crate::wording;
 
@@ -90,7 +90,7 @@ pub struct Worker<S, C> {
     /// The names to which observations refer. Only one thread folds at a time.
     name_cache: Mutex<NameCache>,
     /// The indices of this configuration in the table; empty until the worker joins the table.
-    places: OnceCell<Places>,
+    slot_map: OnceCell<SlotMap>,
     /// The event loop sends no more observations: the observer should end.
     observed: AtomicBool,
     /// The couriers should end, after the messages that may be sent at once.
@@ -100,7 +100,7 @@ pub struct Worker<S, C> {
 impl<S: Store, C: Clock> Worker<S, C> {
     /// A worker that has not joined the table yet: its threads do that, because joining takes the lock.
     pub fn new(config: Config, store: S, clock: C, process: u32, log: Box<dyn Fn(Line) + Send + Sync>) -> Self {
-        let (doorbell, places) = (Doorbell::default(), OnceCell::new());
+        let (doorbell, slot_map) = (Doorbell::default(), OnceCell::new());
         let (observed, delivered) = (AtomicBool::new(false), AtomicBool::new(false));
         let (orders, lost, in_hand) = (channel::bounded(ORDERS), AtomicU64::new(0), AtomicU64::new(0));
         let name_cache = Mutex::new(NameCache::new(config.upstreams.iter().map(|watched| watched.peers.len())));
@@ -115,7 +115,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
             lost,
             in_hand,
             name_cache,
-            places,
+            slot_map,
             observed,
             delivered,
         }
@@ -123,7 +123,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
 
     /// Joins the table. Returns `true` if the table has a slot for every watched upstream.
     pub fn join(&self) -> bool {
-        self.places().upstreams.iter().all(Option::is_some)
+        self.slot_map().upstreams.iter().all(Option::is_some)
     }
 
     /// Joins the table in a worker that can start no thread, if the lock can be had within `patience`. The table then
@@ -131,7 +131,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
     pub fn join_within(&self, patience: Millis) {
         if let Some(adopted) = self.store.with_patience(patience, |table| self.adopt(table)) {
             // If the worker has threads one day, they find the same indices.
-            let _ = self.places.set(self.adopted(adopted));
+            let _ = self.slot_map.set(self.adopted(adopted));
         }
     }
 
@@ -148,23 +148,23 @@ impl<S: Store, C: Clock> Worker<S, C> {
         }
     }
 
-    fn places(&self) -> &Places {
-        self.places.get_or_init(|| self.adopted(self.store.with(|table| self.adopt(table))))
+    fn slot_map(&self) -> &SlotMap {
+        self.slot_map.get_or_init(|| self.adopted(self.store.with(|table| self.adopt(table))))
     }
 
-    fn adopt(&self, table: &mut Table<'_>) -> (Places, Vec<Report>) {
+    fn adopt(&self, table: &mut Table<'_>) -> (SlotMap, Vec<Report>) {
         let Config { upstreams, receivers, generation } = &self.config;
         let caller = self.caller();
         let mut changes = Vec::new();
-        let places = table.adopt(upstreams, receivers, *generation, caller.now, &mut changes);
-        (places, reports(table, &changes, &caller))
+        let slot_map = table.adopt(upstreams, receivers, *generation, caller.now, &mut changes);
+        (slot_map, reports(table, &changes, &caller))
     }
 
-    fn adopted(&self, (places, reports): (Places, Vec<Report>)) -> Places {
+    fn adopted(&self, (slot_map, reports): (SlotMap, Vec<Report>)) -> SlotMap {
         self.announce(&reports);
         self.store.notify();
         self.store.note_change();
-        places
+        slot_map
     }
 
     fn caller(&self) -> Caller<'_> {

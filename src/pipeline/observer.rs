@@ -12,7 +12,7 @@ use crate::observation::Observation;
 use crate::pipeline::log_line::{Level, Line};
 use crate::pipeline::order::{Order, carry_out};
 use crate::pipeline::{Store, Worker, reports};
-use crate::state::table::{Places, Table};
+use crate::state::table::{SlotMap, Table};
 use crate::units::Millis;
 
 /// Observations that are folded under one lock, which is then held for some 50 µs.
@@ -87,8 +87,8 @@ impl<S: Store, C: Clock> Worker<S, C> {
     /// something to do next. Waits for the lock.
     pub fn fold(&self, observations: &channel::Receiver<Observation>) -> (usize, Option<Millis>) {
         self.lose(self.in_hand.swap(0, Ordering::Relaxed), "the observer panicked");
-        let places = self.places();
-        self.fold_with(observations, places, |fold| Some(self.store.with(fold))).unwrap_or_default()
+        let slot_map = self.slot_map();
+        self.fold_with(observations, slot_map, |fold| Some(self.store.with(fold))).unwrap_or_default()
     }
 
     /// The worker's exit, on nginx's own thread: folds what is left in the channel, or logs that it is lost if the lock
@@ -97,7 +97,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
         let until = self.clock.now() + patience;
         let fold = || {
             let left = until - self.clock.now();
-            self.fold_with(observations, self.places.get()?, |fold| self.store.with_patience(left, fold))
+            self.fold_with(observations, self.slot_map.get()?, |fold| self.store.with_patience(left, fold))
         };
         loop {
             match fold() {
@@ -119,7 +119,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
     fn fold_with(
         &self,
         observations: &channel::Receiver<Observation>,
-        places: &Places,
+        slot_map: &SlotMap,
         lock: impl FnOnce(&mut dyn FnMut(&mut Table<'_>) -> Folded) -> Option<Folded>,
     ) -> Option<(usize, Option<Millis>)> {
         let mut batch: Vec<_> = Vec::with_capacity(observations.len().min(BATCH));
@@ -134,7 +134,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
         batch.sort_by_key(|seen| seen.upstream);
         let caller = self.caller();
         let folded = lock(&mut |table| {
-            let mut changes = table.fold(&self.config.upstreams, places, &batch, caller.now);
+            let mut changes = table.fold(&self.config.upstreams, slot_map, &batch, caller.now);
             let mut refused = Vec::new();
             for order in self.orders.1.try_iter() {
                 let subjects = carry_out(&order, table, caller.now);

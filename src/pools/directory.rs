@@ -76,8 +76,8 @@ impl Directory {
             directory.add(pool);
         }
         let known = directory;
-        for (place, peer) in directory.peers.iter_mut().zip(peers.filter(|peer| known.has(peer.pool))) {
-            *place = peer;
+        for (index, peer) in directory.peers.iter_mut().zip(peers.filter(|peer| known.has(peer.pool))) {
+            *index = peer;
             directory.peer_count += 1;
         }
         directory
@@ -106,8 +106,8 @@ impl Directory {
             };
             let certain = named.is_some() || known.is_some_and(|peer| peer.certain);
             let peer = Peer { address, pool: pool.unwrap_or_default(), role: configured.role, certain };
-            if let Some(place) = self.peers.get_mut(usize::from(self.peer_count)) {
-                *place = peer;
+            if let Some(index) = self.peers.get_mut(usize::from(self.peer_count)) {
+                *index = peer;
                 self.peer_count += 1;
             }
         }
@@ -133,20 +133,20 @@ impl Directory {
 
     /// The index of the attempt's peer in the directory. `watched`, the configuration of the worker that saw the
     /// attempt, is usually also the one that the directory has adopted; then the indices are the same.
-    pub fn place_of_peer(&self, watched: &Watched, attempt: &Attempt) -> Option<usize> {
+    pub fn index_of_peer(&self, watched: &Watched, attempt: &Attempt) -> Option<usize> {
         let index = usize::from(attempt.peer);
         let address = watched.peers.get(index)?.address.as_slice();
-        if self.address_at(index) == Some(address) { Some(index) } else { self.place_of(address) }
+        if self.address_at(index) == Some(address) { Some(index) } else { self.index_of(address) }
     }
 
     /// The pool of the peer at this index of the directory.
-    pub fn pool_at(&self, place: usize) -> Option<PoolId> {
-        self.peers().nth(place).map(|peer| peer.pool)
+    pub fn pool_at(&self, index: usize) -> Option<PoolId> {
+        self.peers().nth(index).map(|peer| peer.pool)
     }
 
     /// The address of the peer at this index of the directory.
-    pub fn address_at(&self, place: usize) -> Option<&[u8]> {
-        self.peers().nth(place).map(|peer| peer.address.as_bytes())
+    pub fn address_at(&self, index: usize) -> Option<&[u8]> {
+        self.peers().nth(index).map(|peer| peer.address.as_bytes())
     }
 
     /// The pool that answered this request; `None`: no attempt was ok, or the address is unknown, the header names no
@@ -173,10 +173,10 @@ impl Directory {
     /// learned.
     pub fn learn(&mut self, watched: &Watched, seen: &Observation) {
         let Some(answer) = seen.answer() else { return };
-        let place = self.place_of_peer(watched, answer);
-        let known = place.and_then(|place| self.peers.get(place)).copied();
+        let index = self.index_of_peer(watched, answer);
+        let known = index.and_then(|index| self.peers.get(index)).copied();
         let Some(pool) = self.named_by_header(seen.pool(), known) else { return };
-        if let Some(peer) = place.and_then(|place| self.peers.get_mut(place)) {
+        if let Some(peer) = index.and_then(|index| self.peers.get_mut(index)) {
             (peer.pool, peer.certain) = (pool, true);
         }
     }
@@ -308,16 +308,16 @@ impl Directory {
     }
 
     /// The index of the peer with this address.
-    pub fn place_of(&self, address: &[u8]) -> Option<usize> {
+    pub fn index_of(&self, address: &[u8]) -> Option<usize> {
         self.peers().position(|peer| peer.address.as_bytes() == address)
     }
 
     fn peer_of(&self, watched: &Watched, attempt: &Attempt) -> Option<&Peer> {
-        self.peers.get(self.place_of_peer(watched, attempt)?)
+        self.peers.get(self.index_of_peer(watched, attempt)?)
     }
 
     fn peer_at(&self, address: &[u8]) -> Option<&Peer> {
-        self.peers.get(self.place_of(address)?)
+        self.peers.get(self.index_of(address)?)
     }
 
     /// The pools in the order of their ids.

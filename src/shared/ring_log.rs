@@ -24,7 +24,7 @@ impl<T: Copy + Default, const N: usize> RingLog<T, N> {
     /// Adds an entry. When the log is full, the oldest entry is dropped.
     pub fn push(&mut self, entry: T) {
         let written = self.written.load(Ordering::Relaxed);
-        self.entries[place::<N>(written)] = entry;
+        self.entries[index::<N>(written)] = entry;
         self.written.store(written + 1, Ordering::Release);
         // No reader may see a later store before this number.
         fence(Ordering::Release);
@@ -45,7 +45,7 @@ impl<T: Copy + Default, const N: usize> RingLog<T, N> {
     pub fn newest(&self) -> impl Iterator<Item = &T> {
         let written = self.written();
         let oldest = written.saturating_sub(N as u64 - 1);
-        (oldest..written).rev().map(|number| &self.entries[place::<N>(number)])
+        (oldest..written).rev().map(|number| &self.entries[index::<N>(number)])
     }
 
     /// The entries in the order of memory, to be completed in place; among them a slot that is not shown.
@@ -60,7 +60,7 @@ impl<T: Copy + Default, const N: usize> Clone for RingLog<T, N> {
     }
 }
 
-const fn place<const N: usize>(number: u64) -> usize {
+const fn index<const N: usize>(number: u64) -> usize {
     (number % N as u64) as usize
 }
 
@@ -88,7 +88,7 @@ mod tests {
         let mut log = RingLog::<u32, 4>::empty();
         (1..=9).for_each(|entry| log.push(entry));
         // The writer is killed before it raises the number.
-        log.entries[place::<4>(9)] = 666;
+        log.entries[index::<4>(9)] = 666;
         assert_eq!(newest(&log), [9, 8, 7]);
         log.push(10);
         assert_eq!(newest(&log), [10, 9, 8]);

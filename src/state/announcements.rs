@@ -73,19 +73,19 @@ impl Announcements {
                 .filter(|(_, announcement)| announcement.truth.over)
                 .min_by_key(|(_, announcement)| announcement.since)
         };
-        let (place, _) = free.or_else(over)?;
-        *self.list.get_mut(place)? = Announcement::FREE;
-        self.change(place, Kind::SilenceBegan, silence, now);
-        Some(place)
+        let (index, _) = free.or_else(over)?;
+        *self.list.get_mut(index)? = Announcement::FREE;
+        self.change(index, Kind::SilenceBegan, silence, now);
+        Some(index)
     }
 
     /// Ends a silence before its time. Returns its index; `None`: no such silence holds.
     pub(crate) fn end(&mut self, id: u64, now: Millis) -> Option<usize> {
-        let place =
+        let index =
             self.list.iter().position(|announcement| announcement.is_silence() && announcement.silence.id == id)?;
-        let silence = self.list.get(place)?.silence;
-        self.change(place, Kind::SilenceEnded, silence, now);
-        Some(place)
+        let silence = self.list.get(index)?.silence;
+        self.change(index, Kind::SilenceEnded, silence, now);
+        Some(index)
     }
 
     /// Notes whether `poolwatch_silence` is on for any upstream. Returns the index if that changed.
@@ -140,8 +140,8 @@ impl Announcements {
         debts.filter(|(truth, debt)| debt.is_due(truth)).count()
     }
 
-    fn change(&mut self, place: usize, kind: Kind, silence: Silence, now: Millis) {
-        let Some(announcement) = self.list.get_mut(place) else { return };
+    fn change(&mut self, index: usize, kind: Kind, silence: Silence, now: Millis) {
+        let Some(announcement) = self.list.get_mut(index) else { return };
         let Truth { generation, state, .. } = announcement.truth;
         let over = kind == Kind::SilenceEnded;
         announcement.truth = Truth {
@@ -283,15 +283,15 @@ mod tests {
     fn a_report_says_until_when_and_why() {
         let mut announcements = Announcements::default();
         let asked = Silence { comment: Text::new(b"deploy"), ..silence(7, "app", 60) };
-        let place = announcements.begin(asked, NOW).expect("a free place");
-        let began = announcements.list[place].report(None, NOW + Millis(1000), 1_000_000, "web1");
+        let index = announcements.begin(asked, NOW).expect("a free place");
+        let began = announcements.list[index].report(None, NOW + Millis(1000), 1_000_000, "web1");
         assert_eq!((began.kind, began.id.as_str()), (Kind::SilenceBegan, "silence/7"));
         assert_eq!(
             began.silence,
             Some(SilenceFacts { ends_unix: Some(1_059_000), comment: b"deploy".to_vec(), during: vec![] })
         );
         announcements.tick(NOW + Millis(60_000));
-        let ended = announcements.list[place].report(None, NOW + Millis(60_000), 1_059_000, "web1");
+        let ended = announcements.list[index].report(None, NOW + Millis(60_000), 1_059_000, "web1");
         assert_eq!((ended.kind, ended.lasted), (Kind::SilenceEnded, Some(Millis(60_000))));
     }
 

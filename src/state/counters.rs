@@ -122,9 +122,9 @@ impl Counters {
         let mut last = None;
         if let Some((newest, earlier)) = seen.attempts().split_last() {
             for attempt in earlier {
-                self.note_attempt(directory, attempt, directory.place_of_peer(watched, attempt), answered);
+                self.note_attempt(directory, attempt, directory.index_of_peer(watched, attempt), answered);
             }
-            last = self.note_attempt(directory, newest, resolved.place, answered);
+            last = self.note_attempt(directory, newest, resolved.index, answered);
         }
         let ending = Ending::of(seen, failed);
         let last = last.filter(|_| ending != Ending::NoLiveUpstreams);
@@ -154,8 +154,8 @@ impl Counters {
     pub(crate) fn follow(&mut self, before: &Directory, after: &Directory) {
         let counts = self.peers;
         let mut moved = [PeerCounts::default(); MAX_PEERS];
-        for (place, moved) in moved.iter_mut().enumerate() {
-            let known = after.address_at(place).and_then(|address| before.place_of(address));
+        for (index, moved) in moved.iter_mut().enumerate() {
+            let known = after.address_at(index).and_then(|address| before.index_of(address));
             *moved = known.and_then(|known| counts.get(known)).copied().unwrap_or_default();
         }
         self.peers = moved;
@@ -171,17 +171,17 @@ impl Counters {
         &mut self,
         directory: &Directory,
         attempt: &Attempt,
-        place: Option<usize>,
+        index: Option<usize>,
         answered: Option<PoolId>,
     ) -> Option<PoolId> {
-        let pool = answered.filter(|_| attempt.verdict == Verdict::Ok).or_else(|| directory.pool_at(place?));
+        let pool = answered.filter(|_| attempt.verdict == Verdict::Ok).or_else(|| directory.pool_at(index?));
         let Some(result) = RESULTS.iter().position(|(verdict, _)| *verdict == attempt.verdict) else { return pool };
         let counts = self.pool_mut(pool);
         counts.attempts[result] += 1;
         if let Some(time) = response_time(attempt) {
             counts.response.count(time);
         }
-        if let Some(peer) = place.and_then(|place| self.peers.get_mut(place)) {
+        if let Some(peer) = index.and_then(|index| self.peers.get_mut(index)) {
             peer.attempts = peer.attempts.saturating_add(1);
             peer.failures = peer.failures.saturating_add(u32::from(attempt.verdict.is_failure()));
             if attempt.start >= peer.at {
@@ -205,14 +205,14 @@ impl Counters {
     ) {
         let name = Text::<44>::kept(seen.release().as_bytes());
         let is_it = |known: &Release| known.pool == pool && text::is_same(known.name.as_bytes(), name);
-        let place = releases.live().iter().position(is_it).unwrap_or_else(|| {
+        let index = releases.live().iter().position(is_it).unwrap_or_else(|| {
             // A free entry was never seen.
-            let place = (0..MAX_RELEASES).min_by_key(|&place| self.releases[place].seen).unwrap_or_default();
-            releases.edit(|releases| releases[place] = Release { name: Text::new(name), pool });
-            self.releases[place] = ReleaseCounts::default();
-            place
+            let index = (0..MAX_RELEASES).min_by_key(|&index| self.releases[index].seen).unwrap_or_default();
+            releases.edit(|releases| releases[index] = Release { name: Text::new(name), pool });
+            self.releases[index] = ReleaseCounts::default();
+            index
         });
-        let counts = &mut self.releases[place];
+        let counts = &mut self.releases[index];
         counts.requests += 1;
         counts.errors += u64::from(seen.attempts().last().is_some_and(|last| last.verdict == Verdict::ServerError));
         counts.seen = now.max(Millis(1));
@@ -314,9 +314,9 @@ mod tests {
         let names: Vec<_> = upstream.releases.live().iter().map(|release| release.name.as_bytes()).collect();
         assert!(!names.contains(&b"v1".as_slice()));
         assert!(names.contains(&b"v0".as_slice()));
-        let place = names.iter().position(|name| *name == b"new").expect("the newest release");
-        assert_eq!((upstream.counters.releases[place].requests, upstream.counters.releases[place].errors), (1, 1));
-        assert_eq!(Some(upstream.releases.live()[place].pool), PoolId::new(1));
+        let index = names.iter().position(|name| *name == b"new").expect("the newest release");
+        assert_eq!((upstream.counters.releases[index].requests, upstream.counters.releases[index].errors), (1, 1));
+        assert_eq!(Some(upstream.releases.live()[index].pool), PoolId::new(1));
     }
 
     #[test]

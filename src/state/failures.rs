@@ -51,14 +51,14 @@ impl Failures {
             return;
         }
         let now = now.max(Millis(1));
-        let mut place = self.newest as usize % SECONDS;
-        let begin = self.seconds[place].begin;
+        let mut index = self.newest as usize % SECONDS;
+        let begin = self.seconds[index].begin;
         if begin == Millis::ZERO || now >= begin + WIDTH {
-            place = (place + 1) % SECONDS;
-            self.newest = place as u32;
-            self.seconds[place] = Second { begin: now, number, ..Second::default() };
+            index = (index + 1) % SECONDS;
+            self.newest = index as u32;
+            self.seconds[index] = Second { begin: now, number, ..Second::default() };
         }
-        let second = &mut self.seconds[place];
+        let second = &mut self.seconds[index];
         second.upstream_errors = second.upstream_errors.saturating_add(u32::from(entry.upstream_error));
         second.client_errors = second.client_errors.saturating_add(u32::from(entry.client_error));
         second.reasons.add(reasons);

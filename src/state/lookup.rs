@@ -16,7 +16,7 @@ const PEERS: usize = 16;
 pub(crate) struct ResolvedObservation<'a> {
     pub(crate) seen: &'a Observation,
     /// The index of the last attempt's peer in the directory; `None`: the directory does not know the peer.
-    pub(crate) place: Option<usize>,
+    pub(crate) index: Option<usize>,
     /// The pool that answered; `None`: none, or unknown.
     pub(crate) answered: Option<PoolId>,
     /// Did any attempt fail, even if the client got a good answer?
@@ -26,8 +26,8 @@ pub(crate) struct ResolvedObservation<'a> {
 impl<'a> ResolvedObservation<'a> {
     /// Looks the observation up in the directory.
     pub(crate) fn new(directory: &Directory, watched: &Watched, seen: &'a Observation) -> Self {
-        let place = seen.attempts().last().and_then(|last| directory.place_of_peer(watched, last));
-        Self { seen, place, answered: directory.answered_by(watched, seen), failed: seen.has_failure() }
+        let index = seen.attempts().last().and_then(|last| directory.index_of_peer(watched, last));
+        Self { seen, index, answered: directory.answered_by(watched, seen), failed: seen.has_failure() }
     }
 }
 
@@ -48,9 +48,9 @@ impl<'a> ResolveCache<'a> {
 
     /// Keeps the observation, if it is a plain answer.
     pub(crate) fn put(&mut self, resolved: ResolvedObservation<'a>) {
-        let place = plain(resolved.seen).and_then(|(peer, _)| self.answers.get_mut(usize::from(peer) % PEERS));
-        if let Some(place) = place {
-            *place = Some(resolved);
+        let index = plain(resolved.seen).and_then(|(peer, _)| self.answers.get_mut(usize::from(peer) % PEERS));
+        if let Some(index) = index {
+            *index = Some(resolved);
         }
     }
 }
@@ -85,7 +85,7 @@ mod tests {
         let nothing = answer(0, None);
         let mut cache = ResolveCache::default();
         assert!(cache.get(&blue).is_none());
-        cache.put(ResolvedObservation { seen: &blue, place: Some(0), answered: PoolId::new(3), failed: false });
+        cache.put(ResolvedObservation { seen: &blue, index: Some(0), answered: PoolId::new(3), failed: false });
         assert_eq!(cache.get(&blue).and_then(|resolved| resolved.answered), PoolId::new(3));
         assert!(cache.get(&green).is_none(), "another name of the same peer, in the same batch");
         assert!(cache.get(&nothing).is_none());

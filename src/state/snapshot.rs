@@ -73,7 +73,7 @@ pub struct ModuleInfo {
 pub struct ReceiverStatus {
     pub(crate) receiver: PublicReceiver,
     /// The receiver's index in the table.
-    pub(crate) place: usize,
+    pub(crate) index: usize,
     pub(crate) state: ReceiverState,
 }
 
@@ -99,8 +99,8 @@ impl Snapshot {
         let Contents { receivers: states, announcements, upstreams } = contents;
         let configured = receivers.iter().filter_map(|receiver| {
             // A receiver that no worker has adopted yet is not in the table.
-            let place = states.iter().position(|state| state.name == receiver.name)?;
-            Some(ReceiverStatus { receiver: receiver.public(), place, state: *states.get(place)? })
+            let index = states.iter().position(|state| state.name == receiver.name)?;
+            Some(ReceiverStatus { receiver: receiver.public(), index, state: *states.get(index)? })
         });
         Self { info, receivers: configured.collect(), announcements, upstreams }
     }

@@ -49,8 +49,8 @@ impl<'a> Headers<'a> {
             let Self { own, origin, host, content_type } = &mut read;
             let places = [("X-Poolwatch", own), ("Origin", origin), ("Host", host), ("Content-Type", content_type)];
             let known = places.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
-            let Some((known, place)) = known else { continue };
-            if place.replace(value).is_some() {
+            let Some((known, index)) = known else { continue };
+            if index.replace(value).is_some() {
                 return Err(RequestError::new(400, format!("duplicate header \"{known}\"")));
             }
         }

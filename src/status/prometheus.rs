@@ -72,7 +72,7 @@ fn traffic(page: &mut Page, upstreams: &[UpstreamView]) {
 fn releases(page: &mut Page, upstreams: &[UpstreamView], value: fn(&ReleaseView) -> u64) {
     for upstream in upstreams {
         let mut releases: Vec<&ReleaseView> = upstream.releases.iter().collect();
-        releases.sort_by_key(|release| release.place);
+        releases.sort_by_key(|release| release.index);
         for release in releases {
             let pool = release.pool.as_ref().map_or("", |pool| pool.label());
             let labels = [("upstream", upstream.name.label()), ("pool", pool), ("release", release.release.label())];

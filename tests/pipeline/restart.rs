@@ -264,7 +264,7 @@ fn the_longest_upstream_fits_into_its_place() {
     let receivers =
         (0..MAX_RECEIVERS).map(|number| Receiver { name: Name::new(&[b'a' + number as u8; 64]), ..receiver() });
     host.workers.clear();
-    let places = host.shared.with(|table| {
+    let slot_map = host.shared.with(|table| {
         table.adopt(&[watched.clone()], &receivers.collect::<Vec<_>>(), 2, host.time.now(), &mut Vec::new())
     });
     for number in 0..60 {
@@ -273,7 +273,7 @@ fn the_longest_upstream_fits_into_its_place() {
         seen.push(Attempt { peer: 2 + u16::from(number), status: 200, start: host.time.now(), ..Attempt::default() });
         host.time.0.fetch_add(40_000, Ordering::Relaxed);
         let now = host.time.now();
-        host.shared.with(|table| table.fold(&[watched.clone()], &places, &[seen], now));
+        host.shared.with(|table| table.fold(&[watched.clone()], &slot_map, &[seen], now));
     }
     let text = host.saved().to_text();
     // The changes remembered for the cooldown take this much more; no message was sent here.

@@ -5,7 +5,7 @@ use crate::config::upstream::Watched;
 use crate::outbox::debt::Debt;
 use crate::outbox::receiver::ReceiverState;
 use crate::state::slot::Slot;
-use crate::state::table::{Places, Subject, Table};
+use crate::state::table::{SlotMap, Subject, Table};
 use crate::text::Name;
 use crate::units::Millis;
 
@@ -30,7 +30,7 @@ impl Table<'_> {
         generation: u64,
         now: Millis,
         changes: &mut Vec<Subject>,
-    ) -> Places {
+    ) -> SlotMap {
         *self.due = Millis::ZERO;
         // Receivers come first, so that a new upstream's delivery states begin with every receiver present.
         let names: Vec<Name> = receivers.iter().map(|receiver| receiver.name).collect();
@@ -45,85 +45,85 @@ impl Table<'_> {
             changes.extend(announcement.map(Subject::Announcement));
         }
         self.follow_silences(now, changes);
-        Places { upstreams, receivers, generation }
+        SlotMap { upstreams, receivers, generation }
     }
 
     /// The upstreams in the order in which a configuration that watches those in `watched` needs their slots: its own,
     /// then others with an open incident or a due message, then the rest.
     pub fn by_need(&self, watched: &[Name]) -> Vec<&Slot> {
-        let places =
-            (0..self.slots.len()).filter(|&place| self.slots.get(place).is_some_and(|slot| !slot.name.is_empty()));
-        let mut places: Vec<usize> = places.collect();
-        places.sort_by_key(|&place| self.need(place, watched));
-        places.into_iter().filter_map(|place| self.slots.get(place)).collect()
+        let slot_map =
+            (0..self.slots.len()).filter(|&index| self.slots.get(index).is_some_and(|slot| !slot.name.is_empty()));
+        let mut slot_map: Vec<usize> = slot_map.collect();
+        slot_map.sort_by_key(|&index| self.need(index, watched));
+        slot_map.into_iter().filter_map(|index| self.slots.get(index)).collect()
     }
 
     /// How many upstreams are not in `watched`, and have an open incident or a due message.
     pub fn owing(&self, watched: &[Name]) -> usize {
-        (0..self.slots.len()).filter(|&place| self.need(place, watched) == Need::Owing).count()
+        (0..self.slots.len()).filter(|&index| self.need(index, watched) == Need::Owing).count()
     }
 
-    fn need(&self, place: usize, watched: &[Name]) -> Need {
-        let Some(slot) = self.slots.get(place) else { return Need::None };
+    fn need(&self, index: usize, watched: &[Name]) -> Need {
+        let Some(slot) = self.slots.get(index) else { return Need::None };
         let is_open = || slot.detection.live().incidents.iter().any(|incident| !incident.truth.over);
         match slot.name.is_empty() {
             false if watched.contains(&slot.name) => Need::Watched,
-            false if is_open() || self.owes(place) => Need::Owing,
+            false if is_open() || self.owes(index) => Need::Owing,
             _ => Need::None,
         }
     }
 
     fn adopt_receiver(&mut self, name: &Name, names: &[Name], generation: u64) -> Option<usize> {
         let receivers = *self.receivers.live();
-        if let Some(place) = receivers.iter().position(|receiver| receiver.name == *name) {
-            let mut state = *receivers.get(place)?;
+        if let Some(index) = receivers.iter().position(|receiver| receiver.name == *name) {
+            let mut state = *receivers.get(index)?;
             state.adopt(generation);
-            self.put_receiver(place, &state);
-            return Some(place);
+            self.put_receiver(index, &state);
+            return Some(index);
         }
-        let place = receivers
+        let index = receivers
             .iter()
             .position(|receiver| receiver.name.is_empty())
             .or_else(|| receivers.iter().position(|receiver| !names.contains(&receiver.name)))?;
         for subject in self.subjects() {
-            if let Some((truth, _)) = self.owed(subject, place) {
-                self.edit_debt(subject, place, |debt| *debt = Debt::begin(&truth));
+            if let Some((truth, _)) = self.owed(subject, index) {
+                self.edit_debt(subject, index, |debt| *debt = Debt::begin(&truth));
             }
         }
-        self.slots.iter_mut().for_each(|slot| slot.history.welcome(place));
-        self.put_receiver(place, &ReceiverState { name: *name, adopted: generation, ..ReceiverState::default() });
-        Some(place)
+        self.slots.iter_mut().for_each(|slot| slot.history.welcome(index));
+        self.put_receiver(index, &ReceiverState { name: *name, adopted: generation, ..ReceiverState::default() });
+        Some(index)
     }
 
     /// Notes which upstreams are no longer watched, because only older configurations name them.
     fn leave(&mut self, names: &[Name], generation: u64, now: Millis, changes: &mut Vec<Subject>) {
         let mut keys = Vec::new();
         let stays = |slot: &Slot| slot.name.is_empty() || slot.left != 0 || names.contains(&slot.name);
-        for (place, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| !stays(slot)) {
+        for (index, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| !stays(slot)) {
             if slot.adopted < generation {
                 slot.leave(generation, now, &mut keys);
-                changes.extend(keys.drain(..).map(|key| Subject::Incident(place, key)));
+                changes.extend(keys.drain(..).map(|key| Subject::Incident(index, key)));
             }
         }
     }
 
     fn adopt_upstream(&mut self, watched: &Watched, names: &[Name], generation: u64, now: Millis) -> Option<usize> {
-        let place = self.slots.iter().position(|slot| slot.name == watched.name).or_else(|| {
+        let index = self.slots.iter().position(|slot| slot.name == watched.name).or_else(|| {
             // A slot that was left and has no due message is as good as free; one with a due message is taken last.
             let free = self.slots.iter().position(|slot| slot.name.is_empty());
-            let free = free.or_else(|| (0..self.slots.len()).find(|&place| self.has_left(place) && !self.owes(place)));
-            let place = free.or_else(|| self.slots.iter().position(|slot| !names.contains(&slot.name)))?;
-            self.slots.get_mut(place)?.reset(watched.name);
-            Some(place)
+            let free = free.or_else(|| (0..self.slots.len()).find(|&index| self.has_left(index) && !self.owes(index)));
+            let index = free.or_else(|| self.slots.iter().position(|slot| !names.contains(&slot.name)))?;
+            self.slots.get_mut(index)?.reset(watched.name);
+            Some(index)
         })?;
-        let slot = self.slots.get_mut(place)?;
+        let slot = self.slots.get_mut(index)?;
         if slot.left != 0 && slot.left < generation {
             slot.rejoin();
         }
         if slot.adopted < generation {
             slot.adopt(watched, generation, now);
         }
-        Some(place)
+        Some(index)
     }
 
     fn has_left(&self, slot: usize) -> bool {
@@ -174,11 +174,11 @@ mod tests {
         // The receiver knows of the incident, so it is owed its end.
         table.slots[0].debts.edit(|debts| debts[Key::Serving as usize][0].waive(&OPEN));
         table.adopt(&[], &[receiver(0)], 2, NOW, &mut vec![]);
-        let mut places = table.adopt(&[watched(b"new")], &[receiver(0)], 3, NOW, &mut vec![]);
-        assert_eq!(places.upstreams, [Some(1)]);
+        let mut slot_map = table.adopt(&[watched(b"new")], &[receiver(0)], 3, NOW, &mut vec![]);
+        assert_eq!(slot_map.upstreams, [Some(1)]);
         // There is no other place left.
-        places = table.adopt(&[watched(b"new"), watched(b"newer")], &[receiver(0)], 4, NOW, &mut vec![]);
-        assert_eq!(places.upstreams, [Some(1), Some(0)]);
+        slot_map = table.adopt(&[watched(b"new"), watched(b"newer")], &[receiver(0)], 4, NOW, &mut vec![]);
+        assert_eq!(slot_map.upstreams, [Some(1), Some(0)]);
     }
 
     #[test]
@@ -190,8 +190,8 @@ mod tests {
         table.slots[0].detection.edit(|detection| detection.incidents[Key::Serving as usize].truth = OPEN);
         table.slots[0].debts.edit(|debts| debts[Key::Serving as usize][0].repair = 7);
         table.announcements.edit(|announcements| announcements.list[0].truth.generation = 3);
-        let places = table.adopt(&[watched(b"app")], &[receiver(99)], 2, NOW, &mut vec![]);
-        assert_eq!(places.receivers, [Some(0)]);
+        let slot_map = table.adopt(&[watched(b"app")], &[receiver(99)], 2, NOW, &mut vec![]);
+        assert_eq!(slot_map.receivers, [Some(0)]);
         assert_eq!(table.slots[0].debts.live()[Key::Serving as usize][0], Debt::begin(&OPEN));
         let announcement = table.announcements.live().list[0];
         assert_eq!(announcement.debts[0], Debt::begin(&announcement.truth));

@@ -60,7 +60,7 @@ impl Table<'_> {
         let host = &clock.host();
         let report = match subject {
             Subject::Incident(slot, key) => self.slots.get(slot)?.view().message(key, &claim, now, wall, host),
-            Subject::Announcement(place) => self.announcement_report(place, Some(&claim), caller)?,
+            Subject::Announcement(index) => self.announcement_report(index, Some(&claim), caller)?,
         };
         Some(Delivery { subject, name: self.name_of(subject)?, receiver, to, claim, report })
     }
@@ -143,8 +143,8 @@ impl Table<'_> {
                 let slot = self.slots.get(slot)?;
                 Some((*slot.truth(key), slot.debts.live().get(key as usize)?.get(receiver)?))
             }
-            Subject::Announcement(place) => {
-                let announcement = self.announcements.live().list.get(place)?;
+            Subject::Announcement(index) => {
+                let announcement = self.announcements.live().list.get(index)?;
                 Some((announcement.truth, announcement.debts.get(receiver)?))
             }
         }
@@ -161,9 +161,9 @@ impl Table<'_> {
                 let slot = self.slots.get_mut(slot)?;
                 slot.debts.edit(|debts| Some(change(debts.get_mut(key as usize)?.get_mut(receiver)?)))
             }
-            Subject::Announcement(place) => self
+            Subject::Announcement(index) => self
                 .announcements
-                .edit(|announcements| Some(change(announcements.list.get_mut(place)?.debts.get_mut(receiver)?))),
+                .edit(|announcements| Some(change(announcements.list.get_mut(index)?.debts.get_mut(receiver)?))),
         }
     }
 
@@ -222,7 +222,7 @@ impl Table<'_> {
     fn name_of(&self, subject: Subject) -> Option<Vec<u8>> {
         match subject {
             Subject::Incident(slot, _) => Some(self.slots.get(slot)?.name.as_bytes().to_vec()),
-            Subject::Announcement(place) => Some(self.announcements.live().list.get(place)?.id().into_bytes()),
+            Subject::Announcement(index) => Some(self.announcements.live().list.get(index)?.id().into_bytes()),
         }
     }
 
@@ -234,9 +234,9 @@ impl Table<'_> {
         }
     }
 
-    pub(super) fn put_receiver(&mut self, place: usize, state: &ReceiverState) {
+    pub(super) fn put_receiver(&mut self, index: usize, state: &ReceiverState) {
         self.receivers.edit(|receivers| {
-            if let Some(receiver) = receivers.get_mut(place) {
+            if let Some(receiver) = receivers.get_mut(index) {
                 *receiver = *state;
             }
         });

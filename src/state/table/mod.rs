@@ -39,7 +39,7 @@ pub struct Table<'a> {
 
 /// The indices of a configuration's upstreams and receivers in the table; `None`: the table had no room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Places {
+pub struct SlotMap {
     /// By index of the configuration's watched upstreams.
     pub upstreams: Vec<Option<usize>>,
     /// By index of the configuration's receivers.
@@ -73,20 +73,27 @@ pub struct Caller<'a> {
 impl Table<'_> {
     /// Folds a batch of one configuration's observations, and lets the detectors act on time. Returns what changed. A
     /// batch that is ordered by upstream needs one edit per upstream.
-    pub fn fold(&mut self, watched: &[Watched], places: &Places, batch: &[Observation], now: Millis) -> Vec<Subject> {
+    pub fn fold(
+        &mut self,
+        watched: &[Watched],
+        slot_map: &SlotMap,
+        batch: &[Observation],
+        now: Millis,
+    ) -> Vec<Subject> {
         let mut changes = Vec::new();
         let mut keys = Vec::new();
         let mut due = mem::take(self.due);
         for part in batch.chunk_by(|seen, next| seen.upstream == next.upstream) {
             let index = part.first().map_or(usize::MAX, |seen| usize::from(seen.upstream));
-            let Some((watched, place)) = watched.get(index).zip(places.upstreams.get(index).copied().flatten()) else {
+            let Some((watched, slot_index)) = watched.get(index).zip(slot_map.upstreams.get(index).copied().flatten())
+            else {
                 continue;
             };
             // A newer configuration may have given the slot to another upstream, or no longer watch the upstream.
-            let slot = self.slots.get_mut(place).filter(|slot| slot.left == 0 && slot.name == watched.name);
+            let slot = self.slots.get_mut(slot_index).filter(|slot| slot.left == 0 && slot.name == watched.name);
             if let Some(slot) = slot {
-                slot.fold(watched, places.generation, part, now, &mut keys);
-                changes.extend(keys.drain(..).map(|key| Subject::Incident(place, key)));
+                slot.fold(watched, slot_map.generation, part, now, &mut keys);
+                changes.extend(keys.drain(..).map(|key| Subject::Incident(index, key)));
                 due = due.min(slot.deadline().unwrap_or(Millis::NEVER));
             }
         }
@@ -101,9 +108,9 @@ impl Table<'_> {
         if *self.due <= now {
             *self.due = Millis::ZERO;
             let mut keys = Vec::new();
-            for (place, slot) in self.slots.iter_mut().enumerate() {
+            for (index, slot) in self.slots.iter_mut().enumerate() {
                 slot.tick(now, &mut keys);
-                changes.extend(keys.drain(..).map(|key| Subject::Incident(place, key)));
+                changes.extend(keys.drain(..).map(|key| Subject::Incident(index, key)));
             }
             *self.due = self.slots.iter().filter_map(Slot::deadline).min().unwrap_or(Millis::NEVER);
         }
@@ -121,11 +128,11 @@ impl Table<'_> {
     /// Tells each upstream's slot whether its messages are held back.
     fn follow_silences(&mut self, now: Millis, changes: &mut Vec<Subject>) {
         let mut keys = Vec::new();
-        for (place, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_watched()) {
+        for (index, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_watched()) {
             let is_silenced =
                 slot.setup.live().rules.silenced || self.announcements.live().silenced_until(&slot.name) > now;
             slot.follow_silence(is_silenced, now, &mut keys);
-            changes.extend(keys.drain(..).map(|key| Subject::Incident(place, key)));
+            changes.extend(keys.drain(..).map(|key| Subject::Incident(index, key)));
         }
     }
 
@@ -168,7 +175,7 @@ impl Table<'_> {
         let host = &clock.host();
         match subject {
             Subject::Incident(slot, key) => Some(self.slots.get(slot)?.view().change(key, now, wall, host)),
-            Subject::Announcement(place) => self.announcement_report(place, None, caller),
+            Subject::Announcement(index) => self.announcement_report(index, None, caller),
         }
     }
 
@@ -181,10 +188,10 @@ impl Table<'_> {
             .any(|adopted| adopted > generation)
     }
 
-    fn announcement_report(&self, place: usize, claim: Option<&Claim>, caller: &Caller<'_>) -> Option<Report> {
+    fn announcement_report(&self, index: usize, claim: Option<&Claim>, caller: &Caller<'_>) -> Option<Report> {
         let Caller { now, wall, clock, .. } = *caller;
         let host = &clock.host();
-        let announcement = self.announcements.live().list.get(place)?;
+        let announcement = self.announcements.live().list.get(index)?;
         let mut report = announcement.report(claim, now, wall, host);
         if let Some(silence) = report.silence.as_mut().filter(|_| report.kind == Kind::SilenceEnded) {
             let watched = self.slots.iter().filter(|slot| slot.is_watched());

@@ -155,11 +155,11 @@ fn highest<const N: usize>(columns: [&Vec<Option<f64>>; N]) -> f64 {
 /// A bar for each value above 0, at least 2 units high.
 fn bars(values: &[Option<f64>], top: f64) -> String {
     let mut path = String::new();
-    for (place, value) in values.iter().enumerate() {
+    for (index, value) in values.iter().enumerate() {
         if let Some(value) = value.filter(|value| *value > 0.0) {
             let height = (value / top * HEIGHT).clamp(2.0, HEIGHT);
             // Writing to a String does not fail.
-            let _ = write!(path, "M{place}.1 100v-{height:.0}h.8v{height:.0}z");
+            let _ = write!(path, "M{index}.1 100v-{height:.0}h.8v{height:.0}z");
         }
     }
     path
@@ -169,7 +169,7 @@ fn bars(values: &[Option<f64>], top: f64) -> String {
 fn line(values: &[Option<f64>], top: f64) -> String {
     let mut path = String::new();
     let mut pen = 'M';
-    for (place, value) in values.iter().enumerate() {
+    for (index, value) in values.iter().enumerate() {
         let Some(value) = value else {
             pen = 'M';
             continue;
@@ -177,7 +177,7 @@ fn line(values: &[Option<f64>], top: f64) -> String {
         let y = HEIGHT - (value / top.max(f64::MIN_POSITIVE) * HEIGHT).clamp(0.0, HEIGHT);
         // A value between two gaps is a dot.
         let dot = if pen == 'M' { "h0" } else { "" };
-        let _ = write!(path, "{pen}{place} {y:.0}{dot}");
+        let _ = write!(path, "{pen}{index} {y:.0}{dot}");
         pen = 'L';
     }
     path

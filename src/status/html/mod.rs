@@ -82,9 +82,9 @@ fn document(state: &StateView, upstreams: &[&UpstreamView], chosen: Option<&Upst
                     @if upstreams.is_empty() && all_watch {
                         section.card { p { "No upstream is watched: " code { "poolwatch on" } " stands in none." } }
                     }
-                    @for (place, upstream) in shown(upstreams, chosen).into_iter().enumerate() {
+                    @for (index, upstream) in shown(upstreams, chosen).into_iter().enumerate() {
                         @let is_alone = upstreams.len() == 1 || chosen.is_some();
-                        @let is_open = is_alone || place < OPEN && Attention::of(upstream) < Attention::Calm;
+                        @let is_open = is_alone || index < OPEN && Attention::of(upstream) < Attention::Calm;
                         (card(state, upstream, is_open))
                     }
                     (receivers::silences(state))

@@ -46,9 +46,9 @@ fn in_state(state: &str, pool: Option<&str>, as_expected: bool) -> StateView {
 /// The example with so many upstreams, of which each `every`th is in an incident.
 fn many(count: usize, every: usize) -> StateView {
     let (calm, incident) = (in_state("pool", Some("blue"), true), example());
-    let upstream = |place: usize| {
-        let mut upstream = if place % every == 0 { &incident } else { &calm }.upstreams[0].clone();
-        upstream.name = ForeignName::new(format!("app {place}").as_bytes());
+    let upstream = |index: usize| {
+        let mut upstream = if index % every == 0 { &incident } else { &calm }.upstreams[0].clone();
+        upstream.name = ForeignName::new(format!("app {index}").as_bytes());
         upstream
     };
     StateView { upstreams: (0..count).map(upstream).collect(), ..example() }
@@ -231,8 +231,8 @@ fn nothing_comes_from_elsewhere_and_nothing_is_styled_or_run_in_place() {
 #[test]
 fn of_many_upstreams_those_in_an_incident_come_first_and_the_page_stays_bounded() {
     let few = shown(&many(3, 2));
-    let place = |page: &str, text: &str| page.find(text).expect("it is there");
-    assert!(place(&few, "<bdi>app 2</bdi>") < place(&few, "<bdi>app 1</bdi>"));
+    let index = |page: &str, text: &str| page.find(text).expect("it is there");
+    assert!(index(&few, "<bdi>app 2</bdi>") < index(&few, "<bdi>app 1</bdi>"));
     assert!(text_of(&few).contains("2 of 3 upstreams need attention: app 0: green serves instead of blue"));
     assert_eq!(few.matches("<details open").count(), 2);
 
@@ -288,8 +288,8 @@ fn collect(value: &Value, path: String, paths: &mut Vec<String>) {
             }
         }
         Value::Array(items) => {
-            for (place, item) in items.iter().enumerate().take(if items.len() > 9 { 1 } else { 9 }) {
-                collect(item, format!("{path}/{place}"), paths);
+            for (index, item) in items.iter().enumerate().take(if items.len() > 9 { 1 } else { 9 }) {
+                collect(item, format!("{path}/{index}"), paths);
             }
         }
         _ => {}

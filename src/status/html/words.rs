@@ -14,7 +14,7 @@ use crate::wording;
 /// `66,212`
 pub(super) fn grouped(count: u64) -> String {
     let digits = count.to_string();
-    let comma = |(place, digit)| [(place > 0 && (digits.len() - place) % 3 == 0).then_some(','), Some(digit)];
+    let comma = |(index, digit)| [(index > 0 && (digits.len() - index) % 3 == 0).then_some(','), Some(digit)];
     digits.chars().enumerate().flat_map(comma).flatten().collect()
 }
 

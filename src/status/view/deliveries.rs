@@ -148,8 +148,8 @@ fn deliveries(
     let result = |receiver: &ReceiverStatus| {
         // What is settled, and what needs no message of its own, like the end of something that was never reported.
         let is_covered = |debt: &Debt| debt.has_settled(generation) || !debt.is_due(truth);
-        let debt = upstream.debt(key, receiver.place);
-        match record.map_or(Heard::Nothing, |record| record.heard(receiver.place)) {
+        let debt = upstream.debt(key, receiver.index);
+        match record.map_or(Heard::Nothing, |record| record.heard(receiver.index)) {
             Heard::Absent => None,
             Heard::Accepted => Some(DeliveryResult::Accepted),
             Heard::Refused => Some(DeliveryResult::Refused),

@@ -58,7 +58,7 @@ pub(crate) struct ReleaseView {
     pub(crate) last_seen: Timestamp,
     /// For the metrics: its place among the releases, which stays while new ones come.
     #[serde(skip)]
-    pub(crate) place: usize,
+    pub(crate) index: usize,
 }
 
 /// The pools that have a name, in the order in which they were named.
@@ -108,14 +108,14 @@ pub(super) fn releases(snapshot: &Snapshot, upstream: &Upstream) -> Vec<ReleaseV
     let mut all: Vec<(usize, (&Release, &ReleaseCounts))> = known.collect();
     all.retain(|(_, (release, counts))| !release.name.is_empty() && counts.seen > Millis::ZERO);
     all.sort_by_key(|(_, (_, counts))| Reverse(counts.seen));
-    let view = |(place, (release, counts)): (usize, (&Release, &ReleaseCounts))| ReleaseView {
+    let view = |(index, (release, counts)): (usize, (&Release, &ReleaseCounts))| ReleaseView {
         release: ForeignName::new(release.name.as_bytes()),
         pool: Some(serving::pool(upstream, release.pool)).filter(|pool| !pool.as_str().is_empty()),
         requests: counts.requests,
         errors: counts.errors,
         response_seconds: TimesView::new(&Histogram { buckets: counts.buckets.map(u64::from), sum: counts.sum }),
         last_seen: Timestamp::from_unix(snapshot.wall(counts.seen)),
-        place,
+        index,
     };
     all.into_iter().map(view).collect()
 }

@@ -127,9 +127,9 @@ fn samples(upstream: &Upstream, first: u64, last: u64) -> Vec<Sample> {
     let none = Sample { p50: Sample::NO_TIME, p95: Sample::NO_TIME, ..Sample::default() };
     let mut samples = vec![none; (last - first + 1) as usize];
     for sample in upstream.series.newest().chain([&upstream.counters.current()]).filter(|sample| sample.requests > 0) {
-        let place = u64::from(sample.step).checked_sub(first);
-        if let Some(place) = place.and_then(|place| samples.get_mut(place as usize)) {
-            *place = *sample;
+        let index = u64::from(sample.step).checked_sub(first);
+        if let Some(index) = index.and_then(|index| samples.get_mut(index as usize)) {
+            *index = *sample;
         }
     }
     samples
