@@ -21,16 +21,16 @@ impl<S: Store, C: Clock> Worker<S, C> {
         loop {
             let notifications = self.store.notifications();
             let stopping = self.delivered.load(Ordering::Acquire);
-            let caller = self.caller();
+            let env = self.env();
             let our_turn = self.store.delivers(&self.clock);
             let (reports, delivery, due, outdated) = self.store.with(|table| {
-                let changes = table.tick(caller.now);
+                let changes = table.tick(env.now);
                 let outdated = table.is_outdated(self.config.generation);
                 let may = our_turn && !outdated;
-                let delivery = may.then(|| table.claim(receiver_index, receiver.send_resolved, &caller)).flatten();
-                let next = our_turn.then(|| table.next_delivery(receiver_index, &caller)).flatten();
+                let delivery = may.then(|| table.claim(receiver_index, receiver.send_resolved, &env)).flatten();
+                let next = our_turn.then(|| table.next_delivery(receiver_index, &env)).flatten();
                 let due = [table.deadline(), next].into_iter().flatten().min();
-                (reports(table, &changes, &caller), delivery, due, outdated)
+                (reports(table, &changes, &env), delivery, due, outdated)
             });
             self.announce(&reports);
             match delivery {
@@ -50,7 +50,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
 
     fn send(&self, receiver: &Receiver, delivery: &Delivery, post: &impl Post) {
         crash::at("message-claimed");
-        if !self.store.with(|table| table.may_send(delivery, &self.caller())) {
+        if !self.store.with(|table| table.may_send(delivery, &self.env())) {
             return;
         }
         crash::at("message-allowed");

@@ -25,7 +25,7 @@ use crate::observation::NameCache;
 use crate::pipeline::doorbell::Doorbell;
 use crate::pipeline::log_line::{Line, level};
 use crate::pipeline::order::{ORDERS, Order};
-use crate::state::table::{Caller, SlotMap, Subject, Table};
+use crate::state::table::{Environment, SlotMap, Subject, Table};
 use crate::units::Millis;
 use crate::wording;
 
@@ -154,10 +154,10 @@ impl<S: Store, C: Clock> Worker<S, C> {
 
     fn adopt(&self, table: &mut Table<'_>) -> (SlotMap, Vec<Report>) {
         let Config { upstreams, receivers, generation } = &self.config;
-        let caller = self.caller();
+        let env = self.env();
         let mut changes = Vec::new();
-        let slot_map = table.adopt(upstreams, receivers, *generation, caller.now, &mut changes);
-        (slot_map, reports(table, &changes, &caller))
+        let slot_map = table.adopt(upstreams, receivers, *generation, env.now, &mut changes);
+        (slot_map, reports(table, &changes, &env))
     }
 
     fn adopted(&self, (slot_map, reports): (SlotMap, Vec<Report>)) -> SlotMap {
@@ -167,11 +167,11 @@ impl<S: Store, C: Clock> Worker<S, C> {
         slot_map
     }
 
-    fn caller(&self) -> Caller<'_> {
-        Caller { me: self.process, clock: &self.clock, now: self.clock.now(), wall: self.clock.wall() }
+    fn env(&self) -> Environment<'_> {
+        Environment { me: self.process, clock: &self.clock, now: self.clock.now(), wall: self.clock.wall() }
     }
 }
 
-fn reports(table: &Table<'_>, changes: &[Subject], caller: &Caller<'_>) -> Vec<Report> {
-    changes.iter().filter_map(|&subject| table.report(subject, caller)).collect()
+fn reports(table: &Table<'_>, changes: &[Subject], env: &Environment<'_>) -> Vec<Report> {
+    changes.iter().filter_map(|&subject| table.report(subject, env)).collect()
 }

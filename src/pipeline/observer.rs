@@ -132,18 +132,18 @@ impl<S: Store, C: Clock> Worker<S, C> {
         drop(name_cache);
         // Each upstream's observations together, in their own order.
         batch.sort_by_key(|seen| seen.upstream);
-        let caller = self.caller();
+        let env = self.env();
         let folded = lock(&mut |table| {
-            let mut changes = table.fold(&self.config.upstreams, slot_map, &batch, caller.now);
+            let mut changes = table.fold(&self.config.upstreams, slot_map, &batch, env.now);
             let mut refused = Vec::new();
             for order in self.orders.1.try_iter() {
-                let subjects = carry_out(&order, table, caller.now);
+                let subjects = carry_out(&order, table, env.now);
                 if subjects.is_empty() {
                     refused.push(order);
                 }
                 changes.extend(subjects);
             }
-            Folded { reports: reports(table, &changes, &caller), refused, deadline: table.deadline() }
+            Folded { reports: reports(table, &changes, &env), refused, deadline: table.deadline() }
         })?;
         self.in_hand.store(0, Ordering::Relaxed);
         self.announce(&folded.reports);

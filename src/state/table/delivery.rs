@@ -7,7 +7,7 @@ use crate::outbox::debt::{Claim, Debt, Settled, Terms};
 use crate::outbox::outcome::Outcome;
 use crate::outbox::receiver::ReceiverState;
 use crate::state::history::Heard;
-use crate::state::table::{Caller, Subject, Table};
+use crate::state::table::{Environment, Subject, Table};
 use crate::text::Name;
 use crate::units::Millis;
 
@@ -29,7 +29,7 @@ pub struct Delivery {
 impl Table<'_> {
     /// Claims one message to a receiver that may be sent now: the one that has been ready for longest; `None`: none
     /// may. Skips messages that the receiver does not want.
-    pub fn claim(&mut self, receiver: usize, send_resolved: bool, caller: &Caller<'_>) -> Option<Delivery> {
+    pub fn claim(&mut self, receiver: usize, send_resolved: bool, env: &Environment<'_>) -> Option<Delivery> {
         let to = self.receivers.live().get(receiver)?.name;
         let mut first: Option<(Millis, Subject, Terms<'_>)> = None;
         for subject in self.subjects() {
@@ -41,12 +41,12 @@ impl Table<'_> {
                 self.note_heard(subject, &truth, receiver, Heard::Waived);
                 continue;
             }
-            let Some(terms) = self.terms(subject, receiver, truth, caller) else { continue };
-            if debt.waits_for_receiver(&terms, caller.now) {
+            let Some(terms) = self.terms(subject, receiver, truth, env) else { continue };
+            if debt.waits_for_receiver(&terms, env.now) {
                 self.edit_debt(subject, receiver, Debt::owe_end);
                 continue;
             }
-            if debt.due_at(&terms).is_none_or(|due| due > caller.now) {
+            if debt.due_at(&terms).is_none_or(|due| due > env.now) {
                 continue;
             }
             let Some(ready) = debt.ready_at(&terms) else { continue };
@@ -55,35 +55,35 @@ impl Table<'_> {
             }
         }
         let (_, subject, terms) = first?;
-        let claim = self.edit_debt(subject, receiver, |debt| debt.claim(&terms, caller.now)).flatten()?;
-        let Caller { now, wall, clock, .. } = *caller;
+        let claim = self.edit_debt(subject, receiver, |debt| debt.claim(&terms, env.now)).flatten()?;
+        let Environment { now, wall, clock, .. } = *env;
         let host = &clock.host();
         let report = match subject {
             Subject::Incident(slot, key) => self.slots.get(slot)?.view().message(key, &claim, now, wall, host),
-            Subject::Announcement(index) => self.announcement_report(index, Some(&claim), caller)?,
+            Subject::Announcement(index) => self.announcement_report(index, Some(&claim), env)?,
         };
         Some(Delivery { subject, name: self.name_of(subject)?, receiver, to, claim, report })
     }
 
     /// When [`Table::claim`] may next find a message, if nothing changes; `None`: none is due.
-    pub fn next_delivery(&self, receiver: usize, caller: &Caller<'_>) -> Option<Millis> {
+    pub fn next_delivery(&self, receiver: usize, env: &Environment<'_>) -> Option<Millis> {
         let due = |subject| {
             let (truth, debt) = self.owed(subject, receiver)?;
-            debt.due_at(&self.terms(subject, receiver, truth, caller)?)
+            debt.due_at(&self.terms(subject, receiver, truth, env)?)
         };
         self.subjects().filter_map(due).min()
     }
 
     /// The final check before the first byte; see [`Debt::may_send`].
-    pub fn may_send(&mut self, delivery: &Delivery, caller: &Caller<'_>) -> bool {
+    pub fn may_send(&mut self, delivery: &Delivery, env: &Environment<'_>) -> bool {
         if !self.is_there(delivery) {
             return false;
         }
         let Delivery { subject, receiver, claim, .. } = delivery;
         let Some((truth, _)) = self.owed(*subject, *receiver) else { return false };
-        let Some(terms) = self.terms(*subject, *receiver, truth, caller) else { return false };
+        let Some(terms) = self.terms(*subject, *receiver, truth, env) else { return false };
         let mut state = terms.receiver;
-        let may_send = self.edit_debt(*subject, *receiver, |debt| debt.may_send(claim, &terms, &mut state, caller.now));
+        let may_send = self.edit_debt(*subject, *receiver, |debt| debt.may_send(claim, &terms, &mut state, env.now));
         self.put_receiver(*receiver, &state);
         may_send.unwrap_or(false)
     }
@@ -189,7 +189,7 @@ impl Table<'_> {
     }
 
     /// What delays a message about this subject. Announcements wait for nothing but the receiver.
-    fn terms<'a>(&self, subject: Subject, receiver: usize, truth: Truth, caller: &Caller<'a>) -> Option<Terms<'a>> {
+    fn terms<'a>(&self, subject: Subject, receiver: usize, truth: Truth, env: &Environment<'a>) -> Option<Terms<'a>> {
         let (cooldown, silenced) = match subject {
             Subject::Announcement(_) => (Millis::ZERO, Millis::ZERO),
             Subject::Incident(slot, key) => {
@@ -200,7 +200,7 @@ impl Table<'_> {
             }
         };
         let receiver = *self.receivers.live().get(receiver)?;
-        Some(Terms { truth, cooldown, silenced, receiver, clock: caller.clock, me: caller.me })
+        Some(Terms { truth, cooldown, silenced, receiver, clock: env.clock, me: env.me })
     }
 
     fn is_resolution(&self, subject: Subject) -> bool {

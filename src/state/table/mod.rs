@@ -59,7 +59,7 @@ pub enum Subject {
 
 /// Which process uses the table, and when.
 #[derive(Clone, Copy)]
-pub struct Caller<'a> {
+pub struct Environment<'a> {
     /// The id of this process.
     pub me: u32,
     /// Knows which processes are alive, and the machine's name.
@@ -170,12 +170,12 @@ impl Table<'_> {
     }
 
     /// The facts of a change, for error.log; `None`: there is no such subject.
-    pub fn report(&self, subject: Subject, caller: &Caller<'_>) -> Option<Report> {
-        let Caller { now, wall, clock, .. } = *caller;
+    pub fn report(&self, subject: Subject, env: &Environment<'_>) -> Option<Report> {
+        let Environment { now, wall, clock, .. } = *env;
         let host = &clock.host();
         match subject {
             Subject::Incident(slot, key) => Some(self.slots.get(slot)?.view().change(key, now, wall, host)),
-            Subject::Announcement(index) => self.announcement_report(index, None, caller),
+            Subject::Announcement(index) => self.announcement_report(index, None, env),
         }
     }
 
@@ -188,8 +188,8 @@ impl Table<'_> {
             .any(|adopted| adopted > generation)
     }
 
-    fn announcement_report(&self, index: usize, claim: Option<&Claim>, caller: &Caller<'_>) -> Option<Report> {
-        let Caller { now, wall, clock, .. } = *caller;
+    fn announcement_report(&self, index: usize, claim: Option<&Claim>, env: &Environment<'_>) -> Option<Report> {
+        let Environment { now, wall, clock, .. } = *env;
         let host = &clock.host();
         let announcement = self.announcements.live().list.get(index)?;
         let mut report = announcement.report(claim, now, wall, host);
