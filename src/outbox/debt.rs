@@ -82,7 +82,7 @@ pub struct Claim {
 
 /// What decides when a message may be sent, besides the delivery state.
 #[derive(Clone, Copy)]
-pub struct Terms<'a> {
+pub struct SendConditions<'a> {
     /// The present revision.
     pub truth: Truth,
     /// The least time between two messages about the same change.
@@ -137,9 +137,9 @@ impl Debt {
     }
 
     /// Does only the receiver hold back a message of an open incident whose end is not owed yet?
-    pub fn waits_for_receiver(&self, terms: &Terms<'_>, now: Millis) -> bool {
-        let is_open = !terms.truth.over && !self.is_owed_end;
-        is_open && terms.receiver.opens() > now && self.ready_at(terms).is_some_and(|ready| ready <= now)
+    pub fn waits_for_receiver(&self, conditions: &SendConditions<'_>, now: Millis) -> bool {
+        let is_open = !conditions.truth.over && !self.is_owed_end;
+        is_open && conditions.receiver.opens() > now && self.ready_at(conditions).is_some_and(|ready| ready <= now)
     }
 
     /// Makes sure that the receiver will be sent the end of this incident too.
@@ -153,43 +153,50 @@ impl Debt {
     }
 
     /// When the message may be sent; `None`: nothing is due, or only a reload ends the silence.
-    pub fn due_at(&self, terms: &Terms<'_>) -> Option<Millis> {
-        Some(self.ready_at(terms)?.max(terms.receiver.opens()))
+    pub fn due_at(&self, conditions: &SendConditions<'_>) -> Option<Millis> {
+        Some(self.ready_at(conditions)?.max(conditions.receiver.opens()))
     }
 
     /// Like [`Debt::due_at`], but ignoring the receiver's own pauses. Messages go out in the order of this time: the
     /// one that has waited longest is first, and one that fails again and again goes behind the others.
-    pub fn ready_at(&self, terms: &Terms<'_>) -> Option<Millis> {
-        if !self.is_due(&terms.truth) || terms.silenced == Millis::NEVER {
+    pub fn ready_at(&self, conditions: &SendConditions<'_>) -> Option<Millis> {
+        if !self.is_due(&conditions.truth) || conditions.silenced == Millis::NEVER {
             return None;
         }
-        let cooled = match self.last_told(&terms.truth) {
-            Some(at) if !self.is_urgent(&terms.truth) => at + terms.cooldown,
+        let cooled = match self.last_told(&conditions.truth) {
+            Some(at) if !self.is_urgent(&conditions.truth) => at + conditions.cooldown,
             _ => Millis::ZERO,
         };
-        let leased = self.lease.owner != 0 && self.lease.owner != terms.me && terms.clock.is_alive(self.lease.owner);
+        let leased =
+            self.lease.owner != 0 && self.lease.owner != conditions.me && conditions.clock.is_alive(self.lease.owner);
         let freed = if leased { self.lease.until } else { Millis::ZERO };
-        Some(cooled.max(terms.silenced).max(freed).max(self.next_attempt))
+        Some(cooled.max(conditions.silenced).max(freed).max(self.next_attempt))
     }
 
     /// Takes the lease; `None`: the message may not be sent at `now`.
-    pub fn claim(&mut self, terms: &Terms<'_>, now: Millis) -> Option<Claim> {
-        self.due_at(terms).filter(|&due| due <= now)?;
+    pub fn claim(&mut self, conditions: &SendConditions<'_>, now: Millis) -> Option<Claim> {
+        self.due_at(conditions).filter(|&due| due <= now)?;
         let token = now.0.max(self.lease.token + 1);
-        self.lease = Lease { owner: terms.me, until: now + LEASE, token };
-        let covered = terms.truth.generation.saturating_sub(self.acked).saturating_sub(1);
-        Some(Claim { truth: terms.truth, covered, plain: self.plain == terms.truth.generation, token })
+        self.lease = Lease { owner: conditions.me, until: now + LEASE, token };
+        let covered = conditions.truth.generation.saturating_sub(self.acked).saturating_sub(1);
+        Some(Claim { truth: conditions.truth, covered, plain: self.plain == conditions.truth.generation, token })
     }
 
     /// The final check before the first byte: same claim, same revision, not silenced, lease not over, receiver not
     /// paused. On success takes the receiver's rate-limit slot and renews the lease; the slot is taken here and not by
     /// the claim, because any time may have passed in between. Otherwise gives the lease back, if this claim still has
     /// it.
-    pub fn may_send(&mut self, claim: &Claim, terms: &Terms<'_>, receiver: &mut ReceiverState, now: Millis) -> bool {
+    pub fn may_send(
+        &mut self,
+        claim: &Claim,
+        conditions: &SendConditions<'_>,
+        receiver: &mut ReceiverState,
+        now: Millis,
+    ) -> bool {
         if self.lease.token != claim.token {
             return false;
         }
-        let current = terms.truth == claim.truth && terms.silenced <= now && now < self.lease.until;
+        let current = conditions.truth == claim.truth && conditions.silenced <= now && now < self.lease.until;
         if !current || receiver.opens() > now {
             self.lease.owner = 0;
             return false;

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use ngx_http_poolwatch_module::clock::Clock;
 use ngx_http_poolwatch_module::incident::{StateCode, Truth};
-use ngx_http_poolwatch_module::outbox::debt::{Claim, Debt, LEASE, Terms};
+use ngx_http_poolwatch_module::outbox::debt::{Claim, Debt, LEASE, SendConditions};
 use ngx_http_poolwatch_module::outbox::outcome::Outcome;
 use ngx_http_poolwatch_module::outbox::receiver::ReceiverState;
 use ngx_http_poolwatch_module::units::Millis;
@@ -402,17 +402,17 @@ impl World {
         self.workers[worker].flights[receiver] = next;
     }
 
-    fn terms(&self, pid: u32, subject: usize, receiver: usize) -> Terms<'_> {
+    fn conditions(&self, pid: u32, subject: usize, receiver: usize) -> SendConditions<'_> {
         let (truth, receiver, clock) = (self.truths[subject], self.receivers[receiver], &self.processes);
         let (cooldown, silenced) =
             if subject == INCIDENT { (COOLDOWN, Millis(self.silenced)) } else { Default::default() };
-        Terms { truth, cooldown, silenced, receiver, clock, me: pid }
+        SendConditions { truth, cooldown, silenced, receiver, clock, me: pid }
     }
 
     fn claim(&mut self, pid: u32, receiver: usize, subject: usize) -> Option<Flight> {
         self.wrong_ways(receiver, subject, pid);
         let mut debt = self.debts[receiver][subject];
-        let claim = debt.claim(&self.terms(pid, subject, receiver), Millis(self.now))?;
+        let claim = debt.claim(&self.conditions(pid, subject, receiver), Millis(self.now))?;
         let truth = self.truths[subject];
         let book = &mut self.books[receiver];
         if self.wrong == Wrong::NoLeaseExpiry && book.held[subject].is_some_and(|holder| holder != pid) {
@@ -454,11 +454,11 @@ impl World {
         let Flight { subject, .. } = flight;
         let claim = self.token_of(receiver, &flight);
         let (mut debt, mut state) = (self.debts[receiver][subject], self.receivers[receiver]);
-        let mut terms = self.terms(pid, subject, receiver);
+        let mut conditions = self.conditions(pid, subject, receiver);
         if self.wrong == Wrong::SilenceOnlyWhenClaiming {
-            terms.silenced = Millis::ZERO;
+            conditions.silenced = Millis::ZERO;
         }
-        let allowed = debt.may_send(&claim, &terms, &mut state, Millis(self.now));
+        let allowed = debt.may_send(&claim, &conditions, &mut state, Millis(self.now));
         self.debts[receiver][subject] = debt;
         if self.wrong != Wrong::RateTokenPerWorker {
             self.receivers[receiver] = state;
@@ -560,7 +560,7 @@ impl World {
     fn wrong_ways(&mut self, receiver: usize, subject: usize, pid: u32) {
         let truth = self.truths[subject];
         let debt = self.debts[receiver][subject];
-        let due = debt.due_at(&self.terms(pid, subject, receiver));
+        let due = debt.due_at(&self.conditions(pid, subject, receiver));
         let book = &mut self.books[receiver];
         let told = book.posts.iter().rev().find(|post| post.accepted && post.subject == subject);
         let waives = match self.wrong {

@@ -43,21 +43,21 @@ impl Clock for Processes {
 }
 
 impl Outbox {
-    fn terms(&self, me: u32, truth: &Truth) -> Terms<'_> {
+    fn conditions(&self, me: u32, truth: &Truth) -> SendConditions<'_> {
         let (cooldown, silenced) = (Millis::from_secs(300), self.silenced);
-        Terms { truth: *truth, cooldown, silenced, receiver: self.receiver, clock: &self.processes, me }
+        SendConditions { truth: *truth, cooldown, silenced, receiver: self.receiver, clock: &self.processes, me }
     }
 
     fn claim_as(&mut self, me: u32, truth: &Truth, now: u64) -> Option<Claim> {
         let mut debt = self.debt;
-        let claim = debt.claim(&self.terms(me, truth), Millis(now));
+        let claim = debt.claim(&self.conditions(me, truth), Millis(now));
         self.debt = debt;
         claim
     }
 
     fn may_send(&mut self, claim: &Claim, truth: &Truth, now: u64) -> bool {
         let (mut debt, mut receiver) = (self.debt, self.receiver);
-        let may_send = debt.may_send(claim, &self.terms(ME, truth), &mut receiver, Millis(now));
+        let may_send = debt.may_send(claim, &self.conditions(ME, truth), &mut receiver, Millis(now));
         (self.debt, self.receiver) = (debt, receiver);
         may_send
     }
@@ -135,11 +135,14 @@ fn the_end_of_what_was_sent_or_only_waited_for_the_receiver_is_told() {
         assert!(outbox.debt.is_due(&over), "{outcome:?}");
     }
     let mut outbox = Outbox::default();
-    assert!(!outbox.debt.waits_for_receiver(&outbox.terms(ME, &FIRING), Millis(1_000)), "it may go");
+    assert!(!outbox.debt.waits_for_receiver(&outbox.conditions(ME, &FIRING), Millis(1_000)), "it may go");
     outbox.receiver.rests = Millis(900_000);
-    assert!(outbox.debt.waits_for_receiver(&outbox.terms(ME, &FIRING), Millis(1_000)));
+    assert!(outbox.debt.waits_for_receiver(&outbox.conditions(ME, &FIRING), Millis(1_000)));
     outbox.silenced = Millis(5_000);
-    assert!(!outbox.debt.waits_for_receiver(&outbox.terms(ME, &FIRING), Millis(1_000)), "the silence holds it back");
+    assert!(
+        !outbox.debt.waits_for_receiver(&outbox.conditions(ME, &FIRING), Millis(1_000)),
+        "the silence holds it back"
+    );
     outbox.debt.owe_end();
     assert!(outbox.debt.is_due(&over));
     outbox.debt.waive(&over);
@@ -345,7 +348,7 @@ fn failures_are_retried_for_ever_with_growing_pauses() {
     let mut outbox = Outbox::default();
     let mut now = 1_000;
     for _ in 0..50 {
-        let due = outbox.debt.due_at(&outbox.terms(ME, &FIRING)).expect("still owed");
+        let due = outbox.debt.due_at(&outbox.conditions(ME, &FIRING)).expect("still owed");
         assert!(due.0 <= now + 60_000);
         now = now.max(due.0);
         let claim = outbox.claim_as(ME, &FIRING, now).expect("due");

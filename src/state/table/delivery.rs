@@ -3,7 +3,7 @@
 use crate::alert::{Kind, Report};
 use crate::clock::Clock;
 use crate::incident::{Key, Truth};
-use crate::outbox::debt::{Claim, Debt, Settled, Terms};
+use crate::outbox::debt::{Claim, Debt, SendConditions, Settled};
 use crate::outbox::outcome::Outcome;
 use crate::outbox::receiver::ReceiverState;
 use crate::state::history::Heard;
@@ -31,7 +31,7 @@ impl Table<'_> {
     /// may. Skips messages that the receiver does not want.
     pub fn claim(&mut self, receiver: usize, send_resolved: bool, env: &Environment<'_>) -> Option<Delivery> {
         let to = self.receivers.live().get(receiver)?.name;
-        let mut first: Option<(Millis, Subject, Terms<'_>)> = None;
+        let mut first: Option<(Millis, Subject, SendConditions<'_>)> = None;
         for subject in self.subjects() {
             let Some((truth, debt)) = self.owed(subject, receiver).filter(|(truth, debt)| debt.is_due(truth)) else {
                 continue;
@@ -41,21 +41,21 @@ impl Table<'_> {
                 self.note_heard(subject, &truth, receiver, Heard::Waived);
                 continue;
             }
-            let Some(terms) = self.terms(subject, receiver, truth, env) else { continue };
-            if debt.waits_for_receiver(&terms, env.now) {
+            let Some(conditions) = self.conditions(subject, receiver, truth, env) else { continue };
+            if debt.waits_for_receiver(&conditions, env.now) {
                 self.edit_debt(subject, receiver, Debt::owe_end);
                 continue;
             }
-            if debt.due_at(&terms).is_none_or(|due| due > env.now) {
+            if debt.due_at(&conditions).is_none_or(|due| due > env.now) {
                 continue;
             }
-            let Some(ready) = debt.ready_at(&terms) else { continue };
+            let Some(ready) = debt.ready_at(&conditions) else { continue };
             if first.is_none_or(|(earliest, ..)| ready < earliest) {
-                first = Some((ready, subject, terms));
+                first = Some((ready, subject, conditions));
             }
         }
-        let (_, subject, terms) = first?;
-        let claim = self.edit_debt(subject, receiver, |debt| debt.claim(&terms, env.now)).flatten()?;
+        let (_, subject, conditions) = first?;
+        let claim = self.edit_debt(subject, receiver, |debt| debt.claim(&conditions, env.now)).flatten()?;
         let Environment { now, wall, clock, .. } = *env;
         let host = &clock.host();
         let report = match subject {
@@ -69,7 +69,7 @@ impl Table<'_> {
     pub fn next_delivery(&self, receiver: usize, env: &Environment<'_>) -> Option<Millis> {
         let due = |subject| {
             let (truth, debt) = self.owed(subject, receiver)?;
-            debt.due_at(&self.terms(subject, receiver, truth, env)?)
+            debt.due_at(&self.conditions(subject, receiver, truth, env)?)
         };
         self.subjects().filter_map(due).min()
     }
@@ -81,9 +81,10 @@ impl Table<'_> {
         }
         let Delivery { subject, receiver, claim, .. } = delivery;
         let Some((truth, _)) = self.owed(*subject, *receiver) else { return false };
-        let Some(terms) = self.terms(*subject, *receiver, truth, env) else { return false };
-        let mut state = terms.receiver;
-        let may_send = self.edit_debt(*subject, *receiver, |debt| debt.may_send(claim, &terms, &mut state, env.now));
+        let Some(conditions) = self.conditions(*subject, *receiver, truth, env) else { return false };
+        let mut state = conditions.receiver;
+        let may_send =
+            self.edit_debt(*subject, *receiver, |debt| debt.may_send(claim, &conditions, &mut state, env.now));
         self.put_receiver(*receiver, &state);
         may_send.unwrap_or(false)
     }
@@ -189,7 +190,13 @@ impl Table<'_> {
     }
 
     /// What delays a message about this subject. Announcements wait for nothing but the receiver.
-    fn terms<'a>(&self, subject: Subject, receiver: usize, truth: Truth, env: &Environment<'a>) -> Option<Terms<'a>> {
+    fn conditions<'a>(
+        &self,
+        subject: Subject,
+        receiver: usize,
+        truth: Truth,
+        env: &Environment<'a>,
+    ) -> Option<SendConditions<'a>> {
         let (cooldown, silenced) = match subject {
             Subject::Announcement(_) => (Millis::ZERO, Millis::ZERO),
             Subject::Incident(slot, key) => {
@@ -200,7 +207,7 @@ impl Table<'_> {
             }
         };
         let receiver = *self.receivers.live().get(receiver)?;
-        Some(Terms { truth, cooldown, silenced, receiver, clock: env.clock, me: env.me })
+        Some(SendConditions { truth, cooldown, silenced, receiver, clock: env.clock, me: env.me })
     }
 
     fn is_resolution(&self, subject: Subject) -> bool {
