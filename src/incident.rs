@@ -1,7 +1,7 @@
 //! Incidents: what a message can be about, which state holds, and how severe the state is.
 
 use crate::alert::{Kind, Reasons, Severity};
-use crate::detect::error_rate::Level;
+use crate::detect::error_rate::RateState;
 use crate::detect::serving::Serving;
 use crate::pools::set::Expected;
 use crate::units::Millis;
@@ -31,7 +31,7 @@ impl StateCode {
     }
 
     /// How an error rate is judged.
-    pub const fn error_rate(level: Level) -> Self {
+    pub const fn error_rate(level: RateState) -> Self {
         Self(level as u8)
     }
 

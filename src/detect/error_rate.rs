@@ -18,14 +18,14 @@ const HOLD: Millis = Millis::from_secs(10);
 const PERIOD_REQUESTS: u32 = 50;
 const PERIOD_ERRORS: u32 = 5;
 
-/// A firing rate becomes [`Level::NoData`] after this time without a request.
+/// A firing rate becomes [`RateState::NoData`] after this time without a request.
 const NO_DATA: Millis = Millis::from_secs(600);
 
 /// The state of the error rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
-pub enum Level {
+pub enum RateState {
     /// Not above the threshold, as far as the counts show.
     #[default]
     Ok,
@@ -39,7 +39,7 @@ pub enum Level {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct ErrorRate {
-    level: Level,
+    level: RateState,
     since: Millis,
     /// When the last request was counted.
     seen: Millis,
@@ -69,17 +69,17 @@ pub struct Easing {
 
 impl ErrorRate {
     /// The state that was saved before a restart. What a firing rate needs for its end is counted from now on.
-    pub fn resume(level: Level, since: Millis, seen: Millis) -> Self {
+    pub fn resume(level: RateState, since: Millis, seen: Millis) -> Self {
         Self { level, since, seen, ..Self::default() }
     }
 
-    /// Goes back to [`Level::Ok`]: requests counted so far no longer count. The caller empties the windows.
+    /// Goes back to [`RateState::Ok`]: requests counted so far no longer count. The caller empties the windows.
     pub fn reset(&mut self) {
         *self = Self { seen: self.seen, ..Self::default() };
     }
 
     /// The present level.
-    pub fn level(&self) -> Level {
+    pub fn level(&self) -> RateState {
         self.level
     }
 
@@ -99,32 +99,32 @@ impl ErrorRate {
     }
 
     /// Judges the counts after a batch, a change of the rules, or a deadline. Returns the new level if it changed.
-    pub fn tick(&mut self, rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> Option<Level> {
-        let is_above = self.level == Level::Firing && self.note_share(rules, window, period, now);
+    pub fn tick(&mut self, rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> Option<RateState> {
+        let is_above = self.level == RateState::Firing && self.note_share(rules, window, period, now);
         let is_over = match self.level {
-            Level::Ok if is_breached(rules, window, period, now) => {
-                let level = self.change(Level::Firing, now);
+            RateState::Ok if is_breached(rules, window, period, now) => {
+                let level = self.change(RateState::Firing, now);
                 self.note_share(rules, window, period, now);
                 return Some(level);
             }
             // With level `NoData`, the caller resets the machine when the next request comes.
-            Level::Ok | Level::NoData => return None,
-            Level::Firing if now >= self.seen + NO_DATA => return Some(self.change(Level::NoData, now)),
-            Level::Firing if is_above || !is_low(rules, window, period, now) => {
+            RateState::Ok | RateState::NoData => return None,
+            RateState::Firing if now >= self.seen + NO_DATA => return Some(self.change(RateState::NoData, now)),
+            RateState::Firing if is_above || !is_low(rules, window, period, now) => {
                 self.recovering = None;
                 false
             }
-            Level::Firing => {
+            RateState::Firing => {
                 let (since, head) = *self.recovering.get_or_insert((now, window.head));
                 now >= since + hold(rules) && window.head >= head + u64::from(counted(rules, window))
             }
         };
-        is_over.then(|| self.change(Level::Ok, now))
+        is_over.then(|| self.change(RateState::Ok, now))
     }
 
     /// When a further [`ErrorRate::tick`] without a request may change the level; `None`: only a request can.
     pub fn deadline(&self, rules: &ErrorRateRules, window: &Window) -> Option<Millis> {
-        let no_data = (self.level == Level::Firing).then_some(self.seen + NO_DATA);
+        let no_data = (self.level == RateState::Firing).then_some(self.seen + NO_DATA);
         let resolved = self.recovering.and_then(|(since, head)| {
             (window.head >= head + u64::from(counted(rules, window))).then_some(since + hold(rules))
         });
@@ -134,7 +134,7 @@ impl ErrorRate {
     /// How far a firing rate below its threshold is from its end; `None`: the rate does not fire, or is above its
     /// threshold.
     pub fn easing(&self, rules: &ErrorRateRules, window: &Window, now: Millis) -> Option<Easing> {
-        if self.level != Level::Firing || self.below == Millis::ZERO {
+        if self.level != RateState::Firing || self.below == Millis::ZERO {
             return None;
         }
         let (low_since, head) = self.recovering.unwrap_or((now, window.head));
@@ -162,7 +162,7 @@ impl ErrorRate {
         is_above
     }
 
-    fn change(&mut self, level: Level, now: Millis) -> Level {
+    fn change(&mut self, level: RateState, now: Millis) -> RateState {
         *self = Self { level, since: now, seen: self.seen, ..Self::default() };
         level
     }
@@ -250,7 +250,7 @@ mod tests {
         period: Period,
         ring: Box<Ring>,
         now: Millis,
-        changes: Vec<Level>,
+        changes: Vec<RateState>,
     }
 
     impl Upstream {
@@ -315,7 +315,7 @@ mod tests {
         upstream.requests(4, true, Millis(10));
         assert_eq!(upstream.changes, []);
         upstream.requests(1, true, Millis(10));
-        assert_eq!(upstream.changes, [Level::Firing]);
+        assert_eq!(upstream.changes, [RateState::Firing]);
     }
 
     #[test]
@@ -334,14 +334,14 @@ mod tests {
         // pass.
         upstream.requests(199, false, Millis(10));
         upstream.requests(200, false, Millis(10));
-        assert_eq!(upstream.changes, [Level::Firing]);
+        assert_eq!(upstream.changes, [RateState::Firing]);
         let hold_ends = upstream.machine.deadline(&upstream.rules, &upstream.window).expect("only time is missing");
         upstream.now = hold_ends - Millis(1);
         upstream.tick();
-        assert_eq!(upstream.changes, [Level::Firing]);
+        assert_eq!(upstream.changes, [RateState::Firing]);
         upstream.now = hold_ends;
         upstream.tick();
-        assert_eq!(upstream.changes, [Level::Firing, Level::Ok]);
+        assert_eq!(upstream.changes, [RateState::Firing, RateState::Ok]);
     }
 
     #[test]
@@ -352,7 +352,7 @@ mod tests {
             upstream.requests(190, false, Millis(100));
             upstream.requests(3, true, Millis(100));
         }
-        assert_eq!(upstream.changes, [Level::Firing]);
+        assert_eq!(upstream.changes, [RateState::Firing]);
     }
 
     #[test]
@@ -360,9 +360,9 @@ mod tests {
         let mut upstream = Upstream::new();
         upstream.requests(5, true, Millis(10));
         upstream.silence(Millis::from_secs(3600));
-        assert_eq!(upstream.changes, [Level::Firing, Level::NoData]);
+        assert_eq!(upstream.changes, [RateState::Firing, RateState::NoData]);
         upstream.requests(1, false, Millis(10));
-        assert_eq!(upstream.changes, [Level::Firing, Level::NoData], "a good request raises no alarm");
+        assert_eq!(upstream.changes, [RateState::Firing, RateState::NoData], "a good request raises no alarm");
     }
 
     #[test]
@@ -410,11 +410,11 @@ mod tests {
         upstream.requests(10, true, Millis(100));
         assert_eq!(upstream.changes, []);
         upstream.requests(10, false, Millis(100));
-        assert_eq!(upstream.changes, [Level::Firing]);
+        assert_eq!(upstream.changes, [RateState::Firing]);
         upstream.requests(1100, false, Millis(100));
-        assert_eq!(upstream.changes, [Level::Firing]);
+        assert_eq!(upstream.changes, [RateState::Firing]);
         upstream.requests(200, false, Millis(100));
-        assert_eq!(upstream.changes, [Level::Firing, Level::Ok]);
+        assert_eq!(upstream.changes, [RateState::Firing, RateState::Ok]);
     }
 
     #[test]
@@ -426,7 +426,7 @@ mod tests {
         upstream.requests(4, true, Millis(100));
         assert_eq!(upstream.changes, []);
         upstream.requests(1, true, Millis(100));
-        assert_eq!(upstream.changes, [Level::Firing]);
+        assert_eq!(upstream.changes, [RateState::Firing]);
     }
 
     #[test]
@@ -435,8 +435,8 @@ mod tests {
         upstream.rules.threshold = Ratio::default();
         upstream.rules.resolve = Ratio::default();
         upstream.requests(1, true, Millis(100));
-        assert_eq!(upstream.changes, [Level::Firing]);
+        assert_eq!(upstream.changes, [RateState::Firing]);
         upstream.requests(401, false, Millis(100));
-        assert_eq!(upstream.changes, [Level::Firing, Level::Ok]);
+        assert_eq!(upstream.changes, [RateState::Firing, RateState::Ok]);
     }
 }

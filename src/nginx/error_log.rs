@@ -17,7 +17,7 @@ use once_cell::sync::OnceCell;
 
 use crate::nginx::callback::caught;
 use crate::nginx::{bits, cycle};
-use crate::pipeline::log_line::{Level, Line};
+use crate::pipeline::log_line::{LogLevel, LogLine};
 
 /// The most lines that can wait for the event loop; further ones are lost. It would take 1024 lines in one turn of the
 /// loop.
@@ -30,8 +30,8 @@ const CLEAR_EVENT: ngx_uint_t = 1 << 31;
 static LINES: OnceCell<Lines> = OnceCell::new();
 
 struct Lines {
-    sender: channel::Sender<Line>,
-    receiver: channel::Receiver<Line>,
+    sender: channel::Sender<LogLine>,
+    receiver: channel::Receiver<LogLine>,
     eventfd: RawFd,
     /// Called on the event loop's thread when the worker begins to shut down.
     when_exiting: fn(),
@@ -77,7 +77,7 @@ pub(crate) fn close(cycle: &ngx_cycle_t) {
 }
 
 /// Has the event loop log a line. May be called on any thread, and never waits.
-pub(crate) fn send(line: Line) {
+pub(crate) fn send(line: LogLine) {
     let Some(lines) = LINES.get() else { return };
     if lines.sender.try_send(line).is_ok() {
         let one = 1_u64;
@@ -91,12 +91,12 @@ fn log_waiting(log: *mut ngx_log_t) {
     let Some(lines) = LINES.get() else { return };
     for line in lines.receiver.try_iter() {
         let level = match line.level {
-            Level::Alert => NGX_LOG_ALERT,
-            Level::Critical => NGX_LOG_CRIT,
-            Level::Error => NGX_LOG_ERR,
-            Level::Warn => NGX_LOG_WARN,
-            Level::Notice => NGX_LOG_NOTICE,
-            Level::Info => NGX_LOG_INFO,
+            LogLevel::Alert => NGX_LOG_ALERT,
+            LogLevel::Critical => NGX_LOG_CRIT,
+            LogLevel::Error => NGX_LOG_ERR,
+            LogLevel::Warn => NGX_LOG_WARN,
+            LogLevel::Notice => NGX_LOG_NOTICE,
+            LogLevel::Info => NGX_LOG_INFO,
         };
         write(level, log, &line.text);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel as channel;
 
 use crate::nginx::error_log;
-use crate::pipeline::log_line::{Level, Line};
+use crate::pipeline::log_line::{LogLevel, LogLine};
 
 /// The pause before a thread's loop starts again after a panic.
 const PANIC_PAUSE: Duration = Duration::from_secs(1);
@@ -23,7 +23,10 @@ pub(crate) fn spawn(
     let body = move || {
         while catch_unwind(AssertUnwindSafe(&run)).is_err() {
             panicked();
-            error_log::send(Line { level: Level::Alert, text: format!("the {name} panicked and is started again") });
+            error_log::send(LogLine {
+                level: LogLevel::Alert,
+                text: format!("the {name} panicked and is started again"),
+            });
             thread::sleep(PANIC_PAUSE);
         }
         drop(ends);

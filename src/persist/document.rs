@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::alert::{Kind, Reasons};
-use crate::detect::error_rate::Level;
+use crate::detect::error_rate::RateState;
 use crate::outbox::receiver::Health;
 use crate::persist::states::name_of;
 use crate::text::Name;
@@ -53,7 +53,7 @@ pub(super) struct SavedUpstream {
     pub(super) since: u64,
     /// The date of the last request.
     pub(super) seen: u64,
-    pub(super) error_rate: Level,
+    pub(super) error_rate: RateState,
     pub(super) error_rate_since: u64,
     pub(super) flapping: bool,
     pub(super) changes: Vec<u64>,

@@ -1,7 +1,7 @@
 //! How the table's states, names and bytes are spelled in the document.
 
 use crate::alert::Kind;
-use crate::detect::error_rate::Level;
+use crate::detect::error_rate::RateState;
 use crate::detect::serving::Serving;
 use crate::incident::{Key, StateCode};
 use crate::pools::set::PoolId;
@@ -28,9 +28,9 @@ const SERVING: &[(&str, StateCode)] = &[
 ];
 
 const ERROR_RATE: &[(&str, StateCode)] = &[
-    ("ok", StateCode::error_rate(Level::Ok)),
-    ("firing", StateCode::error_rate(Level::Firing)),
-    ("no data", StateCode::error_rate(Level::NoData)),
+    ("ok", StateCode::error_rate(RateState::Ok)),
+    ("firing", StateCode::error_rate(RateState::Firing)),
+    ("no data", StateCode::error_rate(RateState::NoData)),
     ("left", StateCode::LEFT),
 ];
 

@@ -8,7 +8,7 @@ use crate::wording;
 
 /// The level of a line in error.log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub enum LogLevel {
     /// Poolwatch itself failed.
     Alert,
     /// Clients get errors, or such an incident is over.
@@ -26,45 +26,52 @@ pub enum Level {
 
 /// A line for error.log. The event loop writes it, because nginx's log is not for other threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct LogLine {
     /// The level of the line.
-    pub level: Level,
+    pub level: LogLevel,
     /// The text of the line, cleaned, without a line break.
     pub text: String,
 }
 
 /// The level of an alert's line. Problems are visible with nginx's default level, `error`; the end of an incident has
 /// the level of the incident.
-pub(super) fn level(report: &Report) -> Level {
+pub(super) fn level(report: &Report) -> LogLevel {
     match report.ended.unwrap_or(report.severity) {
-        Severity::Critical => Level::Critical,
-        Severity::Warning => Level::Error,
-        Severity::Info => Level::Notice,
+        Severity::Critical => LogLevel::Critical,
+        Severity::Warning => LogLevel::Error,
+        Severity::Info => LogLevel::Notice,
     }
 }
 
 /// The line after an exchange: one per change of a receiver's health, per accepted message, and per message that the
 /// receiver will never accept; none per failed attempt.
-pub(super) fn delivery_line(receiver: &Receiver, report: &Report, outcome: &Outcome, settled: Settled) -> Option<Line> {
+pub(super) fn delivery_line(
+    receiver: &Receiver,
+    report: &Report,
+    outcome: &Outcome,
+    settled: Settled,
+) -> Option<LogLine> {
     let name = String::from_utf8_lossy(receiver.name.as_bytes()).into_owned();
     let doing = format!("while reporting {}", wording::log_line(report));
-    let line = |level, text| Some(Line { level, text });
+    let line = |level, text| Some(LogLine { level, text });
     match outcome {
         Outcome::Accepted if settled.health_changed => {
-            line(Level::Notice, format!("receiver \"{name}\" accepts messages again {doing}"))
+            line(LogLevel::Notice, format!("receiver \"{name}\" accepts messages again {doing}"))
         }
-        Outcome::Accepted => line(Level::Info, format!("receiver \"{name}\" accepted message {}", report.message_id())),
+        Outcome::Accepted => {
+            line(LogLevel::Info, format!("receiver \"{name}\" accepted message {}", report.message_id()))
+        }
         Outcome::Retry(why) if settled.health_changed => {
-            line(Level::Error, format!("receiver \"{name}\" {why} {doing}, will be retried"))
+            line(LogLevel::Error, format!("receiver \"{name}\" {why} {doing}, will be retried"))
         }
         Outcome::RateLimited(_) if settled.health_changed => {
-            line(Level::Error, format!("receiver \"{name}\" asks for a pause {doing}, will be retried"))
+            line(LogLevel::Error, format!("receiver \"{name}\" asks for a pause {doing}, will be retried"))
         }
         Outcome::Broken(why) if settled.health_changed => {
-            line(Level::Error, format!("receiver \"{name}\" {why} {doing}, will be probed every 15 minutes"))
+            line(LogLevel::Error, format!("receiver \"{name}\" {why} {doing}, will be probed every 15 minutes"))
         }
         Outcome::Rejected(why) if settled.refused => {
-            line(Level::Error, format!("receiver \"{name}\" {why} {doing}, giving this message up"))
+            line(LogLevel::Error, format!("receiver \"{name}\" {why} {doing}, giving this message up"))
         }
         _ => None,
     }

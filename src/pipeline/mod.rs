@@ -23,7 +23,7 @@ use crate::config::upstream::Watched;
 use crate::crash;
 use crate::observation::NameCache;
 use crate::pipeline::doorbell::Doorbell;
-use crate::pipeline::log_line::{Line, level};
+use crate::pipeline::log_line::{LogLine, level};
 use crate::pipeline::order::{ORDERS, Order};
 use crate::state::table::{Environment, SlotMap, Subject, Table};
 use crate::units::Millis;
@@ -78,7 +78,7 @@ pub struct Worker<S, C> {
     /// The id of this process.
     pub process: u32,
     /// Receives lines for error.log; must not block.
-    pub log: Box<dyn Fn(Line) + Send + Sync>,
+    pub log: Box<dyn Fn(LogLine) + Send + Sync>,
     /// Wakes the observer.
     pub doorbell: Doorbell,
     /// Orders that an operator gave and that are not carried out yet.
@@ -99,7 +99,7 @@ pub struct Worker<S, C> {
 
 impl<S: Store, C: Clock> Worker<S, C> {
     /// A worker that has not joined the table yet: its threads do that, because joining takes the lock.
-    pub fn new(config: Config, store: S, clock: C, process: u32, log: Box<dyn Fn(Line) + Send + Sync>) -> Self {
+    pub fn new(config: Config, store: S, clock: C, process: u32, log: Box<dyn Fn(LogLine) + Send + Sync>) -> Self {
         let (doorbell, slot_map) = (Doorbell::default(), OnceCell::new());
         let (observed, delivered) = (AtomicBool::new(false), AtomicBool::new(false));
         let (orders, lost, in_hand) = (channel::bounded(ORDERS), AtomicU64::new(0), AtomicU64::new(0));
@@ -140,7 +140,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
             crash::at("change-committed");
         }
         for report in reports {
-            (self.log)(Line { level: level(report), text: wording::log_line(report) });
+            (self.log)(LogLine { level: level(report), text: wording::log_line(report) });
         }
         if !reports.is_empty() {
             self.store.notify();

@@ -9,7 +9,7 @@ use crate::alert::Report;
 use crate::clock::Clock;
 
 use crate::observation::Observation;
-use crate::pipeline::log_line::{Level, Line};
+use crate::pipeline::log_line::{LogLevel, LogLine};
 use crate::pipeline::order::{Order, carry_out};
 use crate::pipeline::{Store, Worker, reports};
 use crate::state::table::{SlotMap, Table};
@@ -148,7 +148,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
         self.in_hand.store(0, Ordering::Relaxed);
         self.announce(&folded.reports);
         for order in folded.refused {
-            (self.log)(Line { level: Level::Error, text: order.is_refused() });
+            (self.log)(LogLine { level: LogLevel::Error, text: order.is_refused() });
         }
         Some((batch.len(), folded.deadline))
     }
@@ -174,7 +174,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
 
     fn say_unobserved(&self, count: u64, why: &str) {
         if count > 0 {
-            (self.log)(Line { level: Level::Warn, text: format!("{count} requests were not observed, {why}") });
+            (self.log)(LogLine { level: LogLevel::Warn, text: format!("{count} requests were not observed, {why}") });
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::alert::Kind;
 use crate::config::rules::{RateOf, Rules};
-use crate::detect::error_rate::{self, Easing, Level};
+use crate::detect::error_rate::{self, Easing, RateState};
 use crate::detect::flapping::Flapping;
 use crate::detect::serving::{Change, Serving};
 use crate::incident::{Incident, Key, StateCode, Sums, Truth, serves_expected_pool, severity};
@@ -102,17 +102,17 @@ impl Detection {
         self.put_incident(Key::Serving, incident, (incident.from, serving), news);
     }
 
-    pub(super) fn note_level(&mut self, setup: &Setup, level: Level, ring: &Ring, news: &mut News) {
+    pub(super) fn note_level(&mut self, setup: &Setup, level: RateState, ring: &Ring, news: &mut News) {
         let since = self.error_rate.since();
         let kind = match level {
-            Level::Ok => Kind::ErrorRateResolved,
-            Level::Firing => Kind::ErrorRateFiring,
-            Level::NoData => Kind::ErrorRateNoData,
+            RateState::Ok => Kind::ErrorRateResolved,
+            RateState::Firing => Kind::ErrorRateFiring,
+            RateState::NoData => Kind::ErrorRateNoData,
         };
         let [_, before] = self.incidents;
         let mut incident = Incident { kind, change: kind, since, ..before };
         incident.truth =
-            Truth { state: StateCode::error_rate(level), over: level != Level::Firing, ..before.next_truth() };
+            Truth { state: StateCode::error_rate(level), over: level != RateState::Firing, ..before.next_truth() };
         if before.truth.over {
             incident.begin();
             self.count_window(&mut incident, &setup.rules, news.now);
@@ -146,7 +146,7 @@ impl Detection {
                 return;
             }
             let kind = Kind::ErrorRateResolved;
-            let truth = Truth { state: StateCode::error_rate(Level::Ok), over: true, ..before.next_truth() };
+            let truth = Truth { state: StateCode::error_rate(RateState::Ok), over: true, ..before.next_truth() };
             let serving = self.failover.serving();
             let incident = Incident { truth, kind, change: kind, since: news.now, ..before };
             self.put_incident(Key::ErrorRate, incident, (serving, serving), news);

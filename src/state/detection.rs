@@ -3,7 +3,7 @@
 use crate::alert::Reasons;
 use crate::config::rules::Rules;
 use crate::config::upstream::Watched;
-use crate::detect::error_rate::{ErrorRate, Level};
+use crate::detect::error_rate::{ErrorRate, RateState};
 use crate::detect::failover::{Evidence, Failover};
 use crate::detect::flapping::Flapping;
 use crate::detect::serving::Serving;
@@ -83,7 +83,7 @@ impl Detection {
     pub(super) fn count(&mut self, ring: &mut Ring, resolved: &ResolvedObservation<'_>, news: &mut News) {
         let ResolvedObservation { seen, answered, failed, .. } = *resolved;
         let now = news.now;
-        if self.error_rate.level() == Level::NoData {
+        if self.error_rate.level() == RateState::NoData {
             self.forget_errors_since(Millis::ZERO, news);
         }
         let entry = Entry { upstream_error: failed, client_error: seen.status >= 500 };

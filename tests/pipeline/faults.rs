@@ -1,7 +1,7 @@
 //! What receivers, clocks and reloads do while the pipeline sends: a reader of the messages must not notice.
 
 use crossbeam_channel::unbounded;
-use ngx_http_poolwatch_module::pipeline::log_line::Line;
+use ngx_http_poolwatch_module::pipeline::log_line::LogLine;
 use ngx_http_poolwatch_module::pipeline::{Config, Worker};
 use ngx_http_poolwatch_module::state::table::Table;
 
@@ -265,7 +265,7 @@ impl Store for Kept {
 fn a_worker_that_ends_without_the_lock_says_what_it_could_not_observe() {
     for (uses, lost) in [(0, 300), (1, 172), (2, 44), (9, 0)] {
         let kept = Kept { shared: Shared::empty(), uses: AtomicU64::new(uses), lost: AtomicU64::new(0) };
-        let log: Arc<Mutex<Vec<Line>>> = Arc::default();
+        let log: Arc<Mutex<Vec<LogLine>>> = Arc::default();
         let lines = Arc::clone(&log);
         let log_line = Box::new(move |line| lines.lock().expect("no panic").push(line));
         let config = Config { upstreams: vec![upstream(&without_rates())], receivers: vec![], generation: 1 };

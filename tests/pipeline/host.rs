@@ -12,7 +12,7 @@ use ngx_http_poolwatch_module::deliver::{Post, PostError, Reply};
 use ngx_http_poolwatch_module::observation::{Attempt, Names, Observation, Verdict};
 use ngx_http_poolwatch_module::outbox::MAX_RECEIVERS;
 use ngx_http_poolwatch_module::outbox::receiver::ReceiverState;
-use ngx_http_poolwatch_module::pipeline::log_line::Line;
+use ngx_http_poolwatch_module::pipeline::log_line::LogLine;
 use ngx_http_poolwatch_module::pipeline::order::Order;
 use ngx_http_poolwatch_module::pipeline::{Config, Store, Worker};
 use ngx_http_poolwatch_module::shared::double_buffer::DoubleBuffer;
@@ -134,7 +134,7 @@ pub(crate) struct Host {
     pub(crate) time: Time,
     pub(crate) slack: Slack,
     pub(crate) workers: Vec<Process>,
-    pub(crate) log: Arc<Mutex<Vec<Line>>>,
+    pub(crate) log: Arc<Mutex<Vec<LogLine>>>,
     pub(crate) receivers: Vec<Receiver>,
     pub(crate) generation: u64,
 }

@@ -24,7 +24,7 @@ use ngx_http_poolwatch_module::detect::serving::Serving;
 use ngx_http_poolwatch_module::observation::{Attempt, Names, Observation, Verdict};
 use ngx_http_poolwatch_module::outbox::MAX_RECEIVERS;
 use ngx_http_poolwatch_module::pipeline::Store;
-use ngx_http_poolwatch_module::pipeline::log_line::Level;
+use ngx_http_poolwatch_module::pipeline::log_line::LogLevel;
 use ngx_http_poolwatch_module::pipeline::order::Order;
 use ngx_http_poolwatch_module::state::announcements::Silence;
 use ngx_http_poolwatch_module::state::slot::Slot;
@@ -489,7 +489,7 @@ fn numbers_count_changes(seed: u64, forgets: bool) -> bool {
         }
     }
     host.run(10_000);
-    let changes = host.log.lock().expect("no panic").iter().filter(|line| line.level != Level::Info).count();
+    let changes = host.log.lock().expect("no panic").iter().filter(|line| line.level != LogLevel::Info).count();
     let document = host.document();
     let newest =
         document["history"].as_array().and_then(|history| history.iter().find(|change| !change["id"].is_null()));

@@ -428,9 +428,9 @@ fn severity_decides_the_level_and_the_way_back_is_as_visible() {
     let level = |words: &str, nth: usize| {
         log.iter().filter(|line| line.text.starts_with(words)).nth(nth).map(|line| line.level)
     };
-    assert_eq!(level("failover of", 0), Some(Level::Error));
-    assert_eq!(level("recovery of", 0), Some(Level::Error));
-    assert_eq!(level("outage of", 0), Some(Level::Critical));
-    assert_eq!(level("recovery of", 1), Some(Level::Critical));
-    assert_eq!(level("planned switch of", 0), Some(Level::Notice));
+    assert_eq!(level("failover of", 0), Some(LogLevel::Error));
+    assert_eq!(level("recovery of", 0), Some(LogLevel::Error));
+    assert_eq!(level("outage of", 0), Some(LogLevel::Critical));
+    assert_eq!(level("recovery of", 1), Some(LogLevel::Critical));
+    assert_eq!(level("planned switch of", 0), Some(LogLevel::Notice));
 }

@@ -1,7 +1,7 @@
 //! How often requests fail: invariants 18 to 20, for windows of requests and of time.
 
 use ngx_http_poolwatch_module::config::rules::ErrorRateRules;
-use ngx_http_poolwatch_module::detect::error_rate::{ErrorRate, Level};
+use ngx_http_poolwatch_module::detect::error_rate::{ErrorRate, RateState};
 use ngx_http_poolwatch_module::units::Ratio;
 use ngx_http_poolwatch_module::window::{Entry, Period, Ring, WORDS, Window};
 
@@ -9,11 +9,11 @@ use super::*;
 
 /// Judges the counts after each request: the real detector, or a wrong one.
 trait Judge: Default {
-    fn judge(&mut self, rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> Option<Level>;
+    fn judge(&mut self, rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> Option<RateState>;
 }
 
 impl Judge for ErrorRate {
-    fn judge(&mut self, rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> Option<Level> {
+    fn judge(&mut self, rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> Option<RateState> {
         self.note_traffic(now);
         self.tick(rules, window, period, now)
     }
@@ -24,7 +24,7 @@ impl Judge for ErrorRate {
 struct Forgetful;
 
 impl Judge for Forgetful {
-    fn judge(&mut self, rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> Option<Level> {
+    fn judge(&mut self, rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> Option<RateState> {
         ErrorRate::default().judge(rules, window, period, now)
     }
 }
@@ -36,16 +36,16 @@ struct Eager {
 }
 
 impl Judge for Eager {
-    fn judge(&mut self, rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> Option<Level> {
+    fn judge(&mut self, rules: &ErrorRateRules, window: &Window, period: &Period, now: Millis) -> Option<RateState> {
         let counts = period.counts(now).unwrap_or_else(|| window.counts());
         let is_firing = rules.threshold.is_exceeded_by(counts.upstream_errors.into(), counts.requests.into());
         let was_firing = std::mem::replace(&mut self.is_firing, is_firing);
-        (is_firing != was_firing).then_some(if is_firing { Level::Firing } else { Level::Ok })
+        (is_firing != was_firing).then_some(if is_firing { RateState::Firing } else { RateState::Ok })
     }
 }
 
 /// The levels that a judge goes through over a list of requests, `pause` milliseconds apart.
-fn levels<J: Judge>(rules: &ErrorRateRules, errors: impl IntoIterator<Item = bool>, pause: u64) -> Vec<Level> {
+fn levels<J: Judge>(rules: &ErrorRateRules, errors: impl IntoIterator<Item = bool>, pause: u64) -> Vec<RateState> {
     let mut ring: Box<Ring> = vec![0; WORDS].into_boxed_slice().try_into().expect("the ring's length");
     let (mut judge, mut window, mut period) = (J::default(), Window::new(rules.window), Period::new(rules.period));
     let mut levels = Vec::new();
@@ -76,7 +76,7 @@ fn any_window() -> impl Strategy<Value = ErrorRateRules> {
 fn alternate<J: Judge>(rules: &ErrorRateRules, runs: &[(usize, u32)], pause: u64) -> Result<(), TestCaseError> {
     let errors = runs.iter().flat_map(|&(count, share)| (0..count).map(move |index| (index as u32 * 37) % 100 < share));
     for (index, level) in levels::<J>(rules, errors, pause).into_iter().enumerate() {
-        prop_assert_eq!(level, if index % 2 == 0 { Level::Firing } else { Level::Ok });
+        prop_assert_eq!(level, if index % 2 == 0 { RateState::Firing } else { RateState::Ok });
     }
     Ok(())
 }
@@ -96,7 +96,7 @@ fn hysteresis<J: Judge>(rules: &ErrorRateRules, apart: u32) -> Result<(), TestCa
     let constant = move || (1..4000).map(move |index| index % apart == 0);
     prop_assert_eq!(levels::<J>(rules, constant(), 100), []);
     let outage = std::iter::repeat_n(true, 30);
-    prop_assert_eq!(levels::<J>(rules, outage.chain(constant()), 100), [Level::Firing]);
+    prop_assert_eq!(levels::<J>(rules, outage.chain(constant()), 100), [RateState::Firing]);
     Ok(())
 }
 
@@ -139,9 +139,9 @@ fn d21_d22_any_window_fires_with_the_first_error_beyond_its_share() {
         let rules = ErrorRateRules { window, ..ErrorRateRules::default() };
         let needed = (window / 50 + 1) as usize;
         assert_eq!(levels::<ErrorRate>(&rules, vec![true; needed - 1], 10), [], "window={window}");
-        assert_eq!(levels::<ErrorRate>(&rules, vec![true; needed], 10), [Level::Firing], "window={window}");
+        assert_eq!(levels::<ErrorRate>(&rules, vec![true; needed], 10), [RateState::Firing], "window={window}");
         let after_a_while = std::iter::repeat_n(false, 777).chain(vec![true; needed]);
-        assert_eq!(levels::<ErrorRate>(&rules, after_a_while, 10), [Level::Firing], "window={window}");
+        assert_eq!(levels::<ErrorRate>(&rules, after_a_while, 10), [RateState::Firing], "window={window}");
     }
 }
 

@@ -23,7 +23,7 @@ use crate::nginx::zone::Zone;
 use crate::persist::document::Saved;
 use crate::persist::record::{self, Found};
 use crate::pipeline::Store;
-use crate::pipeline::log_line::{Level, Line};
+use crate::pipeline::log_line::{LogLevel, LogLine};
 use crate::units::Millis;
 
 /// How long changes are collected after a write, before the next one.
@@ -119,7 +119,7 @@ impl StateFileWriter {
             let who = process.map_or_else(String::new, |process| format!(", process {process},"));
             let name = self.file.name();
             let text = format!("another nginx{who} keeps \"{name}\": it delivers messages, and this one does not");
-            error_log::send(Line { level: Level::Warn, text });
+            error_log::send(LogLine { level: LogLevel::Warn, text });
         }
     }
 
@@ -162,7 +162,7 @@ impl StateFileWriter {
         crash::at("keeper-informed");
         if self.zone.set_writer(self.process) {
             let text = format!("\"{}\" is kept by this nginx now, which delivers messages", self.file.name());
-            error_log::send(Line { level: Level::Notice, text });
+            error_log::send(LogLine { level: LogLevel::Notice, text });
         }
         crash::at("keeper-noted");
         self.zone.notify();
@@ -228,7 +228,7 @@ impl StateFileWriter {
     /// Logs an error of the file, only the first one in this process: nginx works without the file.
     fn log_error(&self, call: &str, error: &io::Error) {
         if !self.logged_error.swap(true, Ordering::Relaxed) {
-            error_log::send(Line { level: Level::Warn, text: self.file.failed(call, error) });
+            error_log::send(LogLine { level: LogLevel::Warn, text: self.file.failed(call, error) });
         }
     }
 

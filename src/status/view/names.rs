@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use crate::alert::Severity;
 use crate::config::rules::RateOf;
 use crate::config::upstream::Role;
-use crate::detect::error_rate::Level;
+use crate::detect::error_rate::RateState;
 use crate::observation::Verdict;
 use crate::outbox::receiver::Health;
 use crate::pools::directory::Origin;
@@ -65,7 +65,7 @@ named! {
     Role { Role::Primary => "primary", Role::Backup => "backup" }
     Origin { Origin::Configuration => "configuration", Origin::Header => "header", Origin::Role => "role" }
     RateOf { RateOf::Upstream => "upstream", RateOf::Client => "client" }
-    Level { Level::Ok => "ok", Level::Firing => "firing", Level::NoData => "no_data" }
+    RateState { RateState::Ok => "ok", RateState::Firing => "firing", RateState::NoData => "no_data" }
     Health { Health::Up => "up", Health::Failing => "failing", Health::Broken => "broken" }
     Verdict {
         Verdict::Unfinished => "unfinished",
@@ -101,7 +101,7 @@ mod tests {
         check::<Role>();
         check::<Origin>();
         check::<RateOf>();
-        check::<Level>();
+        check::<RateState>();
         check::<Health>();
         check::<Verdict>();
     }

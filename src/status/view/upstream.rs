@@ -8,7 +8,7 @@ use super::serving::{self, ServingView};
 use super::traffic::{AttemptsView, RequestsView, SeriesView};
 use super::values::{ForeignName, Timestamp, ratio, seconds, words};
 use crate::config::rules::{ErrorRateRules, RateOf};
-use crate::detect::error_rate::Level;
+use crate::detect::error_rate::RateState;
 use crate::detect::serving::Serving;
 use crate::incident::Key;
 use crate::pools::set::Expected;
@@ -40,7 +40,7 @@ pub(crate) struct UpstreamView {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ErrorRateView {
-    pub(crate) level: Level,
+    pub(crate) level: RateState,
     pub(crate) since: Option<Timestamp>,
     pub(crate) of: RateOf,
     pub(crate) threshold: f64,
@@ -141,7 +141,7 @@ fn metrics(upstream: &Upstream, counts: Counts) -> MetricsView {
         states: states.map(|state| (state, ServingView::new(upstream, state))).collect(),
         changes: upstream.counters.changes,
         counts,
-        is_rate_firing: upstream.detection.error_rate.level() == Level::Firing,
+        is_rate_firing: upstream.detection.error_rate.level() == RateState::Firing,
         is_serving_firing: !upstream.view().incident(Key::Serving).truth.over,
     }
 }
