@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use host::{Host, Shared};
 use ngx_http_poolwatch_module::config::rules::{ErrorRateRules, Rules};
-use ngx_http_poolwatch_module::config::upstream::{ConfiguredPeer, Role, Watched};
+use ngx_http_poolwatch_module::config::upstream::{ConfiguredPeer, Role, WatchedUpstream};
 use ngx_http_poolwatch_module::observation::{Attempt, Names, Observation, Verdict};
 use ngx_http_poolwatch_module::pipeline::Store;
 use ngx_http_poolwatch_module::state::table::SlotMap;
@@ -30,7 +30,7 @@ const BATCH: usize = 128;
 /// The content of a zone, and a configuration that was adopted into it.
 struct Zone {
     shared: Shared,
-    watched: Vec<Watched>,
+    watched: Vec<WatchedUpstream>,
     slot_map: SlotMap,
     now: Millis,
 }
@@ -43,7 +43,7 @@ impl Zone {
             pool: None,
         };
         let error_rate = Some(ErrorRateRules { window, ..ErrorRateRules::default() });
-        let upstream = |index| Watched {
+        let upstream = |index| WatchedUpstream {
             name: Name::new(format!("app-{index}").as_bytes()),
             rules: Rules { error_rate, ..Rules::default() },
             pools: Vec::new(),

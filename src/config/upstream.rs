@@ -22,13 +22,13 @@ pub struct ConfiguredPeer {
     pub address: Vec<u8>,
     /// Does the `server` directive say `backup`?
     pub role: Role,
-    /// Index in [`Watched::pools`]; `None`: no `poolwatch_pool` names the peer's server.
+    /// Index in [`WatchedUpstream::pools`]; `None`: no `poolwatch_pool` names the peer's server.
     pub pool: Option<usize>,
 }
 
 /// One watched upstream block, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watched {
+pub struct WatchedUpstream {
     /// The block's name.
     pub name: Name,
     /// The directives in effect.
@@ -40,7 +40,7 @@ pub struct Watched {
     pub peers: Vec<ConfiguredPeer>,
 }
 
-impl Watched {
+impl WatchedUpstream {
     /// The index of the configured peer that nginx calls by this name; `None`: no such peer.
     pub fn peer_index(&self, name: &[u8]) -> Option<u16> {
         let index = self.peers.iter().position(|peer| peer.address == name)?;

@@ -1,9 +1,9 @@
-//! Makes a [`Watched`] of the settings in effect and the servers of an upstream block.
+//! Makes a [`WatchedUpstream`] of the settings in effect and the servers of an upstream block.
 //!
 //! This is done when nginx has read the whole configuration: before, servers and lines of `http` may still follow.
 
 use crate::config::rules::Rules;
-use crate::config::upstream::{ConfiguredPeer, Watched};
+use crate::config::upstream::{ConfiguredPeer, WatchedUpstream};
 use crate::directives::block::Settings;
 use crate::directives::mistake::shown;
 use crate::directives::place::Remark;
@@ -17,7 +17,11 @@ use crate::text::{Name, Text};
 /// # Errors
 /// A line names a server or a pool that the block does not have, a server is in two pools, or the block's name is
 /// longer than a [`Name`].
-pub fn judge(settings: &Settings, upstream: &UpstreamBlock, warn: &mut impl FnMut(Remark)) -> Result<Watched, Remark> {
+pub fn judge(
+    settings: &Settings,
+    upstream: &UpstreamBlock,
+    warn: &mut impl FnMut(Remark),
+) -> Result<WatchedUpstream, Remark> {
     let name: Name = Text::new(&upstream.name);
     if name.as_bytes() != upstream.name {
         let text = format!("name of upstream \"{}\" is too long to be watched", shown(&upstream.name));
@@ -29,7 +33,7 @@ pub fn judge(settings: &Settings, upstream: &UpstreamBlock, warn: &mut impl FnMu
     active::remark_on_reserve(settings, &upstream.name, &peers).into_iter().for_each(warn);
     let fail_timeout = upstream.servers.iter().map(|server| server.fail_timeout).max().unwrap_or_default();
     let pools = settings.pools.iter().map(|pool| pool.value.name).collect();
-    Ok(Watched { name, rules: Rules { fail_timeout, ..settings.rules }, pools, peers })
+    Ok(WatchedUpstream { name, rules: Rules { fail_timeout, ..settings.rules }, pools, peers })
 }
 
 /// One peer for each address, in nginx's order. `pool_of`: for each server the index of its pool.
@@ -99,7 +103,7 @@ mod tests {
         UpstreamBlock { name: b"app".to_vec(), place: place(100), servers }
     }
 
-    fn judge(own: &[&str], http: &[&str], upstream: &UpstreamBlock) -> (Result<Watched, String>, Vec<String>) {
+    fn judge(own: &[&str], http: &[&str], upstream: &UpstreamBlock) -> (Result<WatchedUpstream, String>, Vec<String>) {
         let mut warnings = Vec::new();
         let settings = in_effect(&block(own), &block(http));
         let judged = super::judge(&settings, upstream, &mut |warning| warnings.push(warning.to_string()));

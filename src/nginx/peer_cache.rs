@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use nginx_sys::{ngx_list_t, ngx_str_t};
 
-use crate::config::upstream::Watched;
+use crate::config::upstream::WatchedUpstream;
 use crate::nginx::headers::{Headers, Position, is_same};
 use crate::observation::{Attempt, Names};
 use crate::text::{Name, Text};
@@ -47,7 +47,7 @@ struct LastResponse {
 }
 
 impl PeerCache {
-    pub(crate) fn new(watched: &Watched) -> Self {
+    pub(crate) fn new(watched: &WatchedUpstream) -> Self {
         let peers = watched.peers.iter().zip(0..).map(|(peer, index)| CachedPeer::new(index, &peer.address));
         let strangers = CachedPeer::new(Attempt::UNKNOWN_PEER, &[]);
         Self { hints: [const { Cell::new(0) }; HINTS], peers: peers.collect(), strangers }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use nginx_sys::ngx_http_upstream_srv_conf_t;
 
-use crate::config::upstream::Watched;
+use crate::config::upstream::WatchedUpstream;
 use crate::nginx::headers::Headers;
 use crate::nginx::peer_cache::PeerCache;
 use crate::state::snapshot;
@@ -17,7 +17,7 @@ pub(crate) struct EventLoopUpstream {
     /// Its index in `MainConf::upstreams`.
     pub(crate) index: u16,
     /// Its rules, pools and peers.
-    pub(crate) watched: Watched,
+    pub(crate) watched: WatchedUpstream,
     /// Its peers, and what their last responses named.
     pub(crate) peers: PeerCache,
     /// Which headers of its responses are read.

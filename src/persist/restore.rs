@@ -153,7 +153,7 @@ impl SavedUpstream {
         let is_owing =
             |incident: &SavedIncident| !incident.over || incident.debts.iter().any(|debt| incident.is_owed(debt));
         match watched.contains(&self.name()) {
-            true => Need::Watched,
+            true => Need::WatchedUpstream,
             false if self.incidents.iter().any(is_owing) => Need::Owing,
             false => Need::None,
         }

@@ -19,7 +19,7 @@ use once_cell::sync::OnceCell;
 use crate::alert::Report;
 use crate::clock::Clock;
 use crate::config::receiver::Receiver;
-use crate::config::upstream::Watched;
+use crate::config::upstream::WatchedUpstream;
 use crate::crash;
 use crate::observation::NameCache;
 use crate::pipeline::doorbell::Doorbell;
@@ -33,7 +33,7 @@ use crate::wording;
 #[derive(Debug)]
 pub struct Config {
     /// The watched upstreams, in the order of [`crate::observation::Observation::upstream`].
-    pub upstreams: Vec<Watched>,
+    pub upstreams: Vec<WatchedUpstream>,
     /// The receivers.
     pub receivers: Vec<Receiver>,
     /// Rises with every configuration that nginx loads; says which of two workers has the newer rules.

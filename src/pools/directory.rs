@@ -4,7 +4,7 @@
 //! the directory of peers and pools, and it outlives a reload.
 
 use crate::config::rules::Rules;
-use crate::config::upstream::{Role, Watched};
+use crate::config::upstream::{Role, WatchedUpstream};
 use crate::observation::{Attempt, Observation};
 use crate::pools::set::{Expected, MAX_POOLS, PoolId, PoolMap, PoolSet};
 use crate::text::{Name, Text};
@@ -90,7 +90,7 @@ impl Directory {
 
     /// Applies a configuration. Pools keep their ids. A peer that stays keeps its pool, unless `poolwatch_pool` names
     /// pools.
-    pub fn adopt(&mut self, watched: &Watched) {
+    pub fn adopt(&mut self, watched: &WatchedUpstream) {
         let before = *self;
         self.configured = !watched.pools.is_empty();
         self.peer_count = 0;
@@ -127,13 +127,13 @@ impl Directory {
 
     /// The pool of the attempt's peer; `None`: the configuration or the directory does not know the peer. `watched` is
     /// the configuration of the worker that saw the attempt.
-    pub fn pool_of(&self, watched: &Watched, attempt: &Attempt) -> Option<PoolId> {
+    pub fn pool_of(&self, watched: &WatchedUpstream, attempt: &Attempt) -> Option<PoolId> {
         self.peer_of(watched, attempt).map(|peer| peer.pool)
     }
 
     /// The index of the attempt's peer in the directory. `watched`, the configuration of the worker that saw the
     /// attempt, is usually also the one that the directory has adopted; then the indices are the same.
-    pub fn index_of_peer(&self, watched: &Watched, attempt: &Attempt) -> Option<usize> {
+    pub fn index_of_peer(&self, watched: &WatchedUpstream, attempt: &Attempt) -> Option<usize> {
         let index = usize::from(attempt.peer);
         let address = watched.peers.get(index)?.address.as_slice();
         if self.address_at(index) == Some(address) { Some(index) } else { self.index_of(address) }
@@ -151,14 +151,14 @@ impl Directory {
 
     /// The pool that answered this request; `None`: no attempt was ok, or the address is unknown, the header names no
     /// known pool, and there are several pools.
-    pub fn answered_by(&self, watched: &Watched, seen: &Observation) -> Option<PoolId> {
+    pub fn answered_by(&self, watched: &WatchedUpstream, seen: &Observation) -> Option<PoolId> {
         let by_address = self.pool_of(watched, seen.answer()?);
         let by_header = || self.find(seen.pool()).filter(|_| !seen.pool().is_empty());
         by_address.or_else(by_header).or_else(|| (self.pool_count == 1).then_some(PoolId::FIRST))
     }
 
     /// Would [`Directory::learn`] change anything? Cheap enough for every request.
-    pub fn is_news(&self, watched: &Watched, seen: &Observation) -> bool {
+    pub fn is_news(&self, watched: &WatchedUpstream, seen: &Observation) -> bool {
         if self.configured || seen.pool().is_empty() {
             return false;
         }
@@ -171,7 +171,7 @@ impl Directory {
 
     /// Puts the peer that answered into the pool that its header names. With [`MAX_POOLS`] pools no new name is
     /// learned.
-    pub fn learn(&mut self, watched: &Watched, seen: &Observation) {
+    pub fn learn(&mut self, watched: &WatchedUpstream, seen: &Observation) {
         let Some(answer) = seen.answer() else { return };
         let index = self.index_of_peer(watched, answer);
         let known = index.and_then(|index| self.peers.get(index)).copied();
@@ -182,7 +182,7 @@ impl Directory {
     }
 
     /// Does nginx refuse to ask each configured peer of this pool? `false` for a pool without configured peers.
-    pub fn is_unusable(&self, watched: &Watched, unusable_peers: u64, pool: PoolId) -> bool {
+    pub fn is_unusable(&self, watched: &WatchedUpstream, unusable_peers: u64, pool: PoolId) -> bool {
         let mut any = false;
         for (index, configured) in watched.peers.iter().enumerate() {
             if self.peer_at(&configured.address).is_some_and(|peer| peer.pool == pool) {
@@ -312,7 +312,7 @@ impl Directory {
         self.peers().position(|peer| peer.address.as_bytes() == address)
     }
 
-    fn peer_of(&self, watched: &Watched, attempt: &Attempt) -> Option<&Peer> {
+    fn peer_of(&self, watched: &WatchedUpstream, attempt: &Attempt) -> Option<&Peer> {
         self.peers.get(self.index_of_peer(watched, attempt)?)
     }
 
@@ -344,13 +344,13 @@ mod tests {
     const SECOND: PoolId = PoolId::new(1).expect("a pool");
     const THIRD: PoolId = PoolId::new(2).expect("a pool");
 
-    fn watched(peers: &[(&str, Role, Option<usize>)], pools: &[&str]) -> Watched {
+    fn watched(peers: &[(&str, Role, Option<usize>)], pools: &[&str]) -> WatchedUpstream {
         let peer = |&(address, role, pool): &(&str, Role, Option<usize>)| ConfiguredPeer {
             address: address.into(),
             role,
             pool,
         };
-        Watched {
+        WatchedUpstream {
             name: Name::new(b"app"),
             rules: Rules::default(),
             pools: pools.iter().map(|name| Name::new(name.as_bytes())).collect(),
@@ -358,7 +358,7 @@ mod tests {
         }
     }
 
-    fn blue_green() -> Watched {
+    fn blue_green() -> WatchedUpstream {
         watched(&[(BLUE, Role::Primary, None), (GREEN, Role::Backup, None)], &[])
     }
 
@@ -370,13 +370,13 @@ mod tests {
         seen
     }
 
-    fn adopted(watched: &Watched) -> Directory {
+    fn adopted(watched: &WatchedUpstream) -> Directory {
         let mut directory = Directory::default();
         directory.adopt(watched);
         directory
     }
 
-    fn see(directory: &mut Directory, watched: &Watched, seen: &Observation) -> String {
+    fn see(directory: &mut Directory, watched: &WatchedUpstream, seen: &Observation) -> String {
         if directory.is_news(watched, seen) {
             directory.learn(watched, seen);
         }

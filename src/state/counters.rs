@@ -5,7 +5,7 @@
 //! each batch. A worker that is killed within a batch may therefore have counted a part of it, but no word is ever
 //! half-written.
 
-use crate::config::upstream::Watched;
+use crate::config::upstream::WatchedUpstream;
 use crate::detect::serving::Serving;
 use crate::observation::{Attempt, Observation, Verdict};
 use crate::pools::directory::{Directory, MAX_PEERS};
@@ -113,7 +113,7 @@ impl Counters {
     pub(crate) fn note(
         &mut self,
         directory: &Directory,
-        watched: &Watched,
+        watched: &WatchedUpstream,
         releases: &mut DoubleBuffer<Releases>,
         resolved: &ResolvedObservation<'_>,
         now: Millis,
@@ -244,14 +244,14 @@ mod tests {
         releases: DoubleBuffer<Releases>,
         series: Series,
         directory: Directory,
-        watched: Watched,
+        watched: WatchedUpstream,
         now: Millis,
     }
 
     impl Upstream {
         fn new() -> Self {
             let peer = |address: &str, role, pool| ConfiguredPeer { address: address.into(), role, pool: Some(pool) };
-            let watched = Watched {
+            let watched = WatchedUpstream {
                 name: Name::new(b"app"),
                 rules: Rules::default(),
                 pools: vec![Name::new(b"blue"), Name::new(b"green")],

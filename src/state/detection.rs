@@ -2,7 +2,7 @@
 
 use crate::alert::Reasons;
 use crate::config::rules::Rules;
-use crate::config::upstream::Watched;
+use crate::config::upstream::WatchedUpstream;
 use crate::detect::error_rate::{ErrorRate, RateState};
 use crate::detect::failover::{Evidence, Failover};
 use crate::detect::flapping::Flapping;
@@ -116,7 +116,7 @@ impl Detection {
     pub(super) fn follow(
         &mut self,
         setup: &Setup,
-        watched: &Watched,
+        watched: &WatchedUpstream,
         resolved: &ResolvedObservation<'_>,
         ring: &Ring,
         news: &mut News,

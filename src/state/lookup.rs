@@ -3,7 +3,7 @@
 
 use std::ptr;
 
-use crate::config::upstream::Watched;
+use crate::config::upstream::WatchedUpstream;
 use crate::observation::{Names, Observation, Verdict};
 use crate::pools::directory::Directory;
 use crate::pools::set::PoolId;
@@ -25,7 +25,7 @@ pub(crate) struct ResolvedObservation<'a> {
 
 impl<'a> ResolvedObservation<'a> {
     /// Looks the observation up in the directory.
-    pub(crate) fn new(directory: &Directory, watched: &Watched, seen: &'a Observation) -> Self {
+    pub(crate) fn new(directory: &Directory, watched: &WatchedUpstream, seen: &'a Observation) -> Self {
         let index = seen.attempts().last().and_then(|last| directory.index_of_peer(watched, last));
         Self { seen, index, answered: directory.answered_by(watched, seen), failed: seen.has_failure() }
     }

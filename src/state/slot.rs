@@ -1,7 +1,7 @@
 //! Everything about one watched upstream, in one slot of the table.
 
 use crate::alert::{During, Kind, Rate};
-use crate::config::upstream::Watched;
+use crate::config::upstream::WatchedUpstream;
 use crate::crash;
 use crate::detect::serving::Serving;
 use crate::incident::{Key, Truth};
@@ -150,7 +150,7 @@ impl Slot {
     }
 
     /// Applies a configuration. The state stays; a changed expected pool begins a planned switch.
-    pub(crate) fn adopt(&mut self, watched: &Watched, generation: u64, now: Millis) {
+    pub(crate) fn adopt(&mut self, watched: &WatchedUpstream, generation: u64, now: Millis) {
         let first = self.adopted == 0;
         let before = *self.setup.live();
         let expected = self.setup.edit(|setup| {
@@ -185,7 +185,7 @@ impl Slot {
     /// made them. Appends the keys that changed to `changed`.
     pub(crate) fn fold(
         &mut self,
-        watched: &Watched,
+        watched: &WatchedUpstream,
         generation: u64,
         batch: &[Observation],
         now: Millis,

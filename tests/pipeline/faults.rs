@@ -56,8 +56,8 @@ fn an_hour_without_a_receiver_is_a_few_attempts_one_line_and_then_one_message() 
 
 #[test]
 fn a_message_that_always_fails_does_not_hold_up_the_others() {
-    let upstreams =
-        ["poison", "other"].map(|name| Watched { name: Name::new(name.as_bytes()), ..upstream(&without_rates()) });
+    let upstreams = ["poison", "other"]
+        .map(|name| WatchedUpstream { name: Name::new(name.as_bytes()), ..upstream(&without_rates()) });
     let mut host = Host::new(1, &without_rates());
     host.configure(1, &upstreams);
     for peer in [BLUE, GREEN] {

@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver as Channel, Sender, unbounded};
 use ngx_http_poolwatch_module::clock::Clock;
 use ngx_http_poolwatch_module::config::receiver::{Endpoint, Receiver, ReceiverKind};
 use ngx_http_poolwatch_module::config::rules::Rules;
-use ngx_http_poolwatch_module::config::upstream::{ConfiguredPeer, Role, Watched};
+use ngx_http_poolwatch_module::config::upstream::{ConfiguredPeer, Role, WatchedUpstream};
 use ngx_http_poolwatch_module::deliver::{Post, PostError, Reply};
 use ngx_http_poolwatch_module::observation::{Attempt, Names, Observation, Verdict};
 use ngx_http_poolwatch_module::outbox::MAX_RECEIVERS;
@@ -157,7 +157,7 @@ impl Host {
     }
 
     /// A reload: new workers share the table, and the old ones are gone.
-    pub(crate) fn configure(&mut self, workers: u32, upstreams: &[Watched]) {
+    pub(crate) fn configure(&mut self, workers: u32, upstreams: &[WatchedUpstream]) {
         self.generation += 1;
         self.workers = (0..workers)
             .map(|process| {
@@ -234,9 +234,9 @@ impl Host {
     }
 }
 
-pub(crate) fn upstream(rules: &Rules) -> Watched {
+pub(crate) fn upstream(rules: &Rules) -> WatchedUpstream {
     let peer = |address: &str, role| ConfiguredPeer { address: address.into(), role, pool: None };
-    Watched {
+    WatchedUpstream {
         name: Name::new(b"app"),
         rules: *rules,
         pools: vec![],

@@ -18,7 +18,7 @@ use host::*;
 use ngx_http_poolwatch_module::clock::Clock;
 use ngx_http_poolwatch_module::config::receiver::{Endpoint, Receiver};
 use ngx_http_poolwatch_module::config::rules::{ErrorRateRules, Rules};
-use ngx_http_poolwatch_module::config::upstream::{ConfiguredPeer, Role, Watched};
+use ngx_http_poolwatch_module::config::upstream::{ConfiguredPeer, Role, WatchedUpstream};
 use ngx_http_poolwatch_module::deliver::{Post, PostError, Reply};
 use ngx_http_poolwatch_module::detect::serving::Serving;
 use ngx_http_poolwatch_module::observation::{Attempt, Names, Observation, Verdict};
@@ -274,7 +274,7 @@ fn a_changed_expected_pool_is_a_planned_switch_and_no_failover() {
 #[test]
 fn an_upstream_that_is_removed_in_an_incident_is_told_as_no_longer_watched_once() {
     let rules = Rules { error_rate: None, ..Rules::default() };
-    let other = || Watched { name: Name::new(b"other"), ..upstream(&rules) };
+    let other = || WatchedUpstream { name: Name::new(b"other"), ..upstream(&rules) };
     let mut host = Host::new(2, &rules);
     host.served_by(BLUE);
     host.run(100);
@@ -319,8 +319,8 @@ fn an_upstream_that_is_removed_in_peace_leaves_in_silence_and_old_workers_do_not
     let old = std::mem::take(&mut host.workers);
     // As many other upstreams as there are slots: one of them takes the slot of the removed upstream.
     let others = (0..4).map(|index| format!("other-{index}"));
-    let others: Vec<Watched> =
-        others.map(|name| Watched { name: Name::new(name.as_bytes()), ..upstream(&rules) }).collect();
+    let others: Vec<WatchedUpstream> =
+        others.map(|name| WatchedUpstream { name: Name::new(name.as_bytes()), ..upstream(&rules) }).collect();
     host.configure(1, &others);
     let new = std::mem::replace(&mut host.workers, old);
     host.served_by(GREEN);
@@ -397,8 +397,8 @@ fn memory_is_constant(grows: bool) -> bool {
     let before = slot_map(&host);
     for round in 0..20 {
         let names = (0..=round % 6).map(|index| format!("upstream-{index}-of-{}", round / 3));
-        let upstreams: Vec<Watched> =
-            names.map(|name| Watched { name: Name::new(name.as_bytes()), ..upstream(&rules) }).collect();
+        let upstreams: Vec<WatchedUpstream> =
+            names.map(|name| WatchedUpstream { name: Name::new(name.as_bytes()), ..upstream(&rules) }).collect();
         if grows && upstreams.len() > slot_map(&host) {
             host.shared.0.lock().expect("no panic").slots.push(Slot::empty());
         }

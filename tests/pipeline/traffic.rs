@@ -13,8 +13,8 @@ fn peer(address: &str, role: Role) -> ConfiguredPeer {
     ConfiguredPeer { address: address.into(), role, pool: None }
 }
 
-fn of_peers(rules: &Rules, peers: &[(&str, Role)]) -> Watched {
-    Watched { peers: peers.iter().map(|&(address, role)| peer(address, role)).collect(), ..upstream(rules) }
+fn of_peers(rules: &Rules, peers: &[(&str, Role)]) -> WatchedUpstream {
+    WatchedUpstream { peers: peers.iter().map(|&(address, role)| peer(address, role)).collect(), ..upstream(rules) }
 }
 
 const ADDRESSES: [&str; 3] = ["127.0.0.1:3001", "127.0.0.1:3002", "127.0.0.1:3003"];
@@ -28,7 +28,7 @@ fn blue_as(pool: &[u8], host: &Host) -> Observation {
 }
 
 /// Blue and green serve together; red is their backup.
-fn canary_with_a_backup(rules: &Rules) -> Watched {
+fn canary_with_a_backup(rules: &Rules) -> WatchedUpstream {
     let [blue, green, red] = ADDRESSES;
     of_peers(rules, &[(blue, Role::Primary), (green, Role::Primary), (red, Role::Backup)])
 }

@@ -383,7 +383,7 @@ fn what_came_and_went_while_a_receiver_was_gone_is_told_when_it_is_back() {
 #[test]
 fn an_upstream_that_leaves_with_two_open_incidents_is_told_once() {
     let rules = Rules { cooldown: Millis::ZERO, ..Rules::default() };
-    let other = Watched { name: Name::new(b"other"), ..upstream(&rules) };
+    let other = WatchedUpstream { name: Name::new(b"other"), ..upstream(&rules) };
     let mut host = Host::new(1, &rules);
     for _ in 0..100 {
         host.request(0, &[(BLUE, Verdict::ServerError), (GREEN, Verdict::Ok)], 200);

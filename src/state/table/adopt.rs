@@ -1,7 +1,7 @@
 //! How a configuration's upstreams and receivers get their entries in the table, and lose them.
 
 use crate::config::receiver::Receiver;
-use crate::config::upstream::Watched;
+use crate::config::upstream::WatchedUpstream;
 use crate::outbox::debt::Debt;
 use crate::outbox::receiver::ReceiverState;
 use crate::state::slot::Slot;
@@ -13,7 +13,7 @@ use crate::units::Millis;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Need {
     /// The configuration watches the upstream.
-    Watched,
+    WatchedUpstream,
     /// The configuration does not watch the upstream, but an incident of it is open or a message is due.
     Owing,
     /// Nothing is lost with the slot.
@@ -25,7 +25,7 @@ impl Table<'_> {
     /// appended to `changes`.
     pub fn adopt(
         &mut self,
-        watched: &[Watched],
+        watched: &[WatchedUpstream],
         receivers: &[Receiver],
         generation: u64,
         now: Millis,
@@ -67,7 +67,7 @@ impl Table<'_> {
         let Some(slot) = self.slots.get(index) else { return Need::None };
         let is_open = || slot.detection.live().incidents.iter().any(|incident| !incident.truth.over);
         match slot.name.is_empty() {
-            false if watched.contains(&slot.name) => Need::Watched,
+            false if watched.contains(&slot.name) => Need::WatchedUpstream,
             false if is_open() || self.owes(index) => Need::Owing,
             _ => Need::None,
         }
@@ -107,7 +107,13 @@ impl Table<'_> {
         }
     }
 
-    fn adopt_upstream(&mut self, watched: &Watched, names: &[Name], generation: u64, now: Millis) -> Option<usize> {
+    fn adopt_upstream(
+        &mut self,
+        watched: &WatchedUpstream,
+        names: &[Name],
+        generation: u64,
+        now: Millis,
+    ) -> Option<usize> {
         let index = self.slots.iter().position(|slot| slot.name == watched.name).or_else(|| {
             // A slot that was left and has no due message is as good as free; one with a due message is taken last.
             let free = self.slots.iter().position(|slot| slot.name.is_empty());
@@ -150,8 +156,8 @@ mod tests {
         planned: false,
     };
 
-    fn watched(name: &[u8]) -> Watched {
-        Watched { name: Name::new(name), rules: Rules::default(), pools: vec![], peers: vec![] }
+    fn watched(name: &[u8]) -> WatchedUpstream {
+        WatchedUpstream { name: Name::new(name), rules: Rules::default(), pools: vec![], peers: vec![] }
     }
 
     fn receiver(number: usize) -> Receiver {

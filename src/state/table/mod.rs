@@ -13,7 +13,7 @@ use std::mem;
 
 use crate::alert::{Kind, Report};
 use crate::clock::Clock;
-use crate::config::upstream::Watched;
+use crate::config::upstream::WatchedUpstream;
 use crate::incident::Key;
 use crate::observation::Observation;
 use crate::outbox::MAX_RECEIVERS;
@@ -75,7 +75,7 @@ impl Table<'_> {
     /// batch that is ordered by upstream needs one edit per upstream.
     pub fn fold(
         &mut self,
-        watched: &[Watched],
+        watched: &[WatchedUpstream],
         slot_map: &SlotMap,
         batch: &[Observation],
         now: Millis,
