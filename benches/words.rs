@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ngx_http_poolwatch_module::alert::{Kind, PoolFacts, Rates, Reasons, Report, Sample, Severity};
+use ngx_http_poolwatch_module::alert::{ExampleRequest, Kind, PoolFacts, Rates, Reasons, Report, Severity};
 use ngx_http_poolwatch_module::deliver::slack;
 use ngx_http_poolwatch_module::text;
 
@@ -28,7 +28,7 @@ fn bodies(criterion: &mut Criterion) {
     let pool = |name: &str, release: &str| {
         Some(PoolFacts { name: name.into(), addresses: vec![b"172.18.0.3:3000".to_vec()], release: release.into() })
     };
-    let sample = Sample {
+    let sample = ExampleRequest {
         method: b"GET".to_vec(),
         path: b"/checkout/42".to_vec(),
         status: 200,
@@ -41,7 +41,7 @@ fn bodies(criterion: &mut Criterion) {
         to: pool("green", "v1.5.0"),
         reasons: Reasons { refused: 3, ..Reasons::default() },
         rates: Rates::new(200, 3, 0),
-        samples: vec![sample; 3],
+        examples: vec![sample; 3],
         ..Report::about(Kind::Failover, Severity::Warning, b"app", 1_795_441_703_000, "web1.example.org")
     };
     let mut group = criterion.benchmark_group("slack");

@@ -165,7 +165,7 @@ pub struct Threshold {
 
 /// One request as an example. All texts are raw bytes, and the path has no query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sample {
+pub struct ExampleRequest {
     /// The method.
     pub method: Vec<u8>,
     /// The path without the query.
@@ -261,7 +261,7 @@ pub struct Report {
     /// Changes of the serving pool in the last ten minutes.
     pub changes: u32,
     /// Failed requests of an open incident, at most three.
-    pub samples: Vec<Sample>,
+    pub examples: Vec<ExampleRequest>,
     /// Set for a silence.
     pub silence: Option<SilenceFacts>,
     /// The machine's name.
@@ -302,7 +302,7 @@ impl Report {
             rate_of: RateOf::Upstream,
             as_expected: false,
             changes: 0,
-            samples: Vec::new(),
+            examples: Vec::new(),
             silence: None,
             host: host.to_owned(),
             runbook: String::new(),

@@ -416,7 +416,7 @@ mod tests {
             changes: 0,
             threshold: Some(Threshold { ratio: Ratio::from_millionths(20_000), window: 200, period: Millis::ZERO }),
             rate_of: RateOf::Upstream,
-            samples: vec![],
+            examples: vec![],
             silence: None,
             host: String::new(),
             runbook: String::new(),

@@ -6,7 +6,7 @@
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use ngx_http_poolwatch_module::alert::{
-    During, Easing, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Report, Sample, Severity, SilenceFacts, Suppressed,
+    During, Easing, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Report, ExampleRequest, Severity, SilenceFacts, Suppressed,
     Threshold,
 };
 use ngx_http_poolwatch_module::deliver::slack;
@@ -80,7 +80,7 @@ impl Input {
         let sample = |Request { method, path, status, lists }| {
             let [upstream_status, upstream_addr, upstream_response_time] = lists;
             let path = [&path, &b"?token="[..], CANARY.as_bytes()].concat();
-            Sample { method, path, status, upstream_status, upstream_addr, upstream_response_time }
+            ExampleRequest { method, path, status, upstream_status, upstream_addr, upstream_response_time }
         };
         let silenced = self.upstream.clone();
         Report {
@@ -117,7 +117,7 @@ impl Input {
             rate_of: if as_expected { RateOf::Upstream } else { RateOf::Client },
             as_expected,
             changes: times,
-            samples: self.requests.into_iter().map(sample).collect(),
+            examples: self.requests.into_iter().map(sample).collect(),
             silence: has_silence.then(|| SilenceFacts {
                 ends_unix: (ends % 2 == 0).then_some(ends),
                 comment: self.comment,
@@ -151,9 +151,9 @@ fuzz_target!(|input: Input| {
         assert!(line.len() < 1500 && !line.chars().any(char::is_control), "{line}");
     }
     // The word may occur where the engine put it, but not if only the queries have it.
-    let without_queries = Report { samples: Vec::new(), ..report.clone() };
+    let without_queries = Report { examples: Vec::new(), ..report.clone() };
     let elsewhere = says(format!("{:?}", without_queries).as_bytes())
-        || report.samples.iter().any(|sample| {
+        || report.examples.iter().any(|sample| {
             let path = sample.path.split(|&byte| byte == b'?').next().unwrap_or_default();
             [path, &sample.method, &sample.upstream_status, &sample.upstream_addr, &sample.upstream_response_time]
                 .into_iter()

@@ -10,7 +10,7 @@ pub use answer::classify;
 
 use serde_json::{Value, json};
 
-use crate::alert::{Kind, PoolFacts, Rates, Report, Sample, Severity};
+use crate::alert::{ExampleRequest, Kind, PoolFacts, Rates, Report, Severity};
 use crate::calendar::{duration, rfc3339};
 use crate::text::{ascii, clean, escaped, escaped_code, path_without_secrets};
 use crate::units::Millis;
@@ -54,7 +54,7 @@ pub fn body(report: &Report) -> String {
         section(&lead(report)),
         json!({"type": "section", "fields": fields(report).iter().map(|field| mrkdwn(field)).collect::<Vec<_>>()}),
     ];
-    blocks.extend(examples(&report.samples).iter().map(|text| section(text)));
+    blocks.extend(examples(&report.examples).iter().map(|text| section(text)));
     blocks.push(json!({"type": "context", "elements": [mrkdwn(&origin(report))]}));
     let message = json!({
         "text": escaped(notification.as_bytes(), NOTIFICATION),
@@ -200,13 +200,13 @@ fn date(unix: u64) -> String {
 }
 
 /// Failed requests, as nginx would log them, in one code block.
-fn examples(samples: &[Sample]) -> Option<String> {
-    let lines: Vec<String> = samples.iter().take(SAMPLES).map(example).collect();
+fn examples(examples: &[ExampleRequest]) -> Option<String> {
+    let lines: Vec<String> = examples.iter().take(SAMPLES).map(example).collect();
     (!lines.is_empty()).then(|| format!("*Examples*\n```{}```", lines.join("\n")))
 }
 
 /// An example in two short lines, which fit a telephone better than a long one.
-fn example(sample: &Sample) -> String {
+fn example(sample: &ExampleRequest) -> String {
     let list = |bytes: &[u8]| escaped_code(bytes, LINE);
     // The query is gone already; a second check makes sure that no secret depends on one place in the code.
     let path = path_without_secrets(&sample.path);

@@ -14,7 +14,7 @@ use crate::shared::double_buffer::DoubleBuffer;
 use crate::state::ending::{Ending, RESULTS};
 use crate::state::histogram::{BUCKETS, Histogram, bucket};
 use crate::state::lookup::ResolvedObservation;
-use crate::state::series::{Current, Sample};
+use crate::state::series::{Current, SeriesPoint};
 use crate::text::{self, Text};
 use crate::units::Millis;
 
@@ -117,7 +117,7 @@ impl Counters {
         releases: &mut DoubleBuffer<Releases>,
         resolved: &ResolvedObservation<'_>,
         now: Millis,
-    ) -> Option<Sample> {
+    ) -> Option<SeriesPoint> {
         let ResolvedObservation { seen, answered, failed, .. } = *resolved;
         let mut last = None;
         if let Some((newest, earlier)) = seen.attempts().split_last() {
@@ -162,7 +162,7 @@ impl Counters {
     }
 
     /// The present step up to now, or the last step that had requests.
-    pub fn current(&self) -> Sample {
+    pub fn current(&self) -> SeriesPoint {
         self.current.sample()
     }
 
@@ -337,10 +337,10 @@ mod tests {
         upstream.now = upstream.now + STEP.times(3);
         upstream.see(&[(Attempt::UNKNOWN_PEER, Verdict::NoLiveUpstreams)], 502, "");
         let over: Vec<_> = upstream.series.newest().copied().collect();
-        let expected = Sample { step: 1000, requests: 2, upstream_errors: 1, client_errors: 0, p50: 7, p95: 9 };
+        let expected = SeriesPoint { step: 1000, requests: 2, upstream_errors: 1, client_errors: 0, p50: 7, p95: 9 };
         assert_eq!(over, [expected]);
-        let Sample { step, requests, client_errors, p50, .. } = upstream.counters.current();
-        assert_eq!((step, requests, client_errors, p50), (1003, 1, 1, Sample::NO_TIME));
+        let SeriesPoint { step, requests, client_errors, p50, .. } = upstream.counters.current();
+        assert_eq!((step, requests, client_errors, p50), (1003, 1, 1, SeriesPoint::NO_TIME));
     }
 
     #[test]

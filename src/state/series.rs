@@ -14,7 +14,7 @@ pub const STEPS: usize = 60;
 /// One past step of the series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Sample {
+pub struct SeriesPoint {
     /// The number of the step: its instant ÷ [`STEP`].
     pub step: u32,
     /// Requests that were not aborted.
@@ -23,19 +23,19 @@ pub struct Sample {
     pub upstream_errors: u32,
     /// Requests whose client got a 5xx.
     pub client_errors: u32,
-    /// The median of the response times of good answers, in milliseconds; [`Sample::NO_TIME`]: there were none.
+    /// The median of the response times of good answers, in milliseconds; [`SeriesPoint::NO_TIME`]: there were none.
     pub p50: u16,
     /// The 95th percentile of the same times.
     pub p95: u16,
 }
 
-impl Sample {
+impl SeriesPoint {
     /// Stands for a response time that does not exist.
     pub const NO_TIME: u16 = u16::MAX;
 }
 
 /// The past steps. A step without requests has no entry.
-pub type Series = RingLog<Sample, { STEPS + 1 }>;
+pub type Series = RingLog<SeriesPoint, { STEPS + 1 }>;
 
 /// The present step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub(super) struct Current {
 impl Current {
     /// Begins a new step if `now` is in one. Returns the step that ended with that; `None`: none ended, or it had no
     /// requests.
-    pub(super) fn begin(&mut self, now: Millis) -> Option<Sample> {
+    pub(super) fn begin(&mut self, now: Millis) -> Option<SeriesPoint> {
         let step = (now.0 / STEP.0) as u32;
         if step == self.step {
             return None;
@@ -71,11 +71,11 @@ impl Current {
         }
     }
 
-    pub(super) fn sample(&self) -> Sample {
+    pub(super) fn sample(&self) -> SeriesPoint {
         let buckets = self.buckets.map(u64::from);
-        let time = |share| percentile(&buckets, share).map_or(Sample::NO_TIME, whole);
+        let time = |share| percentile(&buckets, share).map_or(SeriesPoint::NO_TIME, whole);
         let Self { step, requests, upstream_errors, client_errors, .. } = *self;
-        Sample { step, requests, upstream_errors, client_errors, p50: time(0.5), p95: time(0.95) }
+        SeriesPoint { step, requests, upstream_errors, client_errors, p50: time(0.5), p95: time(0.95) }
     }
 }
 

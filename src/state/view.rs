@@ -1,6 +1,6 @@
 //! The committed parts of an upstream as one value, either in the table under its lock or copied out of it.
 
-use crate::alert::{self, Kind, Missing, PoolFacts, Rates, Report, Sample, Severity, Threshold};
+use crate::alert::{self, ExampleRequest, Kind, Missing, PoolFacts, Rates, Report, Severity, Threshold};
 use crate::config::rules::RateOf;
 use crate::detect::error_rate::{self, Easing};
 use crate::detect::serving::Serving;
@@ -127,7 +127,7 @@ impl<'a> View<'a> {
             rate_of: rate.map_or(RateOf::Upstream, |rate| rate.of),
             as_expected: self.serves_expected_pool(),
             changes: detection.flapping.changes(now),
-            samples: self.own_examples(incident).map(sample).collect(),
+            examples: self.own_examples(incident).map(sample).collect(),
             runbook: String::from_utf8_lossy(setup.rules.runbook.as_bytes()).into_owned(),
             ..Report::about(kind, severity, self.name.as_bytes(), wall, host)
         }
@@ -158,8 +158,8 @@ impl<'a> View<'a> {
     }
 }
 
-fn sample(example: &Example) -> Sample {
-    Sample {
+fn sample(example: &Example) -> ExampleRequest {
+    ExampleRequest {
         method: example.method.as_bytes().to_vec(),
         path: example.path.as_bytes().to_vec(),
         status: example.status,

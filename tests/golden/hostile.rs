@@ -1,8 +1,8 @@
 //! Reports whose every foreign byte is an attacker's.
 
 use ngx_http_poolwatch_module::alert::{
-    During, Easing, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Report, Sample, Severity, SilenceFacts, Suppressed,
-    Threshold,
+    During, Easing, ExampleRequest, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Report, Severity, SilenceFacts,
+    Suppressed, Threshold,
 };
 use ngx_http_poolwatch_module::config::rules::RateOf;
 use ngx_http_poolwatch_module::deliver::slack;
@@ -56,10 +56,10 @@ fn pool() -> impl Strategy<Value = Option<PoolFacts>> {
     proptest::option::of(facts.prop_map(|(name, addresses, release)| PoolFacts { name, addresses, release }))
 }
 
-fn sample() -> impl Strategy<Value = Sample> {
+fn sample() -> impl Strategy<Value = ExampleRequest> {
     let path = foreign().prop_map(|path| [&path, &b"?token="[..], CANARY.as_bytes()].concat());
     (foreign(), path, any::<u16>(), foreign(), foreign(), foreign()).prop_map(
-        |(method, path, status, upstream_status, upstream_addr, upstream_response_time)| Sample {
+        |(method, path, status, upstream_status, upstream_addr, upstream_response_time)| ExampleRequest {
             method,
             path,
             status,
@@ -109,7 +109,7 @@ fn report() -> impl Strategy<Value = Report> {
             (upstream, id, host, runbook, comment),
             from,
             to,
-            samples,
+            examples,
             (small, large),
             known,
         )| {
@@ -151,7 +151,7 @@ fn report() -> impl Strategy<Value = Report> {
                     period: Millis(millionths.into()),
                 }),
                 rate_of,
-                samples,
+                examples,
                 silence: known.then(|| SilenceFacts {
                     ends_unix: (window > 0).then_some(delayed),
                     comment,

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 use ngx_http_poolwatch_module::alert::{
-    During, Easing, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Report, Sample, Severity, SilenceFacts, Suppressed,
-    Threshold,
+    During, Easing, ExampleRequest, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Report, Severity, SilenceFacts,
+    Suppressed, Threshold,
 };
 use ngx_http_poolwatch_module::config::rules::RateOf;
 use ngx_http_poolwatch_module::deliver::slack;
@@ -37,8 +37,8 @@ fn green() -> PoolFacts {
     }
 }
 
-fn masked() -> Sample {
-    Sample {
+fn masked() -> ExampleRequest {
+    ExampleRequest {
         method: b"GET".to_vec(),
         path: b"/checkout/42?\xe2\x80\xa6".to_vec(),
         status: 200,
@@ -48,8 +48,8 @@ fn masked() -> Sample {
     }
 }
 
-fn failed() -> Sample {
-    Sample { status: 502, upstream_status: b"502, 502".to_vec(), method: b"POST".to_vec(), ..masked() }
+fn failed() -> ExampleRequest {
+    ExampleRequest { status: 502, upstream_status: b"502, 502".to_vec(), method: b"POST".to_vec(), ..masked() }
 }
 
 /// A failover a moment ago; the other cases are written as differences from it.
@@ -76,7 +76,7 @@ fn failover() -> Report {
         as_expected: false,
         changes: 0,
         rate_of: RateOf::Upstream,
-        samples: vec![masked(), masked()],
+        examples: vec![masked(), masked()],
         silence: None,
         host: "web1.example.org".to_owned(),
         runbook: "https://git.example.org/ops/runbook.md#failover".to_owned(),
@@ -108,7 +108,7 @@ fn cases() -> Vec<(&'static str, Report)> {
         from: Some(green()),
         to: Some(blue()),
         lasted: Some(Millis::from_secs(272)),
-        samples: vec![],
+        examples: vec![],
         ..failover()
     };
     let down = Report {
@@ -118,7 +118,7 @@ fn cases() -> Vec<(&'static str, Report)> {
         reasons: Reasons { refused: 12, timed_out: 1, no_live_upstreams: 9, ..Reasons::default() },
         rates: Rates::new(22, 22, 19),
         window_rates: Rates::new(200, 22, 19),
-        samples: vec![failed(), failed(), masked()],
+        examples: vec![failed(), failed(), masked()],
         ..failover()
     };
     let firing = Report {
@@ -140,7 +140,7 @@ fn cases() -> Vec<(&'static str, Report)> {
                 severity: Severity::Info,
                 reasons: Reasons::default(),
                 rates: Rates::default(),
-                samples: vec![],
+                examples: vec![],
                 ..failover()
             },
         ),
@@ -178,7 +178,7 @@ fn cases() -> Vec<(&'static str, Report)> {
                 rates: Rates::new(187, 5, 5),
                 window_rates: Rates::new(187, 5, 5),
                 rate_of: RateOf::Client,
-                samples: vec![failed()],
+                examples: vec![failed()],
                 ..firing.clone()
             },
         ),
@@ -192,7 +192,7 @@ fn cases() -> Vec<(&'static str, Report)> {
                 ended: Some(Severity::Warning),
                 rates: Rates::new(4_200, 61, 0),
                 window_rates: Rates::new(200, 1, 0),
-                samples: vec![],
+                examples: vec![],
                 ..firing
             },
         ),
@@ -220,7 +220,7 @@ fn cases() -> Vec<(&'static str, Report)> {
                 kind: Kind::ErrorRateNoData,
                 id: "app/error-rate/4".to_owned(),
                 from: None,
-                samples: vec![],
+                examples: vec![],
                 ..failover()
             },
         ),
@@ -245,7 +245,7 @@ fn cases() -> Vec<(&'static str, Report)> {
         ("mixed", Report { kind: Kind::Mixed, to: None, change: 2, ..failover() }),
         (
             "flapping",
-            Report { kind: Kind::Flapping, flapping: true, changes: 7, change: 6, samples: vec![], ..failover() },
+            Report { kind: Kind::Flapping, flapping: true, changes: 7, change: 6, examples: vec![], ..failover() },
         ),
         (
             "no_longer_watched",
@@ -254,7 +254,7 @@ fn cases() -> Vec<(&'static str, Report)> {
                 severity: Severity::Info,
                 change: 3,
                 ended: Some(Severity::Warning),
-                samples: vec![],
+                examples: vec![],
                 ..recovery.clone()
             },
         ),
@@ -275,7 +275,7 @@ fn cases() -> Vec<(&'static str, Report)> {
                 rates: Rates::default(),
                 window_rates: Rates::default(),
                 threshold: None,
-                samples: vec![],
+                examples: vec![],
                 runbook: String::new(),
                 ..failover()
             },

@@ -269,8 +269,8 @@ impl Host {
 /// The metrics: each series with its value.
 fn series(state: &StateView) -> BTreeMap<String, f64> {
     let metrics = prometheus::body(state);
-    let samples = metrics.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
-    samples.map(|(series, value)| (series.to_owned(), value.parse().expect("a number"))).collect()
+    let examples = metrics.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+    examples.map(|(series, value)| (series.to_owned(), value.parse().expect("a number"))).collect()
 }
 
 /// The labels of a series whose values are the names of pools, releases or states: `pool="green"`.

@@ -6,7 +6,7 @@ use super::values::{Timestamp, seconds};
 use crate::observation::Verdict;
 use crate::state::ending::{Ending, RESULTS};
 use crate::state::histogram::{BUCKETS, Histogram, percentile};
-use crate::state::series::{STEP, STEPS, Sample};
+use crate::state::series::{STEP, STEPS, SeriesPoint};
 use crate::state::snapshot::{Snapshot, Upstream};
 use crate::units::Millis;
 
@@ -105,9 +105,9 @@ impl SeriesView {
         let current = snapshot.info.now.0 / STEP.0;
         let first = current.saturating_sub(STEPS as u64 - 1);
         let samples = samples(upstream, first, current);
-        let column = |value: fn(&Sample) -> u32| samples.iter().map(value).collect();
-        let times = |value: fn(&Sample) -> u16| {
-            let time = |sample| Some(value(sample)).filter(|&time| time != Sample::NO_TIME);
+        let column = |value: fn(&SeriesPoint) -> u32| samples.iter().map(value).collect();
+        let times = |value: fn(&SeriesPoint) -> u16| {
+            let time = |sample| Some(value(sample)).filter(|&time| time != SeriesPoint::NO_TIME);
             samples.iter().map(|sample| time(sample).map(|time| seconds(Millis(time.into())))).collect()
         };
         Self {
@@ -123,8 +123,8 @@ impl SeriesView {
 }
 
 /// A sample of each step from `first` to `last`, oldest first.
-fn samples(upstream: &Upstream, first: u64, last: u64) -> Vec<Sample> {
-    let none = Sample { p50: Sample::NO_TIME, p95: Sample::NO_TIME, ..Sample::default() };
+fn samples(upstream: &Upstream, first: u64, last: u64) -> Vec<SeriesPoint> {
+    let none = SeriesPoint { p50: SeriesPoint::NO_TIME, p95: SeriesPoint::NO_TIME, ..SeriesPoint::default() };
     let mut samples = vec![none; (last - first + 1) as usize];
     for sample in upstream.series.newest().chain([&upstream.counters.current()]).filter(|sample| sample.requests > 0) {
         let index = u64::from(sample.step).checked_sub(first);
