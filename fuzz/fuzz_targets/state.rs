@@ -22,7 +22,7 @@ const NOW: Millis = Millis(50_000_000);
 const WALL: u64 = 1_790_000_000_000;
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Found::Record(record) = record::find(bytes) {
+    if let Found::FileRecord(record) = record::find(bytes) {
         restore(record.text);
     }
     restore(&String::from_utf8_lossy(bytes));

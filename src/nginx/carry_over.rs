@@ -74,7 +74,7 @@ fn carry_over(old: Zone, new: Zone, watched: &[Name]) -> bool {
 fn restore(file: &StateFile, zone: Zone, watched: &[Name]) -> Result<(), String> {
     let bytes = file.read().map_err(|error| file.failed("read", &error))?;
     let text = match record::find(&bytes) {
-        Found::Record(record) => record.text,
+        Found::FileRecord(record) => record.text,
         Found::Empty => return Ok(()),
         Found::Useless | Found::Foreign => {
             return Err(format!("\"{}\" holds no usable state, it begins anew", file.name()));

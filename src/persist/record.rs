@@ -43,7 +43,7 @@ pub enum Found<'a> {
     /// The file has no bytes. A file of zeroes is not empty: it may belong to another program.
     Empty,
     /// The newest whole record.
-    Record(Record<'a>),
+    FileRecord(FileRecord<'a>),
     /// Records of Poolwatch, none of which is whole and of a known format.
     Useless,
     /// Something else. The file must not be written to.
@@ -52,7 +52,7 @@ pub enum Found<'a> {
 
 /// A whole record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record<'a> {
+pub struct FileRecord<'a> {
     /// Rises with each record.
     pub sequence: u64,
     /// Where the record begins in the file, in bytes.
@@ -88,7 +88,7 @@ pub fn next_place(file_size: usize, newest: Option<usize>) -> (usize, usize) {
 
 /// Finds the newest whole record.
 pub fn find(file: &[u8]) -> Found<'_> {
-    let (mut newest, mut ours): (Option<Record<'_>>, bool) = (None, false);
+    let (mut newest, mut ours): (Option<FileRecord<'_>>, bool) = (None, false);
     for offset in (0..file.len()).step_by(PAGE) {
         let bytes = &file[offset..];
         if !bytes.starts_with(&MAGIC) {
@@ -97,11 +97,11 @@ pub fn find(file: &[u8]) -> Found<'_> {
         ours = true;
         let Some((sequence, text)) = decode(bytes) else { continue };
         if newest.is_none_or(|newest| newest.sequence < sequence) {
-            newest = Some(Record { sequence, offset, text });
+            newest = Some(FileRecord { sequence, offset, text });
         }
     }
     match newest {
-        Some(record) => Found::Record(record),
+        Some(record) => Found::FileRecord(record),
         None if ours => Found::Useless,
         None if file.is_empty() => Found::Empty,
         None => Found::Foreign,
@@ -134,7 +134,7 @@ mod tests {
 
     fn write(file: &mut [u8], sequence: u64, text: &str) {
         let newest = match find(file) {
-            Found::Record(record) => Some(record.offset),
+            Found::FileRecord(record) => Some(record.offset),
             _ => None,
         };
         let (begin, room) = next_place(file.len(), newest);
@@ -153,7 +153,7 @@ mod tests {
 
     fn text(file: &[u8]) -> Option<&str> {
         match find(file) {
-            Found::Record(record) => Some(record.text),
+            Found::FileRecord(record) => Some(record.text),
             _ => None,
         }
     }
@@ -174,7 +174,7 @@ mod tests {
         let mut file = two();
         file.resize(4 * SMALLEST, 0);
         assert_eq!(text(&file), Some("newer"));
-        let Found::Record(newest) = find(&file) else { panic!("a record") };
+        let Found::FileRecord(newest) = find(&file) else { panic!("a record") };
         let (begin, room) = next_place(file.len(), Some(newest.offset));
         assert!(begin > newest.offset || begin + room <= newest.offset, "the newest record would be written over");
         write(&mut file, 3, "newest");

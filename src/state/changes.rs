@@ -7,7 +7,7 @@ use crate::detect::flapping::Flapping;
 use crate::detect::serving::{Change, Serving};
 use crate::incident::{Incident, Key, StateCode, Sums, Truth, serves_expected_pool, severity};
 use crate::state::detection::{Detection, News, Setup};
-use crate::state::history::Record;
+use crate::state::history::ChangeRecord;
 use crate::units::Millis;
 use crate::window::Ring;
 
@@ -23,7 +23,7 @@ impl Detection {
             // The first answer of the expected pool is the normal state: no message, and no change.
             incident.truth.state = StateCode::serving(change.to);
             self.switching = Serving::Unknown;
-            news.records.push(Record::untold(change));
+            news.records.push(ChangeRecord::untold(change));
             return;
         }
         let from = match (kind, change.from) {
@@ -205,7 +205,7 @@ impl Detection {
         let lasted = (over && incident.is_continued()).then(|| incident.since - incident.began);
         let numbers = (incident.truth.generation, incident.number);
         let severity = severity(incident.change, incident.critical);
-        news.records.push(Record::told(incident.change, severity, numbers, moved, incident.since, lasted));
+        news.records.push(ChangeRecord::told(incident.change, severity, numbers, moved, incident.since, lasted));
         news.keys.push(key);
         self.incidents[key as usize] = incident;
     }

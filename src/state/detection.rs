@@ -12,7 +12,7 @@ use crate::observation::Verdict;
 use crate::pools::directory::Directory;
 use crate::pools::set::{Expected, PoolId, PoolMap, PoolSet};
 use crate::state::failures::{Failures, reasons_of};
-use crate::state::history::Record;
+use crate::state::history::ChangeRecord;
 use crate::state::lookup::ResolvedObservation;
 use crate::text::{self, Text};
 use crate::units::Millis;
@@ -75,7 +75,7 @@ pub(crate) struct Detection {
 pub(super) struct News {
     pub(super) now: Millis,
     pub(super) keys: Vec<Key>,
-    pub(super) records: Vec<Record>,
+    pub(super) records: Vec<ChangeRecord>,
 }
 
 impl Detection {

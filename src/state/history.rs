@@ -11,7 +11,7 @@ use crate::units::Millis;
 pub const CHANGES: usize = 64;
 
 /// The changes, newest first.
-pub type History = RingLog<Record, { CHANGES + 1 }>;
+pub type History = RingLog<ChangeRecord, { CHANGES + 1 }>;
 
 /// In place of a kind: no message is sent.
 const UNTOLD: u8 = u8::MAX;
@@ -42,7 +42,7 @@ const HEARD: u32 = 4;
 /// a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Record {
+pub struct ChangeRecord {
     /// When the state began to which the change led.
     pub at: Millis,
     /// The lower 32 bits of the revision's number.
@@ -59,7 +59,7 @@ pub struct Record {
     to: StateCode,
 }
 
-impl Record {
+impl ChangeRecord {
     /// A change that is sent to the receivers.
     pub(crate) fn told(
         kind: Kind,
@@ -154,7 +154,8 @@ impl Record {
 impl History {
     /// Notes whether a receiver accepted the message about a change, if the change is still kept.
     pub(crate) fn note(&mut self, key: Key, generation: u64, receiver: usize, heard: Heard) {
-        let it = |record: &&mut Record| record.generation() == generation && record.key() == key && generation != 0;
+        let it =
+            |record: &&mut ChangeRecord| record.generation() == generation && record.key() == key && generation != 0;
         if let Some(record) = self.entries_mut().find(it) {
             record.note(receiver, heard);
         }
@@ -179,13 +180,14 @@ mod tests {
     #[test]
     fn a_record_says_what_it_was_made_of() {
         let moved = (Serving::Pool(GREEN), Serving::Down);
-        let record = Record::told(Kind::Down, Severity::Critical, (7, 7), moved, Millis(5), None);
+        let record = ChangeRecord::told(Kind::Down, Severity::Critical, (7, 7), moved, Millis(5), None);
         assert_eq!((record.kind(), record.severity(), record.generation()), (Some(Kind::Down), Severity::Critical, 7));
         assert_eq!((record.from(), record.to(), record.lasted()), (Serving::Pool(GREEN), Serving::Down, None));
-        let ends = Record::told(Kind::ErrorRateResolved, Severity::Info, (8, 8), moved, Millis(5), Some(Millis(1500)));
+        let ends =
+            ChangeRecord::told(Kind::ErrorRateResolved, Severity::Info, (8, 8), moved, Millis(5), Some(Millis(1500)));
         assert_eq!((ends.key(), ends.lasted()), (Key::ErrorRate, Some(Millis(1500))));
         let change = Change { from: Serving::Unknown, to: Serving::Mixed, since: Millis(9) };
-        let untold = Record::untold(change);
+        let untold = ChangeRecord::untold(change);
         assert_eq!(
             (untold.kind(), untold.key(), untold.from(), untold.at),
             (None, Key::Serving, Serving::Unknown, Millis(9))
@@ -196,9 +198,9 @@ mod tests {
     fn each_receiver_has_a_result_of_its_own_for_the_right_change() {
         let mut history = History::empty();
         let moved = (Serving::Pool(PoolId::FIRST), Serving::Pool(GREEN));
-        history.push(Record::told(Kind::Failover, Severity::Warning, (1, 1), moved, Millis(1), None));
-        history.push(Record::told(Kind::ErrorRateFiring, Severity::Warning, (1, 1), moved, Millis(2), None));
-        history.push(Record::untold(Change { from: moved.0, to: moved.1, since: Millis(3) }));
+        history.push(ChangeRecord::told(Kind::Failover, Severity::Warning, (1, 1), moved, Millis(1), None));
+        history.push(ChangeRecord::told(Kind::ErrorRateFiring, Severity::Warning, (1, 1), moved, Millis(2), None));
+        history.push(ChangeRecord::untold(Change { from: moved.0, to: moved.1, since: Millis(3) }));
         history.note(Key::Serving, 1, 0, Heard::Accepted);
         history.note(Key::Serving, 1, 7, Heard::Refused);
         history.note(Key::ErrorRate, 1, 1, Heard::Waived);

@@ -124,7 +124,7 @@ fn owing(watched: &[Name], file: Option<&StateFile>) -> usize {
         return old.with_patience(PATIENCE, |table| table.owing(watched)).unwrap_or(all);
     }
     let bytes = file.and_then(|file| file.read().ok()).unwrap_or_default();
-    let Found::Record(record) = record::find(&bytes) else { return 0 };
+    let Found::FileRecord(record) = record::find(&bytes) else { return 0 };
     Saved::from_text(record.text).map_or(0, |saved| saved.owing(watched))
 }
 

@@ -115,7 +115,7 @@ impl StateFile {
             return Ok(());
         }
         let newest = match record::find(&bytes) {
-            Found::Record(newest) => Some(newest),
+            Found::FileRecord(newest) => Some(newest),
             Found::Useless => None,
             // Another program has written to it since it was opened.
             Found::Empty | Found::Foreign => return Err(io::Error::from_raw_os_error(libc::EINVAL)),

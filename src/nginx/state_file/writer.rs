@@ -192,7 +192,7 @@ impl StateFileWriter {
             Ok(bytes) => bytes,
             Err(error) => return self.log_error("read", &error),
         };
-        let Found::Record(record) = record::find(&bytes) else { return };
+        let Found::FileRecord(record) = record::find(&bytes) else { return };
         if let Some(saved) = Saved::from_text(record.text).filter(|saved| saved.zone != self.zone.id()) {
             self.zone.with_patience(PATIENCE, |table| saved.merge(table, SystemClock.times()));
         }

@@ -10,7 +10,7 @@ use super::values::{ForeignName, Timestamp, seconds, words};
 use crate::alert::{Kind, Severity};
 use crate::incident::Key;
 use crate::outbox::debt::Debt;
-use crate::state::history::{Heard, Record};
+use crate::state::history::{ChangeRecord, Heard};
 use crate::state::snapshot::{ReceiverStatus, Snapshot, Upstream};
 use crate::units::Millis;
 use crate::wording;
@@ -110,14 +110,14 @@ pub(super) fn alert(snapshot: &Snapshot, upstream: &Upstream, key: Key) -> Optio
 /// Of all upstreams, newest first.
 pub(super) fn history(snapshot: &Snapshot) -> Vec<ChangeView> {
     let of = |upstream| move |record| (upstream, record);
-    let mut all: Vec<(&Upstream, &Record)> =
+    let mut all: Vec<(&Upstream, &ChangeRecord)> =
         snapshot.upstreams.iter().flat_map(|upstream| upstream.history.newest().map(of(upstream))).collect();
     all.retain(|(_, record)| record.at > Millis::ZERO);
     all.sort_by_key(|(_, record)| Reverse(record.at));
     all.iter().map(|(upstream, record)| change(snapshot, upstream, record)).collect()
 }
 
-fn change(snapshot: &Snapshot, upstream: &Upstream, record: &Record) -> ChangeView {
+fn change(snapshot: &Snapshot, upstream: &Upstream, record: &ChangeRecord) -> ChangeView {
     let (key, generation) = (record.key(), record.generation());
     let kind = record.kind();
     let id = kind.map(|_| format!("{}/{}", upstream.view().id(key), record.number()));
@@ -142,7 +142,7 @@ fn deliveries(
     upstream: &Upstream,
     key: Key,
     generation: u64,
-    record: Option<&Record>,
+    record: Option<&ChangeRecord>,
 ) -> Vec<DeliveryView> {
     let truth = &upstream.view().incident(key).truth;
     let result = |receiver: &ReceiverStatus| {
