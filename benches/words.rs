@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ngx_http_poolwatch_module::alert::{ExampleRequest, Kind, PoolFacts, Rates, Reasons, Report, Severity};
+use ngx_http_poolwatch_module::alert::{Alert, ExampleRequest, Kind, PoolFacts, Rates, Reasons, Severity};
 use ngx_http_poolwatch_module::deliver::slack;
 use ngx_http_poolwatch_module::text;
 
@@ -36,17 +36,17 @@ fn bodies(criterion: &mut Criterion) {
         upstream_addr: b"172.18.0.3:3000, 172.18.0.4:3000".to_vec(),
         upstream_response_time: b"0.001, 0.012".to_vec(),
     };
-    let report = Report {
+    let alert = Alert {
         from: pool("blue", "v1.4.2"),
         to: pool("green", "v1.5.0"),
         reasons: Reasons { refused: 3, ..Reasons::default() },
         rates: Rates::new(200, 3, 0),
         examples: vec![sample; 3],
-        ..Report::about(Kind::Failover, Severity::Warning, b"app", 1_795_441_703_000, "web1.example.org")
+        ..Alert::about(Kind::Failover, Severity::Warning, b"app", 1_795_441_703_000, "web1.example.org")
     };
     let mut group = criterion.benchmark_group("slack");
-    group.bench_function("body of a failover", |bencher| bencher.iter(|| slack::body(black_box(&report))));
-    group.bench_function("plain text of it", |bencher| bencher.iter(|| slack::fallback(black_box(&report))));
+    group.bench_function("body of a failover", |bencher| bencher.iter(|| slack::body(black_box(&alert))));
+    group.bench_function("plain text of it", |bencher| bencher.iter(|| slack::fallback(black_box(&alert))));
 }
 
 criterion_group!(benches, texts, bodies);

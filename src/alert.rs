@@ -1,6 +1,6 @@
 //! Alerts: the facts from which one message is written, complete and owned.
 //!
-//! A [`Report`] is made from the zone's copy of an incident when a courier claims the incident. Text from outside stays
+//! A [`Alert`] is made from the zone's copy of an incident when a courier claims the incident. Text from outside stays
 //! raw bytes; each renderer makes it safe for its own reader.
 
 use serde::{Deserialize, Serialize};
@@ -217,7 +217,7 @@ pub struct During {
 
 /// The facts of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct Alert {
     /// What the message reports.
     pub kind: Kind,
     /// How severe it is.
@@ -272,7 +272,7 @@ pub struct Report {
     pub suppressed: Suppressed,
 }
 
-impl Report {
+impl Alert {
     /// What identifies a message: `app/serving/7 change 2`.
     pub fn message_id(&self) -> String {
         format!("{} change {}", self.id, self.change)

@@ -3,7 +3,7 @@
 //!
 //! Every name is cut before it is put into a sentence, so that a hostile name cannot push out the facts.
 
-use crate::alert::{During, Easing, Kind, Missing, PoolFacts, Rate, Reasons, Report, Severity, Suppressed, Threshold};
+use crate::alert::{Alert, During, Easing, Kind, Missing, PoolFacts, Rate, Reasons, Severity, Suppressed, Threshold};
 use crate::calendar::{duration, rfc3339};
 use crate::config::rules::RateOf;
 use crate::detect::serving::Serving;
@@ -29,29 +29,29 @@ const LATE: Millis = Millis::from_secs(15 * 60);
 const SERVING_AGAIN: &str = "primary is serving traffic again";
 
 /// What happened, as a title: `Failover on "app": blue → green`.
-pub fn headline(report: &Report) -> String {
-    let upstream = name(&report.upstream);
-    let moved = || movement(report, "→", |pool| name(&pool.name));
-    match report.kind {
+pub fn headline(alert: &Alert) -> String {
+    let upstream = name(&alert.upstream);
+    let moved = || movement(alert, "→", |pool| name(&pool.name));
+    match alert.kind {
         Kind::Failover => format!("Failover on \"{upstream}\": {}", moved()),
         Kind::Recovery => format!("Recovery on \"{upstream}\": {}, {SERVING_AGAIN}", moved()),
         Kind::PlannedSwitch => format!("Planned switch on \"{upstream}\": {}", moved()),
         Kind::Down => format!("Outage on \"{upstream}\": {}", state(Serving::Down)),
         Kind::Mixed => format!("Mixed traffic on \"{upstream}\": {}", state(Serving::Mixed)),
-        Kind::Flapping => format!("Flapping on \"{upstream}\": {} in 10 minutes", counted(report.changes, "change")),
+        Kind::Flapping => format!("Flapping on \"{upstream}\": {} in 10 minutes", counted(alert.changes, "change")),
         Kind::ErrorRateFiring => {
-            let why = report.easing.as_ref().map_or_else(|| above(report), |easing| eased(report, easing));
+            let why = alert.easing.as_ref().map_or_else(|| above(alert), |easing| eased(alert, easing));
             format!("Error rate on \"{upstream}\": {why}")
         }
         Kind::ErrorRateResolved => {
-            format!("Error rate on \"{upstream}\" is back to normal: {}", failed_requests(report))
+            format!("Error rate on \"{upstream}\" is back to normal: {}", failed_requests(alert))
         }
         Kind::ErrorRateNoData => {
             format!("No traffic on \"{upstream}\" any more: nobody knows whether the error rate is back to normal")
         }
         Kind::NoLongerWatched => format!("\"{upstream}\" is no longer watched, an incident of it was open"),
-        Kind::SilenceBegan => format!("Silence on {}: messages are held back", silenced(report)),
-        Kind::SilenceEnded => format!("Silence on {} is over", silenced(report)),
+        Kind::SilenceBegan => format!("Silence on {}: messages are held back", silenced(alert)),
+        Kind::SilenceEnded => format!("Silence on {} is over", silenced(alert)),
         Kind::Test => "Test message: Poolwatch reaches this channel".to_owned(),
     }
 }
@@ -67,11 +67,11 @@ pub fn state(serving: Serving) -> &'static str {
 }
 
 /// What the alert means, in one or two sentences that contain no foreign text: what clients see, or how long it took.
-pub fn impact(report: &Report) -> String {
+pub fn impact(alert: &Alert) -> String {
     let words = [
-        if report.worsened { "It reaches clients now." } else { "" },
-        &effect(report),
-        if report.flapping && report.kind != Kind::Flapping && report.kind != Kind::PlannedSwitch {
+        if alert.worsened { "It reaches clients now." } else { "" },
+        &effect(alert),
+        if alert.flapping && alert.kind != Kind::Flapping && alert.kind != Kind::PlannedSwitch {
             "The serving pool changes again and again."
         } else {
             ""
@@ -80,25 +80,25 @@ pub fn impact(report: &Report) -> String {
     words.into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-fn effect(report: &Report) -> String {
-    let Rate { errors, requests } = report.rates.client;
+fn effect(alert: &Alert) -> String {
+    let Rate { errors, requests } = alert.rates.client;
     let last = format!("in {} since it began", counted(requests, "request"));
-    match (report.kind, errors) {
+    match (alert.kind, errors) {
         (Kind::Recovery | Kind::ErrorRateResolved, _) => {
-            report.lasted.map_or_else(String::new, |lasted| format!("The incident lasted {}.", duration(lasted)))
+            alert.lasted.map_or_else(String::new, |lasted| format!("The incident lasted {}.", duration(lasted)))
         }
         (Kind::NoLongerWatched, _) => {
             "The configuration does not name it any more. Nobody will tell how it ends.".to_owned()
         }
         (Kind::PlannedSwitch, _) => "The expected pool changed, and traffic followed.".to_owned(),
         (Kind::ErrorRateFiring, 0) => {
-            let degraded = if report.as_expected { "Primary degraded. " } else { "" };
+            let degraded = if alert.as_expected { "Primary degraded. " } else { "" };
             format!("{degraded}Clients saw no error {last}: hidden from clients by retries.")
         }
         (Kind::Flapping, 0) => "Until this is over, only outages are told one by one.".to_owned(),
         (Kind::SilenceBegan, _) => "Watching goes on, and what still is true at the end is told then.".to_owned(),
         (Kind::SilenceEnded, _) => {
-            report.lasted.map_or_else(String::new, |lasted| format!("It lasted {}.", duration(lasted)))
+            alert.lasted.map_or_else(String::new, |lasted| format!("It lasted {}.", duration(lasted)))
         }
         (Kind::Test, _) => "Nothing has happened. Somebody asked for it.".to_owned(),
         (_, 0) if requests == 0 => String::new(),
@@ -108,50 +108,50 @@ fn effect(report: &Report) -> String {
 }
 
 /// The whole alert on one line for error.log; the line begins with [`subject`]. ASCII, as far as the names are.
-pub fn log_line(report: &Report) -> String {
-    let mut facts = match report.kind {
-        Kind::Failover | Kind::PlannedSwitch => vec![movement(report, "->", located)],
-        Kind::Recovery => vec![movement(report, "->", located), format!("{SERVING_AGAIN}{}", after(report))],
+pub fn log_line(alert: &Alert) -> String {
+    let mut facts = match alert.kind {
+        Kind::Failover | Kind::PlannedSwitch => vec![movement(alert, "->", located)],
+        Kind::Recovery => vec![movement(alert, "->", located), format!("{SERVING_AGAIN}{}", after(alert))],
         Kind::Down => {
-            let last = report.from.iter().map(|pool| format!("last served by {}", located(pool)));
+            let last = alert.from.iter().map(|pool| format!("last served by {}", located(pool)));
             [state(Serving::Down).to_owned()].into_iter().chain(last).collect()
         }
         Kind::Mixed => vec![state(Serving::Mixed).to_owned()],
         Kind::Flapping => vec![],
         Kind::ErrorRateNoData => vec!["no traffic any more".to_owned()],
         Kind::ErrorRateFiring => {
-            let above = threshold(report).map(|threshold| format!("{} errors above {threshold}", watched_rate(report)));
-            let eased = report.easing.as_ref().map(|easing| eased(report, easing));
+            let above = threshold(alert).map(|threshold| format!("{} errors above {threshold}", watched_rate(alert)));
+            let eased = alert.easing.as_ref().map(|easing| eased(alert, easing));
             eased.or(above).into_iter().collect()
         }
-        Kind::ErrorRateResolved => vec![format!("back to normal{}", after(report))],
-        Kind::NoLongerWatched => vec![format!("no longer watched{}", after(report))],
-        Kind::SilenceBegan => vec![format!("began, {}", silence_ends(report))],
+        Kind::ErrorRateResolved => vec![format!("back to normal{}", after(alert))],
+        Kind::NoLongerWatched => vec![format!("no longer watched{}", after(alert))],
+        Kind::SilenceBegan => vec![format!("began, {}", silence_ends(alert))],
         Kind::SilenceEnded => {
-            let during = Some(during(report).join("; ")).filter(|during| !during.is_empty());
+            let during = Some(during(alert).join("; ")).filter(|during| !during.is_empty());
             let during = during.map(|during| format!("during it {during}"));
-            [format!("is over{}", after(report))].into_iter().chain(during).collect()
+            [format!("is over{}", after(alert))].into_iter().chain(during).collect()
         }
         Kind::Test => vec!["asked for".to_owned()],
     };
-    if report.worsened {
+    if alert.worsened {
         facts.push("it reaches clients now".to_owned());
     }
-    if report.flapping {
-        facts.push(format!("{} in 10 minutes, now {}", counted(report.changes, "change"), serving(report)));
+    if alert.flapping {
+        facts.push(format!("{} in 10 minutes, now {}", counted(alert.changes, "change"), serving(alert)));
     }
-    facts.extend(comment(report).map(|comment| format!("\"{comment}\"")));
-    facts.extend(reasons(&report.reasons));
-    if report.rates.upstream.requests > 0 {
-        facts.push(format!("upstream errors {}", out_of(report.rates.upstream)));
-        facts.push(format!("client errors {}", out_of(report.rates.client)));
+    facts.extend(comment(alert).map(|comment| format!("\"{comment}\"")));
+    facts.extend(reasons(&alert.reasons));
+    if alert.rates.upstream.requests > 0 {
+        facts.push(format!("upstream errors {}", out_of(alert.rates.upstream)));
+        facts.push(format!("client errors {}", out_of(alert.rates.client)));
     }
-    format!("{}: {}", subject(report), facts.join(", "))
+    format!("{}: {}", subject(alert), facts.join(", "))
 }
 
 /// What the alert is about, for the middle of a sentence: `failover of upstream "app"`.
-pub fn subject(report: &Report) -> String {
-    let what = match report.kind {
+pub fn subject(alert: &Alert) -> String {
+    let what = match alert.kind {
         Kind::Failover => "failover",
         Kind::Recovery => "recovery",
         Kind::PlannedSwitch => "planned switch",
@@ -163,8 +163,8 @@ pub fn subject(report: &Report) -> String {
         Kind::SilenceBegan | Kind::SilenceEnded => "silence",
         Kind::Test => return "test message".to_owned(),
     };
-    match report.upstream.as_slice() {
-        [] => format!("{what} of {}", several(report)),
+    match alert.upstream.as_slice() {
+        [] => format!("{what} of {}", several(alert)),
         upstream => format!("{what} of upstream \"{}\"", clean(upstream, ADDRESS)),
     }
 }
@@ -192,16 +192,16 @@ const fn section(kind: Kind) -> &'static str {
 }
 
 /// When a silence ends: `until 2026-11-24T10:57:31Z`.
-pub fn silence_ends(report: &Report) -> String {
-    match report.silence.as_ref().and_then(|silence| silence.ends_unix) {
+pub fn silence_ends(alert: &Alert) -> String {
+    match alert.silence.as_ref().and_then(|silence| silence.ends_unix) {
         Some(ends) => format!("until {}", rfc3339(ends)),
         None => "until the configuration says otherwise".to_owned(),
     }
 }
 
 /// What happened during a silence that is over, for the first few upstreams: `60 of 200 requests to "app" failed`.
-pub fn during(report: &Report) -> Vec<String> {
-    let all = report.silence.as_ref().map_or(&[][..], |silence| &silence.during);
+pub fn during(alert: &Alert) -> Vec<String> {
+    let all = alert.silence.as_ref().map_or(&[][..], |silence| &silence.during);
     let more = all.len().saturating_sub(DURING);
     let rest = (more > 0).then(|| format!("something of {} as well", counted(more as u64, "more upstream")));
     all.iter().take(DURING).map(happened).chain(rest).collect()
@@ -216,14 +216,14 @@ fn happened(during: &During) -> String {
 }
 
 /// For a firing rate: how many requests failed, and what the threshold is.
-fn above(report: &Report) -> String {
-    let threshold = threshold(report).map_or_else(String::new, |threshold| format!(" (threshold {threshold})"));
-    format!("{}{threshold}", failed_requests(report))
+fn above(alert: &Alert) -> String {
+    let threshold = threshold(alert).map_or_else(String::new, |threshold| format!(" (threshold {threshold})"));
+    format!("{}{threshold}", failed_requests(alert))
 }
 
 /// For a firing rate that is below its threshold: its peak, since when it is below, and what is missing for its end.
-fn eased(report: &Report, easing: &Easing) -> String {
-    let threshold = report.threshold.map_or_else(String::new, |threshold| threshold.ratio.to_string());
+fn eased(alert: &Alert, easing: &Easing) -> String {
+    let threshold = alert.threshold.map_or_else(String::new, |threshold| threshold.ratio.to_string());
     let since = rfc3339(easing.below_since_unix);
     let clock = since.get(11..16).unwrap_or_default();
     let missing = match easing.missing {
@@ -235,32 +235,32 @@ fn eased(report: &Report, easing: &Easing) -> String {
 }
 
 /// The operator's comment on a silence, if there is one.
-fn comment(report: &Report) -> Option<String> {
-    let comment = &report.silence.as_ref()?.comment;
+fn comment(alert: &Alert) -> Option<String> {
+    let comment = &alert.silence.as_ref()?.comment;
     (!comment.is_empty()).then(|| clean(comment, COMMENT))
 }
 
-fn silenced(report: &Report) -> String {
-    if report.upstream.is_empty() { several(report).to_owned() } else { format!("\"{}\"", name(&report.upstream)) }
+fn silenced(alert: &Alert) -> String {
+    if alert.upstream.is_empty() { several(alert).to_owned() } else { format!("\"{}\"", name(&alert.upstream)) }
 }
 
 /// The upstreams that a silence covers if it names none.
-fn several(report: &Report) -> &'static str {
-    let is_configured = report.silence.as_ref().is_some_and(|silence| silence.ends_unix.is_none());
+fn several(alert: &Alert) -> &'static str {
+    let is_configured = alert.silence.as_ref().is_some_and(|silence| silence.ends_unix.is_none());
     if is_configured { "the upstreams with poolwatch_silence" } else { "all upstreams" }
 }
 
-fn serving(report: &Report) -> String {
-    report.to.as_ref().map_or_else(|| "no pool alone".to_owned(), located)
+fn serving(alert: &Alert) -> String {
+    alert.to.as_ref().map_or_else(|| "no pool alone".to_owned(), located)
 }
 
 /// Which pool serves now, for a notification: `Serves now: green, release v2.`
-pub fn serves_now(report: &Report) -> Option<String> {
+pub fn serves_now(alert: &Alert) -> Option<String> {
     let is_told = !matches!(
-        report.kind,
+        alert.kind,
         Kind::Down | Kind::NoLongerWatched | Kind::SilenceBegan | Kind::SilenceEnded | Kind::Test
     );
-    let pool = report.to.as_ref().filter(|_| is_told)?;
+    let pool = alert.to.as_ref().filter(|_| is_told)?;
     let release = match pool.release.as_slice() {
         [] => String::new(),
         release => format!(", release {}", name(release)),
@@ -305,8 +305,8 @@ fn to_a_hundredth(share: Ratio) -> Ratio {
 }
 
 /// The threshold in words: `2% of 200 requests`.
-pub fn threshold(report: &Report) -> Option<String> {
-    let Threshold { ratio, window, period } = report.threshold?;
+pub fn threshold(alert: &Alert) -> Option<String> {
+    let Threshold { ratio, window, period } = alert.threshold?;
     let window = (window > 0).then(|| format!("of {}", counted(window, "request")));
     let period = (period > Millis::ZERO).then(|| format!("in {}", duration(period)));
     let windows: Vec<String> = window.into_iter().chain(period).collect();
@@ -314,8 +314,8 @@ pub fn threshold(report: &Report) -> Option<String> {
 }
 
 /// Which rate is compared with the threshold: `upstream`.
-pub fn watched_rate(report: &Report) -> &'static str {
-    match report.rate_of {
+pub fn watched_rate(alert: &Alert) -> &'static str {
+    match alert.rate_of {
         RateOf::Upstream => "upstream",
         RateOf::Client => "client",
     }
@@ -335,23 +335,23 @@ pub fn waited(suppressed: &Suppressed) -> Option<String> {
 }
 
 /// From one pool to another, as far as they are known. If no pool served before: only the pool that serves now.
-fn movement(report: &Report, arrow: &str, show: impl Fn(&PoolFacts) -> String) -> String {
-    let to = report.to.as_ref().map_or_else(|| "several pools".to_owned(), &show);
-    match &report.from {
+fn movement(alert: &Alert, arrow: &str, show: impl Fn(&PoolFacts) -> String) -> String {
+    let to = alert.to.as_ref().map_or_else(|| "several pools".to_owned(), &show);
+    match &alert.from {
         Some(from) => format!("{} {arrow} {to}", show(from)),
         None => format!("now {to}"),
     }
 }
 
-fn after(report: &Report) -> String {
-    report.lasted.map_or_else(String::new, |lasted| format!(" after {}", duration(lasted)))
+fn after(alert: &Alert) -> String {
+    alert.lasted.map_or_else(String::new, |lasted| format!(" after {}", duration(lasted)))
 }
 
 /// Failed requests over the window, by the rate that is compared with the threshold.
-fn failed_requests(report: &Report) -> String {
-    let (Rate { errors, requests }, whose) = match report.rate_of {
-        RateOf::Upstream => (report.window_rates.upstream, "upstream"),
-        RateOf::Client => (report.window_rates.client, "for clients"),
+fn failed_requests(alert: &Alert) -> String {
+    let (Rate { errors, requests }, whose) = match alert.rate_of {
+        RateOf::Upstream => (alert.window_rates.upstream, "upstream"),
+        RateOf::Client => (alert.window_rates.client, "for clients"),
     };
     format!("{errors} of {} failed {whose}", counted(requests, "request"))
 }
@@ -393,8 +393,8 @@ mod tests {
         Rates::new(200, 5, client_errors)
     }
 
-    fn report(kind: Kind) -> Report {
-        Report {
+    fn alert(kind: Kind) -> Alert {
+        Alert {
             kind,
             severity: Severity::Warning,
             upstream: b"app".to_vec(),
@@ -426,7 +426,7 @@ mod tests {
 
     #[test]
     fn each_kind_has_its_headline() {
-        let headline = |kind| headline(&report(kind));
+        let headline = |kind| headline(&alert(kind));
         assert_eq!(headline(Kind::Failover), "Failover on \"app\": blue → green");
         assert_eq!(headline(Kind::Recovery), "Recovery on \"app\": blue → green, primary is serving traffic again");
         assert_eq!(headline(Kind::PlannedSwitch), "Planned switch on \"app\": blue → green");
@@ -444,7 +444,7 @@ mod tests {
     #[test]
     fn the_log_line_says_who_why_and_how_much() {
         let rates = "3 attempts refused, upstream errors 5 of 200, client errors 0 of 200";
-        let log_line = |kind| log_line(&report(kind)).replace(rates, "...");
+        let log_line = |kind| log_line(&alert(kind)).replace(rates, "...");
         let moved = "blue (127.0.0.1:3001) -> green (127.0.0.1:3002)";
         assert_eq!(log_line(Kind::Failover), format!("failover of upstream \"app\": {moved}, ..."));
         assert_eq!(
@@ -467,28 +467,28 @@ mod tests {
 
     #[test]
     fn without_a_pool_before_or_now_the_words_stay_true() {
-        let now_several = Report { to: None, ..report(Kind::Failover) };
+        let now_several = Alert { to: None, ..alert(Kind::Failover) };
         assert_eq!(headline(&now_several), "Failover on \"app\": blue → several pools");
-        let from_nobody = Report { from: None, lasted: None, ..report(Kind::Recovery) };
+        let from_nobody = Alert { from: None, lasted: None, ..alert(Kind::Recovery) };
         assert_eq!(headline(&from_nobody), "Recovery on \"app\": now green, primary is serving traffic again");
     }
 
     #[test]
     fn the_impact_tells_whether_clients_are_spared() {
-        let suffering = |kind| Report { rates: rates(1), ..report(kind) };
+        let suffering = |kind| Alert { rates: rates(1), ..alert(kind) };
         assert_eq!(
-            impact(&report(Kind::ErrorRateFiring)),
+            impact(&alert(Kind::ErrorRateFiring)),
             "Clients saw no error in 200 requests since it began: hidden from clients by retries."
         );
         assert_eq!(impact(&suffering(Kind::ErrorRateFiring)), "Clients saw 1 error in 200 requests since it began.");
-        assert_eq!(impact(&report(Kind::Failover)), "Clients saw no error in 200 requests since it began.");
+        assert_eq!(impact(&alert(Kind::Failover)), "Clients saw no error in 200 requests since it began.");
         assert_eq!(impact(&suffering(Kind::Down)), "Clients saw 1 error in 200 requests since it began.");
-        assert_eq!(impact(&report(Kind::Recovery)), "The incident lasted 4 min 32 s.");
+        assert_eq!(impact(&alert(Kind::Recovery)), "The incident lasted 4 min 32 s.");
     }
 
     #[test]
     fn a_rate_over_clients_is_named_so() {
-        let client = Report { rate_of: RateOf::Client, ..report(Kind::ErrorRateFiring) };
+        let client = Alert { rate_of: RateOf::Client, ..alert(Kind::ErrorRateFiring) };
         assert!(headline(&client).contains("0 of 200 requests failed for clients"));
     }
 
@@ -496,7 +496,7 @@ mod tests {
     fn a_rate_that_fell_says_how_high_it_was_and_what_is_missing() {
         let eased = |missing| {
             let easing = Easing { peak: Ratio::from_millionths(312_345), below_since_unix: 1_790_000_000_000, missing };
-            Report { easing: Some(easing), ..report(Kind::ErrorRateFiring) }
+            Alert { easing: Some(easing), ..alert(Kind::ErrorRateFiring) }
         };
         let fell = "Error rate on \"app\": peak 31.23%, below 2% since 14:13 UTC, ";
         assert_eq!(headline(&eased(Missing::Requests(140))), format!("{fell}over after 140 more requests"));
@@ -516,7 +516,7 @@ mod tests {
         };
         let of = |during| {
             let silence = SilenceFacts { ends_unix: Some(0), comment: vec![], during };
-            super::during(&Report { silence: Some(silence), ..report(Kind::SilenceEnded) })
+            super::during(&Alert { silence: Some(silence), ..alert(Kind::SilenceEnded) })
         };
         assert_eq!(of(vec![]), [""; 0]);
         let app = "60 of 200 requests to \"app\" failed, none for 18 s";
@@ -528,13 +528,13 @@ mod tests {
 
     #[test]
     fn a_change_among_many_is_told_in_the_log_with_their_number() {
-        let flapping = Report { flapping: true, changes: 7, ..report(Kind::Failover) };
+        let flapping = Alert { flapping: true, changes: 7, ..alert(Kind::Failover) };
         assert!(log_line(&flapping).contains(", 7 changes in 10 minutes, now green (127.0.0.1:3002), "));
     }
 
     #[test]
     fn what_reaches_clients_later_says_so() {
-        let worse = Report { worsened: true, rates: rates(5), ..report(Kind::Failover) };
+        let worse = Alert { worsened: true, rates: rates(5), ..alert(Kind::Failover) };
         assert_eq!(impact(&worse), "It reaches clients now. Clients saw 5 errors in 200 requests since it began.");
         assert!(log_line(&worse).contains(", it reaches clients now, "));
     }
@@ -556,7 +556,7 @@ mod tests {
 
     #[test]
     fn a_hostile_name_pushes_no_fact_out() {
-        let hostile = Report { upstream: vec![b'\n'; 64], ..report(Kind::Recovery) };
+        let hostile = Alert { upstream: vec![b'\n'; 64], ..alert(Kind::Recovery) };
         assert!(headline(&hostile).ends_with(SERVING_AGAIN));
         assert!(!headline(&hostile).contains('\n'));
     }

@@ -6,7 +6,7 @@
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use ngx_http_poolwatch_module::alert::{
-    During, Easing, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Report, ExampleRequest, Severity, SilenceFacts, Suppressed,
+    During, Easing, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Alert, ExampleRequest, Severity, SilenceFacts, Suppressed,
     Threshold,
 };
 use ngx_http_poolwatch_module::deliver::slack;
@@ -68,7 +68,7 @@ struct Input {
 }
 
 impl Input {
-    fn report(self) -> Report {
+    fn alert(self) -> Alert {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let [has_lasted, has_threshold, has_silence, as_expected, is_linked] = self.known;
         let [refused, timed_out, server_errors, no_live_upstreams, errors, requests, others, millionths, window, times] =
@@ -83,7 +83,7 @@ impl Input {
             ExampleRequest { method, path, status, upstream_status, upstream_addr, upstream_response_time }
         };
         let silenced = self.upstream.clone();
-        Report {
+        Alert {
             kind: KINDS[usize::from(self.kind) % KINDS.len()],
             severity: [Severity::Info, Severity::Warning, Severity::Critical][usize::from(self.severity) % 3],
             upstream: self.upstream,
@@ -139,26 +139,26 @@ impl Input {
 }
 
 fuzz_target!(|input: Input| {
-    let report = input.report();
+    let alert = input.alert();
     let says = |text: &[u8]| text.windows(CANARY.len()).any(|window| window == CANARY.as_bytes());
-    let (full, plain) = (slack::body(&report), slack::fallback(&report));
-    assert_eq!(rules::check(&full), Ok(()), "{report:?}");
-    assert!(full.contains("\"blocks\""), "fell back: {report:?}");
-    assert_eq!(rules::check(&plain), Ok(()), "{report:?}");
+    let (full, plain) = (slack::body(&alert), slack::fallback(&alert));
+    assert_eq!(rules::check(&full), Ok(()), "{alert:?}");
+    assert!(full.contains("\"blocks\""), "fell back: {alert:?}");
+    assert_eq!(rules::check(&plain), Ok(()), "{alert:?}");
     assert!(plain.is_ascii() && plain.len() < 1000, "{plain}");
-    let lines = [wording::log_line(&report), wording::headline(&report), wording::subject(&report)];
+    let lines = [wording::log_line(&alert), wording::headline(&alert), wording::subject(&alert)];
     for line in &lines {
         assert!(line.len() < 1500 && !line.chars().any(char::is_control), "{line}");
     }
     // The word may occur where the engine put it, but not if only the queries have it.
-    let without_queries = Report { examples: Vec::new(), ..report.clone() };
+    let without_queries = Alert { examples: Vec::new(), ..alert.clone() };
     let elsewhere = says(format!("{:?}", without_queries).as_bytes())
-        || report.examples.iter().any(|sample| {
+        || alert.examples.iter().any(|sample| {
             let path = sample.path.split(|&byte| byte == b'?').next().unwrap_or_default();
             [path, &sample.method, &sample.upstream_status, &sample.upstream_addr, &sample.upstream_response_time]
                 .into_iter()
                 .any(says)
         });
     let told = [full, plain].into_iter().chain(lines).any(|text| says(text.as_bytes()));
-    assert!(!told || elsewhere, "a query was told: {report:?}");
+    assert!(!told || elsewhere, "a query was told: {alert:?}");
 });

@@ -10,7 +10,7 @@ pub use answer::classify;
 
 use serde_json::{Value, json};
 
-use crate::alert::{ExampleRequest, Kind, PoolFacts, Rates, Report, Severity};
+use crate::alert::{Alert, ExampleRequest, Kind, PoolFacts, Rates, Severity};
 use crate::calendar::{duration, rfc3339};
 use crate::text::{ascii, clean, escaped, escaped_code, path_without_secrets};
 use crate::units::Millis;
@@ -46,16 +46,16 @@ const ADDRESSES: usize = 4;
 const SAMPLES: usize = 3;
 
 /// The message with every known fact. If it is longer than 12 000 bytes, [`fallback`] instead.
-pub fn body(report: &Report) -> String {
-    let title = format!("{} {}", icon(report), wording::headline(report));
-    let notification = notification(report, &title);
+pub fn body(alert: &Alert) -> String {
+    let title = format!("{} {}", icon(alert), wording::headline(alert));
+    let notification = notification(alert, &title);
     let mut blocks = vec![
         json!({"type": "header", "text": {"type": "plain_text", "text": escaped(title.as_bytes(), HEADER), "emoji": false}}),
-        section(&lead(report)),
-        json!({"type": "section", "fields": fields(report).iter().map(|field| mrkdwn(field)).collect::<Vec<_>>()}),
+        section(&lead(alert)),
+        json!({"type": "section", "fields": fields(alert).iter().map(|field| mrkdwn(field)).collect::<Vec<_>>()}),
     ];
-    blocks.extend(examples(&report.examples).iter().map(|text| section(text)));
-    blocks.push(json!({"type": "context", "elements": [mrkdwn(&origin(report))]}));
+    blocks.extend(examples(&alert.examples).iter().map(|text| section(text)));
+    blocks.push(json!({"type": "context", "elements": [mrkdwn(&origin(alert))]}));
     let message = json!({
         "text": escaped(notification.as_bytes(), NOTIFICATION),
         "blocks": blocks,
@@ -63,19 +63,19 @@ pub fn body(report: &Report) -> String {
         "unfurl_media": false,
     });
     let message = message.to_string();
-    if message.len() <= MESSAGE { message } else { fallback(report) }
+    if message.len() <= MESSAGE { message } else { fallback(alert) }
 }
 
 /// The message in a form that Slack has no reason to reject: one ASCII text, less than 1000 bytes in all.
-pub fn fallback(report: &Report) -> String {
-    let facts = clean(ascii(&wording::log_line(report)).as_bytes(), PLAIN_FACTS);
-    let waited = wording::waited(&report.suppressed).map_or_else(String::new, |waited| format!("; {waited}"));
+pub fn fallback(alert: &Alert) -> String {
+    let facts = clean(ascii(&wording::log_line(alert)).as_bytes(), PLAIN_FACTS);
+    let waited = wording::waited(&alert.suppressed).map_or_else(String::new, |waited| format!("; {waited}"));
     let words = format!(
         "{}: {facts}{waited}; since {}, on host {}, {}",
-        wording::severity(report.severity),
-        rfc3339(report.since_unix),
-        clean(report.host.as_bytes(), VALUE),
-        clean(report.message_id().as_bytes(), VALUE),
+        wording::severity(alert.severity),
+        rfc3339(alert.since_unix),
+        clean(alert.host.as_bytes(), VALUE),
+        clean(alert.message_id().as_bytes(), VALUE),
     );
     // The ellipsis of a cut is not ASCII; three dots have the same length.
     let text = escaped(ascii(&words.replace('…', "...")).as_bytes(), PLAIN).replace('…', "...");
@@ -84,17 +84,17 @@ pub fn fallback(report: &Report) -> String {
 
 /// What a push notification and a screen reader show, which show nothing else: the title, the machine, what it means,
 /// and which pool serves now.
-fn notification(report: &Report, title: &str) -> String {
-    let host = clean(report.host.as_bytes(), VALUE);
+fn notification(alert: &Alert, title: &str) -> String {
+    let host = clean(alert.host.as_bytes(), VALUE);
     let title = if host.is_empty() { title.to_owned() } else { format!("{title} on {host}") };
-    let impact = Some(wording::impact(report)).filter(|impact| !impact.is_empty());
-    let sentences = [Some(format!("{title}.")), impact, wording::serves_now(report)];
+    let impact = Some(wording::impact(alert)).filter(|impact| !impact.is_empty());
+    let sentences = [Some(format!("{title}.")), impact, wording::serves_now(alert)];
     sentences.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// The severity at a glance.
-fn icon(report: &Report) -> &'static str {
-    match (report.severity, report.kind) {
+fn icon(alert: &Alert) -> &'static str {
+    match (alert.severity, alert.kind) {
         (Severity::Critical, _) => "🚨",
         (Severity::Warning, _) => "⚠️",
         (Severity::Info, Kind::PlannedSwitch) => "🔁",
@@ -107,17 +107,17 @@ fn icon(report: &Report) -> &'static str {
 }
 
 /// What the alert means and what to do: the text under the title.
-fn lead(report: &Report) -> String {
-    let severity = wording::severity(report.severity);
-    let mut lines = vec![format!("*{severity}.* {}", wording::impact(report)).trim_end().to_owned()];
-    lines.extend(wording::waited(&report.suppressed).map(|waited| format!("⏳ {waited}")));
-    lines.extend(link(&wording::runbook(&report.runbook, report.kind)));
+fn lead(alert: &Alert) -> String {
+    let severity = wording::severity(alert.severity);
+    let mut lines = vec![format!("*{severity}.* {}", wording::impact(alert)).trim_end().to_owned()];
+    lines.extend(wording::waited(&alert.suppressed).map(|waited| format!("⏳ {waited}")));
+    lines.extend(link(&wording::runbook(&alert.runbook, alert.kind)));
     lines.join("\n")
 }
 
 /// The facts, two in a row on a wide screen. At most eight; Slack allows ten.
-fn fields(report: &Report) -> Vec<String> {
-    let (before, now) = match report.kind {
+fn fields(alert: &Alert) -> Vec<String> {
+    let (before, now) = match alert.kind {
         Kind::Down => (Some("Served last"), None),
         Kind::NoLongerWatched => (None, Some("Served last")),
         Kind::ErrorRateFiring | Kind::ErrorRateResolved | Kind::ErrorRateNoData | Kind::Flapping => {
@@ -130,41 +130,41 @@ fn fields(report: &Report) -> Vec<String> {
     };
     let mut fields = Vec::new();
     let mut say = |label: &str, fact: String| fields.push(format!("*{label}*\n{fact}"));
-    if let (Some(label), Some(facts)) = (before, &report.from) {
+    if let (Some(label), Some(facts)) = (before, &alert.from) {
         say(label, pool(facts));
     }
-    if let (Some(label), Some(facts)) = (now, &report.to) {
+    if let (Some(label), Some(facts)) = (now, &alert.to) {
         say(label, pool(facts));
     }
-    say("Since", since(report));
-    if let Some(silence) = &report.silence {
-        if report.kind == Kind::SilenceBegan {
-            say("Ends", silence.ends_unix.map_or_else(|| wording::silence_ends(report), date));
+    say("Since", since(alert));
+    if let Some(silence) = &alert.silence {
+        if alert.kind == Kind::SilenceBegan {
+            say("Ends", silence.ends_unix.map_or_else(|| wording::silence_ends(alert), date));
         }
         if !silence.comment.is_empty() {
             say("Why", code(&silence.comment, LINE));
         }
-        let during: Vec<String> = wording::during(report).iter().map(|words| code(words.as_bytes(), LINE)).collect();
+        let during: Vec<String> = wording::during(alert).iter().map(|words| code(words.as_bytes(), LINE)).collect();
         if !during.is_empty() {
             say("During it", during.join("\n"));
         }
     }
-    let reasons = wording::reasons(&report.reasons);
+    let reasons = wording::reasons(&alert.reasons);
     if !reasons.is_empty() {
         say("Reason", reasons.join("\n"));
     }
-    if report.rates.upstream.requests > 0 {
-        say("Upstream errors", wording::rate(report.rates.upstream));
-        say("Client errors", wording::rate(report.rates.client));
+    if alert.rates.upstream.requests > 0 {
+        say("Upstream errors", wording::rate(alert.rates.upstream));
+        say("Client errors", wording::rate(alert.rates.client));
     }
     // The counts above are since the incident began; the window is added where its counts differ.
-    let Rates { upstream, client } = report.window_rates;
-    if upstream.requests > 0 && report.window_rates != report.rates && report.kind != Kind::PlannedSwitch {
+    let Rates { upstream, client } = alert.window_rates;
+    if upstream.requests > 0 && alert.window_rates != alert.rates && alert.kind != Kind::PlannedSwitch {
         let last = format!("Last {} requests", upstream.requests);
         say(&last, format!("upstream {}\nclient {}", wording::rate(upstream), wording::rate(client)));
     }
-    if let Some(threshold) = wording::threshold(report) {
-        say("Threshold", format!("{} errors above {threshold}", wording::watched_rate(report)));
+    if let Some(threshold) = wording::threshold(alert) {
+        say("Threshold", format!("{} errors above {threshold}", wording::watched_rate(alert)));
     }
     fields
 }
@@ -188,9 +188,9 @@ fn pool(facts: &PoolFacts) -> String {
 }
 
 /// When the state began, in the reader's own time zone, which Slack knows.
-fn since(report: &Report) -> String {
-    let lasts = Millis(report.now_unix) - Millis(report.since_unix);
-    let date = date(report.since_unix);
+fn since(alert: &Alert) -> String {
+    let lasts = Millis(alert.now_unix) - Millis(alert.since_unix);
+    let date = date(alert.since_unix);
     if lasts < Millis::from_secs(1) { date } else { format!("{date}\n{} ago", duration(lasts)) }
 }
 
@@ -222,9 +222,9 @@ fn example(sample: &ExampleRequest) -> String {
 }
 
 /// Where the message comes from, and what identifies a duplicate.
-fn origin(report: &Report) -> String {
-    let (host, id) = (code(report.host.as_bytes(), VALUE), code(report.id.as_bytes(), LINE));
-    format!("host {host}  ·  incident {id}  ·  change {}  ·  sent {}", report.change, date(report.now_unix))
+fn origin(alert: &Alert) -> String {
+    let (host, id) = (code(alert.host.as_bytes(), VALUE), code(alert.id.as_bytes(), LINE));
+    format!("host {host}  ·  incident {id}  ·  change {}  ·  sent {}", alert.change, date(alert.now_unix))
 }
 
 /// A link to the runbook, if it is a web page; any other text is shown and not linked.

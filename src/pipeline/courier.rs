@@ -9,7 +9,7 @@ use crate::config::receiver::Receiver;
 use crate::crash;
 use crate::deliver::{Post, slack};
 use crate::pipeline::log_line::delivery_line;
-use crate::pipeline::{Store, Worker, reports};
+use crate::pipeline::{Store, Worker, alerts};
 use crate::state::table::delivery::Delivery;
 
 impl<S: Store, C: Clock> Worker<S, C> {
@@ -23,16 +23,16 @@ impl<S: Store, C: Clock> Worker<S, C> {
             let stopping = self.delivered.load(Ordering::Acquire);
             let env = self.env();
             let our_turn = self.store.delivers(&self.clock);
-            let (reports, delivery, due, outdated) = self.store.with(|table| {
+            let (alerts, delivery, due, outdated) = self.store.with(|table| {
                 let changes = table.tick(env.now);
                 let outdated = table.is_outdated(self.config.generation);
                 let may = our_turn && !outdated;
                 let delivery = may.then(|| table.claim(receiver_index, receiver.send_resolved, &env)).flatten();
                 let next = our_turn.then(|| table.next_delivery(receiver_index, &env)).flatten();
                 let due = [table.deadline(), next].into_iter().flatten().min();
-                (reports(table, &changes, &env), delivery, due, outdated)
+                (alerts(table, &changes, &env), delivery, due, outdated)
             });
-            self.announce(&reports);
+            self.announce(&alerts);
             match delivery {
                 Some(delivery) => self.send(receiver, &delivery, post),
                 None if stopping || outdated => return,
@@ -54,14 +54,14 @@ impl<S: Store, C: Clock> Worker<S, C> {
             return;
         }
         crash::at("message-allowed");
-        let body = if delivery.claim.plain { slack::fallback(&delivery.report) } else { slack::body(&delivery.report) };
+        let body = if delivery.claim.plain { slack::fallback(&delivery.alert) } else { slack::body(&delivery.alert) };
         let outcome = slack::classify(post.post(&receiver.endpoint, &body));
         crash::at("message-posted");
         let now = self.clock.now();
         let settled = self.store.with(|table| table.settle(delivery, &outcome, now, random()));
         crash::at("message-settled");
         self.store.note_change();
-        if let Some(line) = delivery_line(receiver, &delivery.report, &outcome, settled) {
+        if let Some(line) = delivery_line(receiver, &delivery.alert, &outcome, settled) {
             (self.log)(line);
         }
     }

@@ -1,6 +1,6 @@
 //! Lines for error.log: what deserves a line, and at which level.
 
-use crate::alert::{Report, Severity};
+use crate::alert::{Alert, Severity};
 use crate::config::receiver::Receiver;
 use crate::outbox::debt::Settled;
 use crate::outbox::outcome::Outcome;
@@ -35,8 +35,8 @@ pub struct LogLine {
 
 /// The level of an alert's line. Problems are visible with nginx's default level, `error`; the end of an incident has
 /// the level of the incident.
-pub(super) fn level(report: &Report) -> LogLevel {
-    match report.ended.unwrap_or(report.severity) {
+pub(super) fn level(alert: &Alert) -> LogLevel {
+    match alert.ended.unwrap_or(alert.severity) {
         Severity::Critical => LogLevel::Critical,
         Severity::Warning => LogLevel::Error,
         Severity::Info => LogLevel::Notice,
@@ -47,19 +47,19 @@ pub(super) fn level(report: &Report) -> LogLevel {
 /// receiver will never accept; none per failed attempt.
 pub(super) fn delivery_line(
     receiver: &Receiver,
-    report: &Report,
+    alert: &Alert,
     outcome: &Outcome,
     settled: Settled,
 ) -> Option<LogLine> {
     let name = String::from_utf8_lossy(receiver.name.as_bytes()).into_owned();
-    let doing = format!("while reporting {}", wording::log_line(report));
+    let doing = format!("while reporting {}", wording::log_line(alert));
     let line = |level, text| Some(LogLine { level, text });
     match outcome {
         Outcome::Accepted if settled.health_changed => {
             line(LogLevel::Notice, format!("receiver \"{name}\" accepts messages again {doing}"))
         }
         Outcome::Accepted => {
-            line(LogLevel::Info, format!("receiver \"{name}\" accepted message {}", report.message_id()))
+            line(LogLevel::Info, format!("receiver \"{name}\" accepted message {}", alert.message_id()))
         }
         Outcome::Retry(why) if settled.health_changed => {
             line(LogLevel::Error, format!("receiver \"{name}\" {why} {doing}, will be retried"))

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use crossbeam_channel as channel;
 use once_cell::sync::OnceCell;
 
-use crate::alert::Report;
+use crate::alert::Alert;
 use crate::clock::Clock;
 use crate::config::receiver::Receiver;
 use crate::config::upstream::WatchedUpstream;
@@ -135,14 +135,14 @@ impl<S: Store, C: Clock> Worker<S, C> {
         }
     }
 
-    fn announce(&self, reports: &[Report]) {
-        if !reports.is_empty() {
+    fn announce(&self, alerts: &[Alert]) {
+        if !alerts.is_empty() {
             crash::at("change-committed");
         }
-        for report in reports {
-            (self.log)(LogLine { level: level(report), text: wording::log_line(report) });
+        for alert in alerts {
+            (self.log)(LogLine { level: level(alert), text: wording::log_line(alert) });
         }
-        if !reports.is_empty() {
+        if !alerts.is_empty() {
             self.store.notify();
             self.store.note_change();
         }
@@ -152,16 +152,16 @@ impl<S: Store, C: Clock> Worker<S, C> {
         self.slot_map.get_or_init(|| self.adopted(self.store.with(|table| self.adopt(table))))
     }
 
-    fn adopt(&self, table: &mut Table<'_>) -> (SlotMap, Vec<Report>) {
+    fn adopt(&self, table: &mut Table<'_>) -> (SlotMap, Vec<Alert>) {
         let Config { upstreams, receivers, generation } = &self.config;
         let env = self.env();
         let mut changes = Vec::new();
         let slot_map = table.adopt(upstreams, receivers, *generation, env.now, &mut changes);
-        (slot_map, reports(table, &changes, &env))
+        (slot_map, alerts(table, &changes, &env))
     }
 
-    fn adopted(&self, (slot_map, reports): (SlotMap, Vec<Report>)) -> SlotMap {
-        self.announce(&reports);
+    fn adopted(&self, (slot_map, alerts): (SlotMap, Vec<Alert>)) -> SlotMap {
+        self.announce(&alerts);
         self.store.notify();
         self.store.note_change();
         slot_map
@@ -172,6 +172,6 @@ impl<S: Store, C: Clock> Worker<S, C> {
     }
 }
 
-fn reports(table: &Table<'_>, changes: &[Subject], env: &Environment<'_>) -> Vec<Report> {
-    changes.iter().filter_map(|&subject| table.report(subject, env)).collect()
+fn alerts(table: &Table<'_>, changes: &[Subject], env: &Environment<'_>) -> Vec<Alert> {
+    changes.iter().filter_map(|&subject| table.alert(subject, env)).collect()
 }

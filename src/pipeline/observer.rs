@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering;
 
 use crossbeam_channel as channel;
 
-use crate::alert::Report;
+use crate::alert::Alert;
 use crate::clock::Clock;
 
 use crate::observation::Observation;
 use crate::pipeline::log_line::{LogLevel, LogLine};
 use crate::pipeline::order::{Order, carry_out};
-use crate::pipeline::{Store, Worker, reports};
+use crate::pipeline::{Store, Worker, alerts};
 use crate::state::table::{SlotMap, Table};
 use crate::units::Millis;
 
@@ -29,7 +29,7 @@ const QUIET_POLLS: u32 = 10;
 
 /// What a batch changed.
 struct Folded {
-    reports: Vec<Report>,
+    alerts: Vec<Alert>,
     /// Orders that could not be carried out.
     refused: Vec<Order>,
     /// When the detectors have something to do next; `None`: only after a request or an order.
@@ -143,10 +143,10 @@ impl<S: Store, C: Clock> Worker<S, C> {
                 }
                 changes.extend(subjects);
             }
-            Folded { reports: reports(table, &changes, &env), refused, deadline: table.deadline() }
+            Folded { alerts: alerts(table, &changes, &env), refused, deadline: table.deadline() }
         })?;
         self.in_hand.store(0, Ordering::Relaxed);
-        self.announce(&folded.reports);
+        self.announce(&folded.alerts);
         for order in folded.refused {
             (self.log)(LogLine { level: LogLevel::Error, text: order.is_refused() });
         }

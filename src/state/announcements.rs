@@ -3,7 +3,7 @@
 //! A silence holds back messages about its upstream and ends by itself. Its beginning and its end are announced even if
 //! the upstream is silenced, so each announcement has its own delivery states, by the same protocol as an incident.
 
-use crate::alert::{Kind, Report, Severity, SilenceFacts};
+use crate::alert::{Alert, Kind, Severity, SilenceFacts};
 use crate::incident::{StateCode, Truth};
 use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::debt::{Claim, Debt};
@@ -196,10 +196,10 @@ impl Announcement {
     }
 
     /// The facts of the announcement; `claim` adds what was held back.
-    pub(crate) fn report(&self, claim: Option<&Claim>, now: Millis, wall: u64, host: &str) -> Report {
+    pub(crate) fn alert(&self, claim: Option<&Claim>, now: Millis, wall: u64, host: &str) -> Alert {
         let Self { truth, silence, .. } = self;
         let ends = (silence.until != Millis::NEVER).then(|| wall + (silence.until - now).0);
-        let report = Report {
+        let alert = Alert {
             id: self.id(),
             change: truth.generation,
             since_unix: wall.saturating_sub((now - self.since).0),
@@ -209,11 +209,11 @@ impl Announcement {
                 comment: silence.comment.as_bytes().to_vec(),
                 during: Vec::new(),
             }),
-            ..Report::about(self.kind, Severity::Info, silence.upstream.as_bytes(), wall, host)
+            ..Alert::about(self.kind, Severity::Info, silence.upstream.as_bytes(), wall, host)
         };
         match claim {
-            Some(claim) => report.covering(claim.covered, now - self.since),
-            None => report,
+            Some(claim) => alert.covering(claim.covered, now - self.since),
+            None => alert,
         }
     }
 }
@@ -284,14 +284,14 @@ mod tests {
         let mut announcements = Announcements::default();
         let asked = Silence { comment: Text::new(b"deploy"), ..silence(7, "app", 60) };
         let index = announcements.begin(asked, NOW).expect("a free place");
-        let began = announcements.list[index].report(None, NOW + Millis(1000), 1_000_000, "web1");
+        let began = announcements.list[index].alert(None, NOW + Millis(1000), 1_000_000, "web1");
         assert_eq!((began.kind, began.id.as_str()), (Kind::SilenceBegan, "silence/7"));
         assert_eq!(
             began.silence,
             Some(SilenceFacts { ends_unix: Some(1_059_000), comment: b"deploy".to_vec(), during: vec![] })
         );
         announcements.tick(NOW + Millis(60_000));
-        let ended = announcements.list[index].report(None, NOW + Millis(60_000), 1_059_000, "web1");
+        let ended = announcements.list[index].alert(None, NOW + Millis(60_000), 1_059_000, "web1");
         assert_eq!((ended.kind, ended.lasted), (Kind::SilenceEnded, Some(Millis(60_000))));
     }
 

@@ -1,6 +1,6 @@
 //! The committed parts of an upstream as one value, either in the table under its lock or copied out of it.
 
-use crate::alert::{self, ExampleRequest, Kind, Missing, PoolFacts, Rates, Report, Severity, Threshold};
+use crate::alert::{self, Alert, ExampleRequest, Kind, Missing, PoolFacts, Rates, Severity, Threshold};
 use crate::config::rules::RateOf;
 use crate::detect::error_rate::{self, Easing};
 use crate::detect::serving::Serving;
@@ -71,19 +71,19 @@ impl<'a> View<'a> {
 
     /// A change of a key's state as error.log reports it: while the serving pool changes again and again, each single
     /// change.
-    pub(crate) fn change(&self, key: Key, now: Millis, wall: u64, host: &str) -> Report {
-        let report = self.report(key, now, wall, host);
+    pub(crate) fn change(&self, key: Key, now: Millis, wall: u64, host: &str) -> Alert {
+        let alert = self.alert(key, now, wall, host);
         let incident = self.incident(key);
-        Report { kind: incident.change, severity: severity(incident.change, incident.critical), ..report }
+        Alert { kind: incident.change, severity: severity(incident.change, incident.critical), ..alert }
     }
 
     /// A key's present state as an alert, with what the claim says about earlier revisions.
-    pub(crate) fn message(&self, key: Key, claim: &Claim, now: Millis, wall: u64, host: &str) -> Report {
-        self.report(key, now, wall, host).covering(claim.covered, now - self.incident(key).since)
+    pub(crate) fn message(&self, key: Key, claim: &Claim, now: Millis, wall: u64, host: &str) -> Alert {
+        self.alert(key, now, wall, host).covering(claim.covered, now - self.incident(key).since)
     }
 
     /// All facts about a key's present state.
-    pub(crate) fn report(&self, key: Key, now: Millis, wall: u64, host: &str) -> Report {
+    pub(crate) fn alert(&self, key: Key, now: Millis, wall: u64, host: &str) -> Alert {
         let Self { setup, detection, .. } = *self;
         let incident = self.incident(key);
         let unix = |instant: Millis| wall.saturating_sub((now - instant).0);
@@ -97,7 +97,7 @@ impl<'a> View<'a> {
         let severity = severity(kind, critical);
         let was = if critical { Severity::Critical } else { Severity::Warning };
         let easing = detection.easing(&setup.rules, now).filter(|_| kind == Kind::ErrorRateFiring);
-        Report {
+        Alert {
             id: format!("{}/{}", self.id(key), incident.number),
             change: truth.generation - incident.number + 1,
             from,
@@ -129,7 +129,7 @@ impl<'a> View<'a> {
             changes: detection.flapping.changes(now),
             examples: self.own_examples(incident).map(sample).collect(),
             runbook: String::from_utf8_lossy(setup.rules.runbook.as_bytes()).into_owned(),
-            ..Report::about(kind, severity, self.name.as_bytes(), wall, host)
+            ..Alert::about(kind, severity, self.name.as_bytes(), wall, host)
         }
     }
 

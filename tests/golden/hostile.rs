@@ -1,7 +1,7 @@
 //! Reports whose every foreign byte is an attacker's.
 
 use ngx_http_poolwatch_module::alert::{
-    During, Easing, ExampleRequest, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Report, Severity, SilenceFacts,
+    Alert, During, Easing, ExampleRequest, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Severity, SilenceFacts,
     Suppressed, Threshold,
 };
 use ngx_http_poolwatch_module::config::rules::RateOf;
@@ -100,7 +100,7 @@ fn numbers() -> impl Strategy<Value = ([u32; 9], [u64; 5])> {
     (any::<[u32; 9]>(), any::<[u64; 5]>())
 }
 
-fn report() -> impl Strategy<Value = Report> {
+fn alert() -> impl Strategy<Value = Alert> {
     let runbook = prop_oneof![text(), text().prop_map(|rest| format!("https://{rest}"))];
     let texts = (foreign(), text(), text(), runbook, foreign());
     (kind(), texts, pool(), pool(), vec(sample(), 0..5), numbers(), any::<bool>()).prop_map(
@@ -117,7 +117,7 @@ fn report() -> impl Strategy<Value = Report> {
                 small;
             let silenced = upstream.clone();
             let [since_unix, now_unix, lasted, changes, delayed] = large;
-            Report {
+            Alert {
                 kind,
                 severity,
                 upstream,
@@ -175,25 +175,25 @@ fn report() -> impl Strategy<Value = Report> {
 
 proptest! {
     #[test]
-    fn invariant_22_any_report_is_a_message_that_slack_takes_and_that_harms_nobody(report in report()) {
-        let body = slack::body(&report);
+    fn invariant_22_any_report_is_a_message_that_slack_takes_and_that_harms_nobody(alert in alert()) {
+        let body = slack::body(&alert);
         prop_assert_eq!(rules::check(&body), Ok(()));
         prop_assert!(body.contains("blocks"), "fell back");
         prop_assert!(!body.contains(CANARY));
     }
 
     #[test]
-    fn any_report_has_a_plain_form_in_ascii_below_1000_bytes(report in report()) {
-        let plain = slack::fallback(&report);
+    fn any_report_has_a_plain_form_in_ascii_below_1000_bytes(alert in alert()) {
+        let plain = slack::fallback(&alert);
         prop_assert!(plain.is_ascii() && plain.len() < 1000, "{} bytes: {plain}", plain.len());
         prop_assert_eq!(rules::check(&plain), Ok(()));
         prop_assert!(!plain.contains(CANARY));
     }
 
     #[test]
-    fn any_report_is_one_clean_bounded_line_of_error_log(report in report()) {
+    fn any_report_is_one_clean_bounded_line_of_error_log(alert in alert()) {
         // nginx cuts its log lines at 2048 bytes.
-        for line in [wording::log_line(&report), wording::headline(&report), wording::subject(&report)] {
+        for line in [wording::log_line(&alert), wording::headline(&alert), wording::subject(&alert)] {
             prop_assert!(line.len() < 1500, "{} bytes", line.len());
             prop_assert!(!line.chars().any(char::is_control));
         }

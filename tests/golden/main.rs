@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 use ngx_http_poolwatch_module::alert::{
-    During, Easing, ExampleRequest, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Report, Severity, SilenceFacts,
+    Alert, During, Easing, ExampleRequest, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Severity, SilenceFacts,
     Suppressed, Threshold,
 };
 use ngx_http_poolwatch_module::config::rules::RateOf;
@@ -53,8 +53,8 @@ fn failed() -> ExampleRequest {
 }
 
 /// A failover a moment ago; the other cases are written as differences from it.
-fn failover() -> Report {
-    Report {
+fn failover() -> Alert {
+    Alert {
         kind: Kind::Failover,
         severity: Severity::Warning,
         upstream: b"app".to_vec(),
@@ -84,23 +84,23 @@ fn failover() -> Report {
     }
 }
 
-fn silence(kind: Kind) -> Report {
+fn silence(kind: Kind) -> Alert {
     let rate = Rate { errors: 60, requests: 200 };
     let app = During { upstream: b"app".to_vec(), rate, quiet: Millis::from_secs(18), changes: 2 };
     let during = if kind == Kind::SilenceEnded { vec![app] } else { vec![] };
-    Report {
+    Alert {
         id: "silence/3".to_owned(),
         change: if kind == Kind::SilenceBegan { 1 } else { 2 },
         lasted: (kind == Kind::SilenceEnded).then_some(Millis::from_secs(1800)),
         silence: Some(SilenceFacts { ends_unix: Some(BEGAN + 1_800_000), comment: b"deploy of v1.5".to_vec(), during }),
-        ..Report::about(kind, Severity::Info, b"app", BEGAN, "web1.example.org")
+        ..Alert::about(kind, Severity::Info, b"app", BEGAN, "web1.example.org")
     }
 }
 
 /// Every kind, and the states whose texts differ.
 #[expect(clippy::too_many_lines, reason = "a list, one entry per file")]
-fn cases() -> Vec<(&'static str, Report)> {
-    let recovery = Report {
+fn cases() -> Vec<(&'static str, Alert)> {
+    let recovery = Alert {
         kind: Kind::Recovery,
         severity: Severity::Info,
         change: 2,
@@ -111,7 +111,7 @@ fn cases() -> Vec<(&'static str, Report)> {
         examples: vec![],
         ..failover()
     };
-    let down = Report {
+    let down = Alert {
         kind: Kind::Down,
         severity: Severity::Critical,
         to: None,
@@ -121,7 +121,7 @@ fn cases() -> Vec<(&'static str, Report)> {
         examples: vec![failed(), failed(), masked()],
         ..failover()
     };
-    let firing = Report {
+    let firing = Alert {
         kind: Kind::ErrorRateFiring,
         id: "app/error-rate/3".to_owned(),
         from: None,
@@ -135,7 +135,7 @@ fn cases() -> Vec<(&'static str, Report)> {
         ("recovery", recovery.clone()),
         (
             "planned_switch",
-            Report {
+            Alert {
                 kind: Kind::PlannedSwitch,
                 severity: Severity::Info,
                 reasons: Reasons::default(),
@@ -148,7 +148,7 @@ fn cases() -> Vec<(&'static str, Report)> {
         ("error_rate_hidden_from_clients", firing.clone()),
         (
             "error_rate_that_fell",
-            Report {
+            Alert {
                 change: 2,
                 rates: Rates::new(980, 61, 0),
                 window_rates: Rates::new(200, 0, 0),
@@ -163,7 +163,7 @@ fn cases() -> Vec<(&'static str, Report)> {
         ),
         (
             "failover_that_reaches_clients",
-            Report {
+            Alert {
                 severity: Severity::Critical,
                 worsened: true,
                 change: 2,
@@ -173,7 +173,7 @@ fn cases() -> Vec<(&'static str, Report)> {
         ),
         (
             "error_rate_of_clients",
-            Report {
+            Alert {
                 severity: Severity::Critical,
                 rates: Rates::new(187, 5, 5),
                 window_rates: Rates::new(187, 5, 5),
@@ -184,7 +184,7 @@ fn cases() -> Vec<(&'static str, Report)> {
         ),
         (
             "error_rate_resolved",
-            Report {
+            Alert {
                 kind: Kind::ErrorRateResolved,
                 severity: Severity::Info,
                 lasted: Some(Millis::from_secs(11_040)),
@@ -198,7 +198,7 @@ fn cases() -> Vec<(&'static str, Report)> {
         ),
         (
             "primary_degraded",
-            Report {
+            Alert {
                 kind: Kind::ErrorRateFiring,
                 id: "app/error-rate/5".to_owned(),
                 from: None,
@@ -216,7 +216,7 @@ fn cases() -> Vec<(&'static str, Report)> {
         ),
         (
             "no_data",
-            Report {
+            Alert {
                 kind: Kind::ErrorRateNoData,
                 id: "app/error-rate/4".to_owned(),
                 from: None,
@@ -228,7 +228,7 @@ fn cases() -> Vec<(&'static str, Report)> {
         ("silence_ended", silence(Kind::SilenceEnded)),
         (
             "silenced_by_the_configuration",
-            Report {
+            Alert {
                 upstream: vec![],
                 id: "silence/configuration".to_owned(),
                 silence: Some(SilenceFacts::default()),
@@ -237,19 +237,16 @@ fn cases() -> Vec<(&'static str, Report)> {
         ),
         (
             "test",
-            Report {
-                id: "test".to_owned(),
-                ..Report::about(Kind::Test, Severity::Info, b"", BEGAN, "web1.example.org")
-            },
+            Alert { id: "test".to_owned(), ..Alert::about(Kind::Test, Severity::Info, b"", BEGAN, "web1.example.org") },
         ),
-        ("mixed", Report { kind: Kind::Mixed, to: None, change: 2, ..failover() }),
+        ("mixed", Alert { kind: Kind::Mixed, to: None, change: 2, ..failover() }),
         (
             "flapping",
-            Report { kind: Kind::Flapping, flapping: true, changes: 7, change: 6, examples: vec![], ..failover() },
+            Alert { kind: Kind::Flapping, flapping: true, changes: 7, change: 6, examples: vec![], ..failover() },
         ),
         (
             "no_longer_watched",
-            Report {
+            Alert {
                 kind: Kind::NoLongerWatched,
                 severity: Severity::Info,
                 change: 3,
@@ -260,7 +257,7 @@ fn cases() -> Vec<(&'static str, Report)> {
         ),
         (
             "recovery_told_late",
-            Report {
+            Alert {
                 now_unix: BEGAN + 3_480_000,
                 suppressed: Suppressed { changes: 3, delayed: Millis::from_secs(3480) },
                 ..recovery
@@ -268,7 +265,7 @@ fn cases() -> Vec<(&'static str, Report)> {
         ),
         (
             "little_known",
-            Report {
+            Alert {
                 from: None,
                 to: None,
                 reasons: Reasons::default(),
@@ -297,8 +294,8 @@ fn expected(name: &str, actual: &str) -> String {
 
 #[test]
 fn slack_shows_each_kind_as_in_its_golden_file() {
-    for (name, report) in cases() {
-        let body: Value = serde_json::from_str(&slack::body(&report)).expect("JSON");
+    for (name, alert) in cases() {
+        let body: Value = serde_json::from_str(&slack::body(&alert)).expect("JSON");
         let pretty = format!("{body:#}\n");
         let golden: Value = serde_json::from_str(&expected(&format!("slack/{name}.json"), &pretty)).expect("JSON");
         assert_eq!(body, golden, "{name}: is now\n{pretty}");
@@ -308,9 +305,9 @@ fn slack_shows_each_kind_as_in_its_golden_file() {
 #[test]
 fn error_log_and_the_plain_message_say_each_kind_as_in_the_golden_file() {
     let mut words = String::new();
-    for (name, report) in cases() {
-        let plain: Value = serde_json::from_str(&slack::fallback(&report)).expect("JSON");
-        let (title, line) = (wording::headline(&report), wording::log_line(&report));
+    for (name, alert) in cases() {
+        let plain: Value = serde_json::from_str(&slack::fallback(&alert)).expect("JSON");
+        let (title, line) = (wording::headline(&alert), wording::log_line(&alert));
         let plain = plain["text"].as_str().expect("a text");
         write!(words, "{name}\n  title: {title}\n  log:   {line}\n  plain: {plain}\n\n").expect("memory");
     }
@@ -319,7 +316,7 @@ fn error_log_and_the_plain_message_say_each_kind_as_in_the_golden_file() {
 
 #[test]
 fn realistic_messages_keep_slacks_rules() {
-    for (name, report) in cases() {
-        rules::check(&slack::body(&report)).unwrap_or_else(|why| panic!("{name}: {why}"));
+    for (name, alert) in cases() {
+        rules::check(&slack::body(&alert)).unwrap_or_else(|why| panic!("{name}: {why}"));
     }
 }

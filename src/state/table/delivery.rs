@@ -1,6 +1,6 @@
 //! What the table still has to send: claims, the final check before a message is sent, and the outcome.
 
-use crate::alert::{Kind, Report};
+use crate::alert::{Alert, Kind};
 use crate::clock::Clock;
 use crate::incident::{Key, Truth};
 use crate::outbox::debt::{Claim, Debt, SendConditions, Settled};
@@ -23,7 +23,7 @@ pub struct Delivery {
     /// The lease.
     pub claim: Claim,
     /// The facts of the message.
-    pub report: Report,
+    pub alert: Alert,
 }
 
 impl Table<'_> {
@@ -58,11 +58,11 @@ impl Table<'_> {
         let claim = self.edit_debt(subject, receiver, |debt| debt.claim(&conditions, env.now)).flatten()?;
         let Environment { now, wall, clock, .. } = *env;
         let host = &clock.host();
-        let report = match subject {
+        let alert = match subject {
             Subject::Incident(slot, key) => self.slots.get(slot)?.view().message(key, &claim, now, wall, host),
             Subject::Announcement(index) => self.announcement_report(index, Some(&claim), env)?,
         };
-        Some(Delivery { subject, name: self.name_of(subject)?, receiver, to, claim, report })
+        Some(Delivery { subject, name: self.name_of(subject)?, receiver, to, claim, alert })
     }
 
     /// When [`Table::claim`] may next find a message, if nothing changes; `None`: none is due.

@@ -11,7 +11,7 @@ pub(crate) mod fixture;
 
 use std::mem;
 
-use crate::alert::{Kind, Report};
+use crate::alert::{Alert, Kind};
 use crate::clock::Clock;
 use crate::config::upstream::WatchedUpstream;
 use crate::incident::Key;
@@ -170,7 +170,7 @@ impl Table<'_> {
     }
 
     /// The facts of a change, for error.log; `None`: there is no such subject.
-    pub fn report(&self, subject: Subject, env: &Environment<'_>) -> Option<Report> {
+    pub fn alert(&self, subject: Subject, env: &Environment<'_>) -> Option<Alert> {
         let Environment { now, wall, clock, .. } = *env;
         let host = &clock.host();
         match subject {
@@ -188,15 +188,15 @@ impl Table<'_> {
             .any(|adopted| adopted > generation)
     }
 
-    fn announcement_report(&self, index: usize, claim: Option<&Claim>, env: &Environment<'_>) -> Option<Report> {
+    fn announcement_report(&self, index: usize, claim: Option<&Claim>, env: &Environment<'_>) -> Option<Alert> {
         let Environment { now, wall, clock, .. } = *env;
         let host = &clock.host();
         let announcement = self.announcements.live().list.get(index)?;
-        let mut report = announcement.report(claim, now, wall, host);
-        if let Some(silence) = report.silence.as_mut().filter(|_| report.kind == Kind::SilenceEnded) {
+        let mut alert = announcement.alert(claim, now, wall, host);
+        if let Some(silence) = alert.silence.as_mut().filter(|_| alert.kind == Kind::SilenceEnded) {
             let watched = self.slots.iter().filter(|slot| slot.is_watched());
             silence.during = watched.filter_map(|slot| slot.during(announcement.ended_at())).collect();
         }
-        Some(report)
+        Some(alert)
     }
 }

@@ -93,16 +93,16 @@ pub(super) fn alert(snapshot: &Snapshot, upstream: &Upstream, key: Key) -> Optio
         return None;
     }
     let info = &snapshot.info;
-    let report = view.report(key, info.now, info.wall, &info.host);
+    let alert = view.alert(key, info.now, info.wall, &info.host);
     let generation = incident.truth.generation;
     let record = upstream.history.newest().find(|record| record.key() == key && record.generation() == generation);
     Some(AlertView {
-        id: words(report.id.as_bytes()),
-        change: report.change,
-        kind: report.kind,
-        severity: report.severity,
-        title: wording::headline(&report),
-        since: Timestamp::from_unix(report.since_unix),
+        id: words(alert.id.as_bytes()),
+        change: alert.change,
+        kind: alert.kind,
+        severity: alert.severity,
+        title: wording::headline(&alert),
+        since: Timestamp::from_unix(alert.since_unix),
         deliveries: deliveries(snapshot, upstream, key, generation, record),
     })
 }
