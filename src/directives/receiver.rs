@@ -16,7 +16,7 @@ use crate::directives::place::DirectiveLine;
 use crate::directives::receiver::line::{ReceiverLine, Secret};
 use crate::directives::url;
 use crate::outbox::MAX_RECEIVERS;
-use crate::outbox::debt::LEASE;
+use crate::outbox::delivery_state::LEASE;
 use crate::text::Text;
 use crate::units::Millis;
 

@@ -9,7 +9,7 @@ pub mod outcome;
 pub mod backoff;
 pub mod tally;
 pub mod receiver;
-pub mod debt;
+pub mod delivery_state;
 
 /// Receivers for which the zone keeps delivery states.
 pub const MAX_RECEIVERS: usize = 8;

@@ -101,12 +101,13 @@ pub(super) struct SavedIncident {
     pub(super) upstream_errors: u32,
     pub(super) client_errors: u32,
     pub(super) reasons: Reasons,
-    pub(super) debts: Vec<SavedDebt>,
+    #[serde(rename = "debts")]
+    pub(super) deliveries: Vec<SavedDelivery>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct SavedDebt {
+pub(super) struct SavedDelivery {
     pub(super) receiver: String,
     pub(super) acked: u64,
     pub(super) acked_state: String,
@@ -117,7 +118,8 @@ pub(super) struct SavedDebt {
     pub(super) refused: u64,
     pub(super) plain: u64,
     pub(super) repair: bool,
-    pub(super) told: Vec<(String, String, u64)>,
+    #[serde(rename = "told")]
+    pub(super) sent: Vec<(String, String, u64)>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,7 +136,8 @@ pub(super) struct SavedAnnouncement {
     pub(super) remaining: Option<u64>,
     pub(super) began: u64,
     pub(super) since: u64,
-    pub(super) debts: Vec<SavedDebt>,
+    #[serde(rename = "debts")]
+    pub(super) deliveries: Vec<SavedDelivery>,
 }
 
 impl Saved {
@@ -157,7 +160,7 @@ impl SavedUpstream {
     }
 }
 
-impl SavedDebt {
+impl SavedDelivery {
     /// Did the receiver last accept an open incident? If that was not saved: yes, if the receiver accepted anything.
     pub(super) fn is_open(&self) -> bool {
         self.acked_open.unwrap_or(self.acked > 0)
@@ -165,10 +168,10 @@ impl SavedDebt {
 }
 
 impl SavedIncident {
-    /// As [`crate::outbox::debt::Debt::is_due`], except that flapping is ignored.
-    pub(super) fn is_owed(&self, debt: &SavedDebt) -> bool {
-        let unheard = debt.acked != self.generation && debt.refused != self.generation;
-        let ends_nothing = self.over && !self.planned && !debt.is_open() && !debt.owed_end;
-        self.generation > 0 && (debt.repair || (unheard && !ends_nothing))
+    /// As [`crate::outbox::delivery_state::DeliveryState::is_due`], except that flapping is ignored.
+    pub(super) fn is_owed(&self, delivery: &SavedDelivery) -> bool {
+        let unheard = delivery.acked != self.generation && delivery.refused != self.generation;
+        let ends_nothing = self.over && !self.planned && !delivery.is_open() && !delivery.owed_end;
+        self.generation > 0 && (delivery.repair || (unheard && !ends_nothing))
     }
 }

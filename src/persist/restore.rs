@@ -10,9 +10,9 @@ use crate::detect::serving::Serving;
 use crate::incident::{Incident, Key, StateCode, Sums, Truth};
 use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::backoff;
-use crate::outbox::debt::{Debt, TOLD, Told};
+use crate::outbox::delivery_state::{DeliveryState, LAST_SENT, LastSent};
 use crate::outbox::receiver::ReceiverState;
-use crate::persist::document::{Saved, SavedAnnouncement, SavedDebt, SavedIncident, SavedUpstream};
+use crate::persist::document::{Saved, SavedAnnouncement, SavedDelivery, SavedIncident, SavedUpstream};
 use crate::persist::states::{States, bytes_of, name_of};
 use crate::pools::directory::{Directory, Peer, Pool};
 use crate::pools::set::{Expected, MAX_POOLS, PoolId, PoolSet};
@@ -105,7 +105,7 @@ struct Known {
     left: bool,
     setup: Setup,
     detection: Detection,
-    debts: [[Debt; MAX_RECEIVERS]; 2],
+    deliveries: [[DeliveryState; MAX_RECEIVERS]; 2],
 }
 
 impl Known {
@@ -114,7 +114,7 @@ impl Known {
         slot.reset(name);
         slot.setup.edit(|setup| *setup = self.setup);
         slot.detection.edit(|detection| *detection = self.detection);
-        slot.debts.edit(|debts| *debts = self.debts);
+        slot.deliveries.edit(|deliveries| *deliveries = self.deliveries);
         (slot.adopted, slot.left) = (RESTORED, if self.left { RESTORED } else { 0 });
     }
 
@@ -126,8 +126,10 @@ impl Known {
             // No request has come to this zone since, so the saved state is the newer one.
             merged = Detection { window: own.window, period: own.period, ..self.detection };
         }
-        let mut debts = self.debts;
-        for ((incident, theirs), debts) in merged.incidents.iter_mut().zip(self.detection.incidents).zip(&mut debts) {
+        let mut deliveries = self.deliveries;
+        for ((incident, theirs), deliveries) in
+            merged.incidents.iter_mut().zip(self.detection.incidents).zip(&mut deliveries)
+        {
             let last = incident.truth.generation;
             let same = incident.truth.state == theirs.truth.state || (incident.truth.over && theirs.truth.over);
             if same {
@@ -140,18 +142,19 @@ impl Known {
                 incident.since = if last == 0 { own.failover.since() } else { incident.since };
                 incident.began = if theirs.truth.over { incident.since } else { theirs.began };
             }
-            let heard = debts.iter_mut().filter(|debt| same && debt.acked == theirs.truth.generation);
-            heard.for_each(|debt| debt.acked = incident.truth.generation);
+            let heard = deliveries.iter_mut().filter(|delivery| same && delivery.acked == theirs.truth.generation);
+            heard.for_each(|delivery| delivery.acked = incident.truth.generation);
         }
-        slot.debts.edit(|debts_here| *debts_here = debts);
+        slot.deliveries.edit(|debts_here| *debts_here = deliveries);
         slot.detection.edit(|detection| *detection = merged);
     }
 }
 
 impl SavedUpstream {
     fn need(&self, watched: &[Name]) -> Need {
-        let is_owing =
-            |incident: &SavedIncident| !incident.over || incident.debts.iter().any(|debt| incident.is_owed(debt));
+        let is_owing = |incident: &SavedIncident| {
+            !incident.over || incident.deliveries.iter().any(|delivery| incident.is_owed(delivery))
+        };
         match watched.contains(&self.name()) {
             true => Need::WatchedUpstream,
             false if self.incidents.iter().any(is_owing) => Need::Owing,
@@ -189,12 +192,12 @@ impl SavedUpstream {
                 detection.releases[index] = Text::new(&bytes_of(&pool.release));
             }
         }
-        let mut debts = [[Debt::default(); MAX_RECEIVERS]; 2];
+        let mut deliveries = [[DeliveryState::default(); MAX_RECEIVERS]; 2];
         for (key, saved) in Key::ALL.into_iter().zip(&self.incidents) {
             let states = States::of(key);
             let incident = saved.known(states, &pool_ids, times)?;
             *detection.incidents.get_mut(key as usize)? = incident;
-            *debts.get_mut(key as usize)? = debts_of(&saved.debts, states, &pool_ids, receivers, times)?;
+            *deliveries.get_mut(key as usize)? = deliveries_of(&saved.deliveries, states, &pool_ids, receivers, times)?;
         }
         let mut pools = PoolSet::EMPTY;
         for pool in &self.expected {
@@ -202,7 +205,12 @@ impl SavedUpstream {
             pools.insert(pool);
         }
         let expected = Expected::from(pools);
-        Some(Known { left: self.left, setup: Setup { directory: own, expected, ..Setup::default() }, detection, debts })
+        Some(Known {
+            left: self.left,
+            setup: Setup { directory: own, expected, ..Setup::default() },
+            detection,
+            deliveries,
+        })
     }
 
     fn directory(&self) -> Directory {
@@ -264,7 +272,7 @@ impl SavedAnnouncement {
                 over: kind == Kind::SilenceEnded,
                 ..Truth::default()
             },
-            debts: debts_of(&self.debts, States::Announcement, &[], receivers, times)?,
+            deliveries: deliveries_of(&self.deliveries, States::Announcement, &[], receivers, times)?,
             kind,
             silence: Silence { id: self.id, upstream, until, comment },
             began: times.instant(self.began),
@@ -273,28 +281,28 @@ impl SavedAnnouncement {
     }
 }
 
-fn debts_of(
-    saved: &[SavedDebt],
+fn deliveries_of(
+    saved: &[SavedDelivery],
     states: States,
     pool_ids: &[Option<PoolId>],
     receivers: &[ReceiverState; MAX_RECEIVERS],
     times: Times,
-) -> Option<[Debt; MAX_RECEIVERS]> {
-    let mut debts = [Debt::default(); MAX_RECEIVERS];
+) -> Option<[DeliveryState; MAX_RECEIVERS]> {
+    let mut deliveries = [DeliveryState::default(); MAX_RECEIVERS];
     for saved in saved {
         let name = name_of(&saved.receiver);
         let index = receivers.iter().position(|receiver| receiver.name == name && !name.is_empty());
-        let Some(debt) = index.and_then(|index| debts.get_mut(index)) else { continue };
-        (debt.acked, debt.acked_state) = (saved.acked, states.index(&saved.acked_state, pool_ids)?);
-        debt.acked_open = saved.is_open();
-        (debt.acked_critical, debt.is_owed_end) = (saved.acked_critical, saved.owed_end);
-        (debt.refused, debt.plain, debt.repair) = (saved.refused, saved.plain, u64::from(saved.repair));
-        for (index, (from, to, at)) in debt.told.iter_mut().zip(saved.told.iter().take(TOLD)) {
+        let Some(delivery) = index.and_then(|index| deliveries.get_mut(index)) else { continue };
+        (delivery.acked, delivery.acked_state) = (saved.acked, states.index(&saved.acked_state, pool_ids)?);
+        delivery.acked_open = saved.is_open();
+        (delivery.acked_critical, delivery.must_send_end) = (saved.acked_critical, saved.owed_end);
+        (delivery.refused, delivery.plain, delivery.repair) = (saved.refused, saved.plain, u64::from(saved.repair));
+        for (index, (from, to, at)) in delivery.sent.iter_mut().zip(saved.sent.iter().take(LAST_SENT)) {
             let (from, to) = (states.index(from, pool_ids)?, states.index(to, pool_ids)?);
-            *index = Told { from, to, at: times.instant(*at) };
+            *index = LastSent { from, to, at: times.instant(*at) };
         }
     }
-    Some(debts)
+    Some(deliveries)
 }
 
 #[cfg(test)]

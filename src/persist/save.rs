@@ -5,10 +5,10 @@ use crate::config::upstream::Role;
 use crate::detect::serving::Serving;
 use crate::incident::{Incident, Key, StateCode};
 use crate::outbox::MAX_RECEIVERS;
-use crate::outbox::debt::Debt;
+use crate::outbox::delivery_state::DeliveryState;
 use crate::outbox::receiver::ReceiverState;
 use crate::persist::document::{
-    Saved, SavedAnnouncement, SavedDebt, SavedIncident, SavedPeer, SavedPool, SavedReceiver, SavedUpstream,
+    Saved, SavedAnnouncement, SavedDelivery, SavedIncident, SavedPeer, SavedPool, SavedReceiver, SavedUpstream,
 };
 use crate::persist::states::{States, text_of};
 use crate::state::announcements::{Announcement, Silence};
@@ -64,7 +64,7 @@ impl SavedUpstream {
             backup: peer.role == Role::Backup,
             certain: peer.certain,
         });
-        let incidents = Key::ALL.into_iter().zip(&detection.incidents).zip(slot.debts.live());
+        let incidents = Key::ALL.into_iter().zip(&detection.incidents).zip(slot.deliveries.live());
         let serving = |serving: Serving| States::Serving.name(StateCode::serving(serving));
         let changes = detection.flapping.times().map(|time| times.date(time));
         Self {
@@ -82,7 +82,7 @@ impl SavedUpstream {
             flapping: detection.flapping.is_on(),
             changes: changes.collect(),
             incidents: incidents
-                .map(|((key, incident), debts)| SavedIncident::of(key, incident, debts, receivers, times))
+                .map(|((key, incident), deliveries)| SavedIncident::of(key, incident, deliveries, receivers, times))
                 .collect(),
         }
     }
@@ -92,7 +92,7 @@ impl SavedIncident {
     fn of(
         key: Key,
         incident: &Incident,
-        debts: &[Debt; MAX_RECEIVERS],
+        deliveries: &[DeliveryState; MAX_RECEIVERS],
         receivers: &[ReceiverState; MAX_RECEIVERS],
         times: Times,
     ) -> Self {
@@ -114,7 +114,7 @@ impl SavedIncident {
             upstream_errors: incident.sums.upstream_errors,
             client_errors: incident.sums.client_errors,
             reasons: incident.sums.reasons,
-            debts: saved_debts(debts, states, receivers, times),
+            deliveries: saved_deliveries(deliveries, states, receivers, times),
         }
     }
 }
@@ -132,34 +132,34 @@ impl SavedAnnouncement {
             remaining: (until != Millis::NEVER).then_some((until - times.now).0),
             began: times.date(announcement.began),
             since: times.date(announcement.since),
-            debts: saved_debts(&announcement.debts, States::Announcement, receivers, times),
+            deliveries: saved_deliveries(&announcement.deliveries, States::Announcement, receivers, times),
         }
     }
 }
 
-fn saved_debts(
-    debts: &[Debt; MAX_RECEIVERS],
+fn saved_deliveries(
+    deliveries: &[DeliveryState; MAX_RECEIVERS],
     states: States,
     receivers: &[ReceiverState; MAX_RECEIVERS],
     times: Times,
-) -> Vec<SavedDebt> {
-    let named = debts.iter().zip(receivers).filter(|(_, receiver)| !receiver.name.is_empty());
-    let told = |debt: &Debt| {
-        let told = debt.told.iter().filter(|told| told.at != Millis::ZERO);
-        told.map(|told| (states.name(told.from), states.name(told.to), times.date(told.at))).collect()
+) -> Vec<SavedDelivery> {
+    let named = deliveries.iter().zip(receivers).filter(|(_, receiver)| !receiver.name.is_empty());
+    let sent = |delivery: &DeliveryState| {
+        let sent = delivery.sent.iter().filter(|sent| sent.at != Millis::ZERO);
+        sent.map(|sent| (states.name(sent.from), states.name(sent.to), times.date(sent.at))).collect()
     };
     named
-        .map(|(debt, receiver)| SavedDebt {
+        .map(|(delivery, receiver)| SavedDelivery {
             receiver: text_of(receiver.name.as_bytes()),
-            acked: debt.acked,
-            acked_state: states.name(debt.acked_state),
-            acked_open: Some(debt.acked_open),
-            acked_critical: debt.acked_critical,
-            owed_end: debt.is_owed_end,
-            refused: debt.refused,
-            plain: debt.plain,
-            repair: debt.repair > 0,
-            told: told(debt),
+            acked: delivery.acked,
+            acked_state: states.name(delivery.acked_state),
+            acked_open: Some(delivery.acked_open),
+            acked_critical: delivery.acked_critical,
+            owed_end: delivery.must_send_end,
+            refused: delivery.refused,
+            plain: delivery.plain,
+            repair: delivery.repair > 0,
+            sent: sent(delivery),
         })
         .collect()
 }

@@ -10,7 +10,7 @@ use crate::crash;
 use crate::deliver::{Post, slack};
 use crate::pipeline::log_line::delivery_line;
 use crate::pipeline::{Store, Worker, alerts};
-use crate::state::table::delivery::Delivery;
+use crate::state::table::delivery::ClaimedDelivery;
 
 impl<S: Store, C: Clock> Worker<S, C> {
     /// The courier's loop for one receiver. Returns after [`Worker::stop_delivering`], once no message may be sent at
@@ -23,18 +23,18 @@ impl<S: Store, C: Clock> Worker<S, C> {
             let stopping = self.delivered.load(Ordering::Acquire);
             let env = self.env();
             let our_turn = self.store.delivers(&self.clock);
-            let (alerts, delivery, due, outdated) = self.store.with(|table| {
+            let (alerts, claimed, due, outdated) = self.store.with(|table| {
                 let changes = table.tick(env.now);
                 let outdated = table.is_outdated(self.config.generation);
                 let may = our_turn && !outdated;
-                let delivery = may.then(|| table.claim(receiver_index, receiver.send_resolved, &env)).flatten();
+                let claimed = may.then(|| table.claim(receiver_index, receiver.send_resolved, &env)).flatten();
                 let next = our_turn.then(|| table.next_delivery(receiver_index, &env)).flatten();
                 let due = [table.deadline(), next].into_iter().flatten().min();
-                (alerts(table, &changes, &env), delivery, due, outdated)
+                (alerts(table, &changes, &env), claimed, due, outdated)
             });
             self.announce(&alerts);
-            match delivery {
-                Some(delivery) => self.send(receiver, &delivery, post),
+            match claimed {
+                Some(claimed) => self.send(receiver, &claimed, post),
                 None if stopping || outdated => return,
                 None => self.store.wait(notifications, due.map(|due| due - self.clock.now())),
             }
@@ -48,20 +48,20 @@ impl<S: Store, C: Clock> Worker<S, C> {
         self.store.notify();
     }
 
-    fn send(&self, receiver: &Receiver, delivery: &Delivery, post: &impl Post) {
+    fn send(&self, receiver: &Receiver, claimed: &ClaimedDelivery, post: &impl Post) {
         crash::at("message-claimed");
-        if !self.store.with(|table| table.may_send(delivery, &self.env())) {
+        if !self.store.with(|table| table.may_send(claimed, &self.env())) {
             return;
         }
         crash::at("message-allowed");
-        let body = if delivery.claim.plain { slack::fallback(&delivery.alert) } else { slack::body(&delivery.alert) };
+        let body = if claimed.claim.plain { slack::fallback(&claimed.alert) } else { slack::body(&claimed.alert) };
         let outcome = slack::classify(post.post(&receiver.endpoint, &body));
         crash::at("message-posted");
         let now = self.clock.now();
-        let settled = self.store.with(|table| table.settle(delivery, &outcome, now, random()));
+        let settled = self.store.with(|table| table.settle(claimed, &outcome, now, random()));
         crash::at("message-settled");
         self.store.note_change();
-        if let Some(line) = delivery_line(receiver, &delivery.alert, &outcome, settled) {
+        if let Some(line) = delivery_line(receiver, &claimed.alert, &outcome, settled) {
             (self.log)(line);
         }
     }

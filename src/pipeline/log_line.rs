@@ -2,7 +2,7 @@
 
 use crate::alert::{Alert, Severity};
 use crate::config::receiver::Receiver;
-use crate::outbox::debt::Settled;
+use crate::outbox::delivery_state::Settled;
 use crate::outbox::outcome::Outcome;
 use crate::wording;
 

@@ -6,7 +6,7 @@
 use crate::alert::{Alert, Kind, Severity, SilenceFacts};
 use crate::incident::{StateCode, Truth};
 use crate::outbox::MAX_RECEIVERS;
-use crate::outbox::debt::{Claim, Debt};
+use crate::outbox::delivery_state::{Claim, DeliveryState};
 use crate::text::{Name, Text};
 use crate::units::Millis;
 
@@ -41,7 +41,7 @@ pub struct Silence {
 #[repr(C)]
 pub(crate) struct Announcement {
     pub(crate) truth: Truth,
-    pub(crate) debts: [Debt; MAX_RECEIVERS],
+    pub(crate) deliveries: [DeliveryState; MAX_RECEIVERS],
     pub(crate) kind: Kind,
     pub(crate) silence: Silence,
     pub(crate) began: Millis,
@@ -134,10 +134,12 @@ impl Announcements {
     }
 
     /// How many announcements are still due to the receiver with this index.
-    pub(crate) fn owed(&self, receiver: usize) -> usize {
-        let debts =
-            self.list.iter().filter_map(|announcement| Some((&announcement.truth, announcement.debts.get(receiver)?)));
-        debts.filter(|(truth, debt)| debt.is_due(truth)).count()
+    pub(crate) fn pending(&self, receiver: usize) -> usize {
+        let deliveries = self
+            .list
+            .iter()
+            .filter_map(|announcement| Some((&announcement.truth, announcement.deliveries.get(receiver)?)));
+        deliveries.filter(|(truth, delivery)| delivery.is_due(truth)).count()
     }
 
     fn change(&mut self, index: usize, kind: Kind, silence: Silence, now: Millis) {
@@ -170,7 +172,7 @@ impl Announcement {
             critical: false,
             planned: false,
         },
-        debts: [Debt::NONE; MAX_RECEIVERS],
+        deliveries: [DeliveryState::NONE; MAX_RECEIVERS],
         kind: Kind::SilenceEnded,
         silence: Silence::NONE,
         began: Millis::ZERO,

@@ -7,7 +7,7 @@ use crate::detect::serving::Serving;
 use crate::incident::{Key, Truth};
 use crate::observation::{Example, Observation};
 use crate::outbox::MAX_RECEIVERS;
-use crate::outbox::debt::Debt;
+use crate::outbox::delivery_state::DeliveryState;
 use crate::shared::double_buffer::DoubleBuffer;
 use crate::state::counters::{Counters, Releases};
 use crate::state::detection::{Detection, News, Setup, Silenced};
@@ -45,7 +45,7 @@ pub struct Slot {
     pub(crate) setup: DoubleBuffer<Setup>,
     pub(crate) detection: DoubleBuffer<Detection>,
     examples: DoubleBuffer<Examples>,
-    pub(crate) debts: DoubleBuffer<[[Debt; MAX_RECEIVERS]; 2]>,
+    pub(crate) deliveries: DoubleBuffer<[[DeliveryState; MAX_RECEIVERS]; 2]>,
     pub(crate) counters: Counters,
     pub(crate) releases: DoubleBuffer<Releases>,
     pub(crate) history: History,
@@ -67,7 +67,7 @@ impl Slot {
             setup: DoubleBuffer::new(Setup::default()),
             detection: DoubleBuffer::new(Detection::default()),
             examples: DoubleBuffer::new(Examples::default()),
-            debts: DoubleBuffer::new([[Debt::default(); MAX_RECEIVERS]; 2]),
+            deliveries: DoubleBuffer::new([[DeliveryState::default(); MAX_RECEIVERS]; 2]),
             counters: Counters::default(),
             releases: DoubleBuffer::default(),
             history: History::empty(),
@@ -86,7 +86,7 @@ impl Slot {
         self.setup.edit(|setup| *setup = Setup::default());
         self.detection.edit(|detection| *detection = Detection::default());
         self.examples.edit(|examples| *examples = Examples::default());
-        self.debts.edit(|debts| *debts = [[Debt::default(); MAX_RECEIVERS]; 2]);
+        self.deliveries.edit(|deliveries| *deliveries = [[DeliveryState::default(); MAX_RECEIVERS]; 2]);
         self.forget_counts();
         crash::at("slot-forgotten");
         self.name = name;

@@ -3,7 +3,7 @@
 use crate::config::receiver::{PublicReceiver, Receiver};
 use crate::incident::Key;
 use crate::outbox::MAX_RECEIVERS;
-use crate::outbox::debt::Debt;
+use crate::outbox::delivery_state::DeliveryState;
 use crate::outbox::receiver::ReceiverState;
 use crate::state::announcements::Announcements;
 use crate::state::counters::{Counters, Releases};
@@ -23,7 +23,7 @@ pub struct Upstream {
     pub(crate) name: Name,
     pub(crate) setup: Setup,
     pub(crate) detection: Detection,
-    pub(crate) debts: [[Debt; MAX_RECEIVERS]; 2],
+    pub(crate) deliveries: [[DeliveryState; MAX_RECEIVERS]; 2],
     pub(crate) counters: Counters,
     pub(crate) releases: Releases,
     pub(crate) history: History,
@@ -136,8 +136,8 @@ impl Upstream {
     }
 
     /// The delivery state of a key for the receiver with this index.
-    pub(crate) fn debt(&self, key: Key, receiver: usize) -> Option<&Debt> {
-        self.debts.get(key as usize)?.get(receiver)
+    pub(crate) fn delivery(&self, key: Key, receiver: usize) -> Option<&DeliveryState> {
+        self.deliveries.get(key as usize)?.get(receiver)
     }
 }
 
@@ -159,7 +159,7 @@ impl Slot {
             name: self.name,
             setup: *self.setup.live(),
             detection: *self.detection.live(),
-            debts: *self.debts.live(),
+            deliveries: *self.deliveries.live(),
             counters: self.counters,
             releases: *self.releases.live(),
             history: self.history.clone(),

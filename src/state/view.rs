@@ -6,7 +6,7 @@ use crate::detect::error_rate::{self, Easing};
 use crate::detect::serving::Serving;
 use crate::incident::{Incident, Key, serves_expected_pool, severity};
 use crate::observation::Example;
-use crate::outbox::debt::Claim;
+use crate::outbox::delivery_state::Claim;
 use crate::pools::set::{Expected, PoolId};
 use crate::state::detection::{Detection, Setup};
 use crate::text::Name;

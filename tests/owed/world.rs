@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use ngx_http_poolwatch_module::clock::Clock;
 use ngx_http_poolwatch_module::incident::{StateCode, Truth};
-use ngx_http_poolwatch_module::outbox::debt::{Claim, Debt, LEASE, SendConditions};
+use ngx_http_poolwatch_module::outbox::delivery_state::{Claim, DeliveryState, LEASE, SendConditions};
 use ngx_http_poolwatch_module::outbox::outcome::Outcome;
 use ngx_http_poolwatch_module::outbox::receiver::ReceiverState;
 use ngx_http_poolwatch_module::units::Millis;
@@ -178,7 +178,7 @@ pub(crate) struct World {
     processes: Processes,
     next_pid: u32,
     workers: Vec<Process>,
-    pub(crate) debts: [[Debt; SUBJECTS]; RECEIVERS],
+    pub(crate) deliveries: [[DeliveryState; SUBJECTS]; RECEIVERS],
     pub(crate) receivers: [ReceiverState; RECEIVERS],
     generation: u64,
     pub(crate) books: [Book; RECEIVERS],
@@ -207,7 +207,7 @@ impl World {
             processes: Processes { alive: RefCell::new(Vec::new()) },
             next_pid: 1,
             workers: Vec::new(),
-            debts: [[Debt::default(); SUBJECTS]; RECEIVERS],
+            deliveries: [[DeliveryState::default(); SUBJECTS]; RECEIVERS],
             receivers: [ReceiverState::default(); RECEIVERS],
             generation: 0,
             books: [Book::default(), Book::default()],
@@ -289,7 +289,7 @@ impl World {
         self.silenced = self.now;
         if self.wrong == Wrong::SilenceDrops {
             let truth = self.truths[INCIDENT];
-            self.debts.iter_mut().for_each(|debts| debts[INCIDENT].waive(&truth));
+            self.deliveries.iter_mut().for_each(|deliveries| deliveries[INCIDENT].skip(&truth));
         }
         self.change(NOTICE);
     }
@@ -362,7 +362,7 @@ impl World {
                     let books = self.luck[receiver].below(2) == 0;
                     self.break_off(receiver, flight.as_ref(), books);
                 }
-                self.debts.as_flattened_mut().iter_mut().for_each(|debt| debt.release(pid));
+                self.deliveries.as_flattened_mut().iter_mut().for_each(|delivery| delivery.release(pid));
                 for held in self.books.iter_mut().flat_map(|book| &mut book.held) {
                     *held = held.filter(|&holder| holder != pid);
                 }
@@ -411,14 +411,14 @@ impl World {
 
     fn claim(&mut self, pid: u32, receiver: usize, subject: usize) -> Option<Flight> {
         self.wrong_ways(receiver, subject, pid);
-        let mut debt = self.debts[receiver][subject];
-        let claim = debt.claim(&self.conditions(pid, subject, receiver), Millis(self.now))?;
+        let mut delivery = self.deliveries[receiver][subject];
+        let claim = delivery.claim(&self.conditions(pid, subject, receiver), Millis(self.now))?;
         let truth = self.truths[subject];
         let book = &mut self.books[receiver];
         if self.wrong == Wrong::NoLeaseExpiry && book.held[subject].is_some_and(|holder| holder != pid) {
             return None;
         }
-        self.debts[receiver][subject] = debt;
+        self.deliveries[receiver][subject] = delivery;
         book.claims[subject] += 1;
         book.held[subject] = Some(pid);
         let (number, repair) = (book.claims[subject], book.acked[subject] == truth.generation);
@@ -453,13 +453,13 @@ impl World {
     fn send(&mut self, pid: u32, receiver: usize, flight: Flight) -> Option<Flight> {
         let Flight { subject, .. } = flight;
         let claim = self.token_of(receiver, &flight);
-        let (mut debt, mut state) = (self.debts[receiver][subject], self.receivers[receiver]);
+        let (mut delivery, mut state) = (self.deliveries[receiver][subject], self.receivers[receiver]);
         let mut conditions = self.conditions(pid, subject, receiver);
         if self.wrong == Wrong::SilenceOnlyWhenClaiming {
             conditions.silenced = Millis::ZERO;
         }
-        let allowed = debt.may_send(&claim, &conditions, &mut state, Millis(self.now));
-        self.debts[receiver][subject] = debt;
+        let allowed = delivery.may_send(&claim, &conditions, &mut state, Millis(self.now));
+        self.deliveries[receiver][subject] = delivery;
         if self.wrong != Wrong::RateTokenPerWorker {
             self.receivers[receiver] = state;
         }
@@ -532,8 +532,8 @@ impl World {
             claim.truth = self.truths[subject];
         }
         let random = self.luck[receiver].below(u64::from(u32::MAX));
-        let (debt, state) = (&mut self.debts[receiver][subject], &mut self.receivers[receiver]);
-        let settled = debt.settle(&claim, outcome, state, Millis(self.now), random);
+        let (delivery, state) = (&mut self.deliveries[receiver][subject], &mut self.receivers[receiver]);
+        let settled = delivery.settle(&claim, outcome, state, Millis(self.now), random);
         if settled.refused {
             self.books[receiver].refused[subject] = generation;
         }
@@ -559,12 +559,12 @@ impl World {
     /// What wrong variants do when they look for something to send.
     fn wrong_ways(&mut self, receiver: usize, subject: usize, pid: u32) {
         let truth = self.truths[subject];
-        let debt = self.debts[receiver][subject];
-        let due = debt.due_at(&self.conditions(pid, subject, receiver));
+        let delivery = self.deliveries[receiver][subject];
+        let due = delivery.due_at(&self.conditions(pid, subject, receiver));
         let book = &mut self.books[receiver];
         let told = book.posts.iter().rev().find(|post| post.accepted && post.subject == subject);
         let waives = match self.wrong {
-            Wrong::SilenceDrops => subject == INCIDENT && self.now < self.silenced && debt.is_due(&truth),
+            Wrong::SilenceDrops => subject == INCIDENT && self.now < self.silenced && delivery.is_due(&truth),
             Wrong::CooldownDrops => due.is_some_and(|due| due.0 > self.now + 5000),
             Wrong::ByStateOnly => told.is_some_and(|post| post.truth.state == truth.state),
             Wrong::GivesUp => book.failures >= 4,
@@ -572,7 +572,7 @@ impl World {
         };
         if waives {
             book.failures = 0;
-            self.debts[receiver][subject].waive(&truth);
+            self.deliveries[receiver][subject].skip(&truth);
         }
     }
 

@@ -65,7 +65,7 @@ fn upstream(slot: *const Slot) -> Option<Option<Upstream>> {
         // SAFETY: as above.
         let detection = committed(unsafe { &raw const (*slot).detection })?;
         // SAFETY: as above.
-        let debts = committed(unsafe { &raw const (*slot).debts })?;
+        let deliveries = committed(unsafe { &raw const (*slot).deliveries })?;
         // SAFETY: as above.
         let releases = committed(unsafe { &raw const (*slot).releases })?;
         // SAFETY: as above.
@@ -78,7 +78,7 @@ fn upstream(slot: *const Slot) -> Option<Option<Upstream>> {
         let counters = unsafe { counters.assume_init() };
         // Else the slot was given to another upstream meanwhile.
         if name_of(slot) == Some(name) {
-            return Some(Some(Upstream { name, setup, detection, debts, counters, releases, history, series }));
+            return Some(Some(Upstream { name, setup, detection, deliveries, counters, releases, history, series }));
         }
     }
     None

@@ -59,9 +59,13 @@ fn a_silence_that_was_ended_meanwhile_stays_ended() {
 /// The number of the incident, and the last number that the receiver accepted, once a text with the number `theirs` came to a table
 /// with the number `own`.
 fn merged(own: (u64, bool), theirs: (u64, &str, bool)) -> (u64, u64) {
-    let debt =
-        SavedDebt { receiver: "slack".into(), acked: theirs.0, acked_state: theirs.1.into(), ..SavedDebt::default() };
-    let incident = SavedIncident { debts: vec![debt], ..incident(theirs.0, theirs.1, theirs.2) };
+    let delivery = SavedDelivery {
+        receiver: "slack".into(),
+        acked: theirs.0,
+        acked_state: theirs.1.into(),
+        ..SavedDelivery::default()
+    };
+    let incident = SavedIncident { deliveries: vec![delivery], ..incident(theirs.0, theirs.1, theirs.2) };
     let receivers = vec![SavedReceiver { name: "slack".into(), ..SavedReceiver::default() }];
     let upstreams = vec![SavedUpstream { incidents: vec![incident], ..upstream("app") }];
     let mut contents = Contents::new(1);
@@ -71,7 +75,7 @@ fn merged(own: (u64, bool), theirs: (u64, &str, bool)) -> (u64, u64) {
     table.slots[0].detection.edit(|detection| detection.incidents[0].truth = truth);
     Saved { receivers, upstreams, ..Saved::default() }.merge(table, TIMES);
     let slot = &table.slots[0];
-    (slot.detection.live().incidents[0].truth.generation, slot.debts.live()[0][0].acked)
+    (slot.detection.live().incidents[0].truth.generation, slot.deliveries.live()[0][0].acked)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::config::receiver::Receiver;
 use crate::config::upstream::WatchedUpstream;
-use crate::outbox::debt::Debt;
+use crate::outbox::delivery_state::DeliveryState;
 use crate::outbox::receiver::ReceiverState;
 use crate::state::slot::Slot;
 use crate::state::table::{SlotMap, Subject, Table};
@@ -86,8 +86,8 @@ impl Table<'_> {
             .position(|receiver| receiver.name.is_empty())
             .or_else(|| receivers.iter().position(|receiver| !names.contains(&receiver.name)))?;
         for subject in self.subjects() {
-            if let Some((truth, _)) = self.owed(subject, index) {
-                self.edit_debt(subject, index, |debt| *debt = Debt::begin(&truth));
+            if let Some((truth, _)) = self.delivery(subject, index) {
+                self.edit_delivery(subject, index, |delivery| *delivery = DeliveryState::begin(&truth));
             }
         }
         self.slots.iter_mut().for_each(|slot| slot.history.welcome(index));
@@ -178,7 +178,7 @@ mod tests {
         table.adopt(&[watched(b"owing"), watched(b"done")], &[receiver(0)], 1, NOW, &mut vec![]);
         table.slots[0].detection.edit(|detection| detection.incidents[Key::Serving as usize].truth = OPEN);
         // The receiver knows of the incident, so it is owed its end.
-        table.slots[0].debts.edit(|debts| debts[Key::Serving as usize][0].waive(&OPEN));
+        table.slots[0].deliveries.edit(|deliveries| deliveries[Key::Serving as usize][0].skip(&OPEN));
         table.adopt(&[], &[receiver(0)], 2, NOW, &mut vec![]);
         let mut slot_map = table.adopt(&[watched(b"new")], &[receiver(0)], 3, NOW, &mut vec![]);
         assert_eq!(slot_map.upstreams, [Some(1)]);
@@ -194,12 +194,12 @@ mod tests {
         let old: Vec<_> = (0..MAX_RECEIVERS).map(receiver).collect();
         table.adopt(&[watched(b"app")], &old, 1, NOW, &mut vec![]);
         table.slots[0].detection.edit(|detection| detection.incidents[Key::Serving as usize].truth = OPEN);
-        table.slots[0].debts.edit(|debts| debts[Key::Serving as usize][0].repair = 7);
+        table.slots[0].deliveries.edit(|deliveries| deliveries[Key::Serving as usize][0].repair = 7);
         table.announcements.edit(|announcements| announcements.list[0].truth.generation = 3);
         let slot_map = table.adopt(&[watched(b"app")], &[receiver(99)], 2, NOW, &mut vec![]);
         assert_eq!(slot_map.receivers, [Some(0)]);
-        assert_eq!(table.slots[0].debts.live()[Key::Serving as usize][0], Debt::begin(&OPEN));
+        assert_eq!(table.slots[0].deliveries.live()[Key::Serving as usize][0], DeliveryState::begin(&OPEN));
         let announcement = table.announcements.live().list[0];
-        assert_eq!(announcement.debts[0], Debt::begin(&announcement.truth));
+        assert_eq!(announcement.deliveries[0], DeliveryState::begin(&announcement.truth));
     }
 }

@@ -3,7 +3,7 @@
 use crate::alert::{Alert, Kind};
 use crate::clock::Clock;
 use crate::incident::{Key, Truth};
-use crate::outbox::debt::{Claim, Debt, SendConditions, Settled};
+use crate::outbox::delivery_state::{Claim, DeliveryState, SendConditions, Settled};
 use crate::outbox::outcome::Outcome;
 use crate::outbox::receiver::ReceiverState;
 use crate::state::history::Heard;
@@ -13,7 +13,7 @@ use crate::units::Millis;
 
 /// A claimed delivery with the facts of its message.
 #[derive(Clone, Debug)]
-pub struct Delivery {
+pub struct ClaimedDelivery {
     /// The subject, and its name: its slot may be given to another upstream, its index to another silence.
     subject: Subject,
     name: Vec<u8>,
@@ -29,78 +29,81 @@ pub struct Delivery {
 impl Table<'_> {
     /// Claims one message to a receiver that may be sent now: the one that has been ready for longest; `None`: none
     /// may. Skips messages that the receiver does not want.
-    pub fn claim(&mut self, receiver: usize, send_resolved: bool, env: &Environment<'_>) -> Option<Delivery> {
+    pub fn claim(&mut self, receiver: usize, send_resolved: bool, env: &Environment<'_>) -> Option<ClaimedDelivery> {
         let to = self.receivers.live().get(receiver)?.name;
         let mut first: Option<(Millis, Subject, SendConditions<'_>)> = None;
         for subject in self.subjects() {
-            let Some((truth, debt)) = self.owed(subject, receiver).filter(|(truth, debt)| debt.is_due(truth)) else {
+            let Some((truth, delivery)) =
+                self.delivery(subject, receiver).filter(|(truth, delivery)| delivery.is_due(truth))
+            else {
                 continue;
             };
             if (!send_resolved && self.is_resolution(subject)) || self.is_said_already(subject, receiver) {
-                self.edit_debt(subject, receiver, |debt| debt.waive(&truth));
+                self.edit_delivery(subject, receiver, |delivery| delivery.skip(&truth));
                 self.note_heard(subject, &truth, receiver, Heard::Waived);
                 continue;
             }
             let Some(conditions) = self.conditions(subject, receiver, truth, env) else { continue };
-            if debt.waits_for_receiver(&conditions, env.now) {
-                self.edit_debt(subject, receiver, Debt::owe_end);
+            if delivery.waits_for_receiver(&conditions, env.now) {
+                self.edit_delivery(subject, receiver, DeliveryState::require_end);
                 continue;
             }
-            if debt.due_at(&conditions).is_none_or(|due| due > env.now) {
+            if delivery.due_at(&conditions).is_none_or(|due| due > env.now) {
                 continue;
             }
-            let Some(ready) = debt.ready_at(&conditions) else { continue };
+            let Some(ready) = delivery.ready_at(&conditions) else { continue };
             if first.is_none_or(|(earliest, ..)| ready < earliest) {
                 first = Some((ready, subject, conditions));
             }
         }
         let (_, subject, conditions) = first?;
-        let claim = self.edit_debt(subject, receiver, |debt| debt.claim(&conditions, env.now)).flatten()?;
+        let claim = self.edit_delivery(subject, receiver, |delivery| delivery.claim(&conditions, env.now)).flatten()?;
         let Environment { now, wall, clock, .. } = *env;
         let host = &clock.host();
         let alert = match subject {
             Subject::Incident(slot, key) => self.slots.get(slot)?.view().message(key, &claim, now, wall, host),
             Subject::Announcement(index) => self.announcement_report(index, Some(&claim), env)?,
         };
-        Some(Delivery { subject, name: self.name_of(subject)?, receiver, to, claim, alert })
+        Some(ClaimedDelivery { subject, name: self.name_of(subject)?, receiver, to, claim, alert })
     }
 
     /// When [`Table::claim`] may next find a message, if nothing changes; `None`: none is due.
     pub fn next_delivery(&self, receiver: usize, env: &Environment<'_>) -> Option<Millis> {
         let due = |subject| {
-            let (truth, debt) = self.owed(subject, receiver)?;
-            debt.due_at(&self.conditions(subject, receiver, truth, env)?)
+            let (truth, delivery) = self.delivery(subject, receiver)?;
+            delivery.due_at(&self.conditions(subject, receiver, truth, env)?)
         };
         self.subjects().filter_map(due).min()
     }
 
-    /// The final check before the first byte; see [`Debt::may_send`].
-    pub fn may_send(&mut self, delivery: &Delivery, env: &Environment<'_>) -> bool {
-        if !self.is_there(delivery) {
+    /// The final check before the first byte; see [`DeliveryState::may_send`].
+    pub fn may_send(&mut self, claimed: &ClaimedDelivery, env: &Environment<'_>) -> bool {
+        if !self.is_there(claimed) {
             return false;
         }
-        let Delivery { subject, receiver, claim, .. } = delivery;
-        let Some((truth, _)) = self.owed(*subject, *receiver) else { return false };
+        let ClaimedDelivery { subject, receiver, claim, .. } = claimed;
+        let Some((truth, _)) = self.delivery(*subject, *receiver) else { return false };
         let Some(conditions) = self.conditions(*subject, *receiver, truth, env) else { return false };
         let mut state = conditions.receiver;
-        let may_send =
-            self.edit_debt(*subject, *receiver, |debt| debt.may_send(claim, &conditions, &mut state, env.now));
+        let may_send = self
+            .edit_delivery(*subject, *receiver, |delivery| delivery.may_send(claim, &conditions, &mut state, env.now));
         self.put_receiver(*receiver, &state);
         may_send.unwrap_or(false)
     }
 
     /// Notes the outcome of an exchange. Returns what error.log should report.
-    pub fn settle(&mut self, delivery: &Delivery, outcome: &Outcome, now: Millis, random: u64) -> Settled {
-        let Delivery { subject, receiver, to, claim, .. } = delivery;
+    pub fn settle(&mut self, claimed: &ClaimedDelivery, outcome: &Outcome, now: Millis, random: u64) -> Settled {
+        let ClaimedDelivery { subject, receiver, to, claim, .. } = claimed;
         let state = self.receivers.live().get(*receiver).copied();
         let Some(mut state) = state.filter(|state| state.name == *to) else { return Settled::default() };
-        if !self.is_there(delivery) {
+        if !self.is_there(claimed) {
             let health_changed = state.note(outcome, now, random);
             self.put_receiver(*receiver, &state);
             return Settled { health_changed, refused: false };
         }
         state.tally.note(outcome, now);
-        let settled = self.edit_debt(*subject, *receiver, |debt| debt.settle(claim, outcome, &mut state, now, random));
+        let settled = self
+            .edit_delivery(*subject, *receiver, |delivery| delivery.settle(claim, outcome, &mut state, now, random));
         let settled = settled.unwrap_or_default();
         match outcome {
             Outcome::Accepted => self.note_heard(*subject, &claim.truth, *receiver, Heard::Accepted),
@@ -113,22 +116,23 @@ impl Table<'_> {
 
     /// May any message be on its way?
     pub fn is_sending(&self, clock: &dyn Clock, now: Millis) -> bool {
-        let incidents = self.slots.iter().flat_map(|slot| slot.debts.live().iter().flatten());
-        let announcements = self.announcements.live().list.iter().flat_map(|announcement| &announcement.debts);
-        incidents.chain(announcements).any(|debt| debt.is_leased(clock, now))
+        let incidents = self.slots.iter().flat_map(|slot| slot.deliveries.live().iter().flatten());
+        let announcements = self.announcements.live().list.iter().flat_map(|announcement| &announcement.deliveries);
+        incidents.chain(announcements).any(|delivery| delivery.is_leased(clock, now))
     }
 
     /// Gives back every lease of an exiting process.
     pub fn release(&mut self, owner: u32) {
         for slot in self.slots.iter_mut() {
-            slot.debts.edit(|debts| debts.iter_mut().flatten().for_each(|debt| debt.release(owner)));
+            slot.deliveries
+                .edit(|deliveries| deliveries.iter_mut().flatten().for_each(|delivery| delivery.release(owner)));
         }
         self.announcements.edit(|announcements| {
             announcements
                 .list
                 .iter_mut()
-                .flat_map(|announcement| &mut announcement.debts)
-                .for_each(|debt| debt.release(owner));
+                .flat_map(|announcement| &mut announcement.deliveries)
+                .for_each(|delivery| delivery.release(owner));
         });
     }
 
@@ -138,33 +142,33 @@ impl Table<'_> {
         announcements.chain((0..self.slots.len()).flat_map(|slot| Key::ALL.map(|key| Subject::Incident(slot, key))))
     }
 
-    pub(super) fn owed(&self, subject: Subject, receiver: usize) -> Option<(Truth, &Debt)> {
+    pub(super) fn delivery(&self, subject: Subject, receiver: usize) -> Option<(Truth, &DeliveryState)> {
         match subject {
             Subject::Incident(slot, key) => {
                 let slot = self.slots.get(slot)?;
-                Some((*slot.truth(key), slot.debts.live().get(key as usize)?.get(receiver)?))
+                Some((*slot.truth(key), slot.deliveries.live().get(key as usize)?.get(receiver)?))
             }
             Subject::Announcement(index) => {
                 let announcement = self.announcements.live().list.get(index)?;
-                Some((announcement.truth, announcement.debts.get(receiver)?))
+                Some((announcement.truth, announcement.deliveries.get(receiver)?))
             }
         }
     }
 
-    pub(super) fn edit_debt<R>(
+    pub(super) fn edit_delivery<R>(
         &mut self,
         subject: Subject,
         receiver: usize,
-        change: impl FnOnce(&mut Debt) -> R,
+        change: impl FnOnce(&mut DeliveryState) -> R,
     ) -> Option<R> {
         match subject {
             Subject::Incident(slot, key) => {
                 let slot = self.slots.get_mut(slot)?;
-                slot.debts.edit(|debts| Some(change(debts.get_mut(key as usize)?.get_mut(receiver)?)))
+                slot.deliveries.edit(|deliveries| Some(change(deliveries.get_mut(key as usize)?.get_mut(receiver)?)))
             }
             Subject::Announcement(index) => self
                 .announcements
-                .edit(|announcements| Some(change(announcements.list.get_mut(index)?.debts.get_mut(receiver)?))),
+                .edit(|announcements| Some(change(announcements.list.get_mut(index)?.deliveries.get_mut(receiver)?))),
         }
     }
 
@@ -174,7 +178,8 @@ impl Table<'_> {
         let receivers = self.receivers.live().iter().enumerate();
         let mut present = receivers.filter(|(_, receiver)| !receiver.name.is_empty() && receiver.adopted >= left);
         let owes = |receiver, key| {
-            self.owed(Subject::Incident(slot, key), receiver).is_some_and(|(truth, debt)| debt.is_due(&truth))
+            self.delivery(Subject::Incident(slot, key), receiver)
+                .is_some_and(|(truth, delivery)| delivery.is_due(&truth))
         };
         present.any(|(receiver, _)| Key::ALL.into_iter().any(|key| owes(receiver, key)))
     }
@@ -184,8 +189,9 @@ impl Table<'_> {
     fn is_said_already(&self, subject: Subject, receiver: usize) -> bool {
         let Subject::Incident(slot, Key::ErrorRate) = subject else { return false };
         let has_left = |key| self.slots.get(slot).is_some_and(|slot| slot.kind(key) == Kind::NoLongerWatched);
-        let serving = self.owed(Subject::Incident(slot, Key::Serving), receiver);
-        let tells = |(truth, debt): (Truth, &Debt)| debt.is_due(&truth) || debt.acked == truth.generation;
+        let serving = self.delivery(Subject::Incident(slot, Key::Serving), receiver);
+        let tells =
+            |(truth, delivery): (Truth, &DeliveryState)| delivery.is_due(&truth) || delivery.acked == truth.generation;
         has_left(Key::ErrorRate) && has_left(Key::Serving) && serving.is_some_and(tells)
     }
 
@@ -218,11 +224,11 @@ impl Table<'_> {
 
     /// Are the subject and the receiver of a delivery still at their indices? A newer configuration, or a new silence,
     /// may have taken an index.
-    fn is_there(&self, delivery: &Delivery) -> bool {
-        if self.receivers.live().get(delivery.receiver).is_none_or(|receiver| receiver.name != delivery.to) {
+    fn is_there(&self, claimed: &ClaimedDelivery) -> bool {
+        if self.receivers.live().get(claimed.receiver).is_none_or(|receiver| receiver.name != claimed.to) {
             return false;
         }
-        self.name_of(delivery.subject).as_deref() == Some(delivery.name.as_slice())
+        self.name_of(claimed.subject).as_deref() == Some(claimed.name.as_slice())
     }
 
     /// The name that tells a subject from an earlier or a later one at the same index.

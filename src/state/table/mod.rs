@@ -17,7 +17,7 @@ use crate::config::upstream::WatchedUpstream;
 use crate::incident::Key;
 use crate::observation::Observation;
 use crate::outbox::MAX_RECEIVERS;
-use crate::outbox::debt::Claim;
+use crate::outbox::delivery_state::Claim;
 use crate::outbox::receiver::ReceiverState;
 use crate::shared::double_buffer::DoubleBuffer;
 use crate::state::announcements::{Announcements, Silence};

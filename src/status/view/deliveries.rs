@@ -9,7 +9,7 @@ use super::serving::ServingView;
 use super::values::{ForeignName, Timestamp, seconds, words};
 use crate::alert::{Kind, Severity};
 use crate::incident::Key;
-use crate::outbox::debt::Debt;
+use crate::outbox::delivery_state::DeliveryState;
 use crate::state::history::{ChangeRecord, Heard};
 use crate::state::snapshot::{ReceiverStatus, Snapshot, Upstream};
 use crate::units::Millis;
@@ -147,14 +147,14 @@ fn deliveries(
     let truth = &upstream.view().incident(key).truth;
     let result = |receiver: &ReceiverStatus| {
         // What is settled, and what needs no message of its own, like the end of something that was never reported.
-        let is_covered = |debt: &Debt| debt.has_settled(generation) || !debt.is_due(truth);
-        let debt = upstream.debt(key, receiver.index);
+        let is_covered = |delivery: &DeliveryState| delivery.is_done(generation) || !delivery.is_due(truth);
+        let delivery = upstream.delivery(key, receiver.index);
         match record.map_or(Heard::Nothing, |record| record.heard(receiver.index)) {
             Heard::Absent => None,
             Heard::Accepted => Some(DeliveryResult::Accepted),
             Heard::Refused => Some(DeliveryResult::Refused),
             Heard::Waived => Some(DeliveryResult::Waived),
-            Heard::Nothing if debt.is_some_and(is_covered) => Some(DeliveryResult::Covered),
+            Heard::Nothing if delivery.is_some_and(is_covered) => Some(DeliveryResult::Covered),
             Heard::Nothing => Some(DeliveryResult::Pending),
         }
     };

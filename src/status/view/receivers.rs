@@ -83,7 +83,7 @@ fn receiver(snapshot: &Snapshot, status: &ReceiverStatus) -> ReceiverView {
     let Tally { sent, failed, last_accepted, last_failed, last_error } = &state.tally;
     let owes = |upstream: &Upstream, key| {
         let truth = &upstream.view().incident(key).truth;
-        upstream.debt(key, *index).is_some_and(|debt| debt.is_due(truth))
+        upstream.delivery(key, *index).is_some_and(|delivery| delivery.is_due(truth))
     };
     let pending = snapshot.upstreams.iter().flat_map(|upstream| Key::ALL.map(|key| owes(upstream, key)));
     let date = |instant: Millis| (instant > Millis::ZERO).then(|| Timestamp::from_unix(snapshot.wall(instant)));
@@ -96,7 +96,7 @@ fn receiver(snapshot: &Snapshot, status: &ReceiverStatus) -> ReceiverView {
         health: state.health,
         sent: *sent,
         failed: FailedView::new(*failed),
-        pending: pending.filter(|&owed| owed).count() + snapshot.announcements.owed(*index),
+        pending: pending.filter(|&owed| owed).count() + snapshot.announcements.pending(*index),
         last_accepted: date(*last_accepted),
         last_error: date(*last_failed).map(|at| LastErrorView { text: words(last_error.as_bytes()), at }),
         retry_seconds: (held > snapshot.info.now).then(|| seconds(held - snapshot.info.now)),

@@ -26,12 +26,12 @@ struct Lease {
 }
 
 /// How many changes are remembered for the cooldown.
-pub(crate) const TOLD: usize = 8;
+pub(crate) const LAST_SENT: usize = 8;
 
 /// A change that was sent, from one state to another, and when; `at` zero: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub(crate) struct Told {
+pub(crate) struct LastSent {
     pub(crate) from: StateCode,
     pub(crate) to: StateCode,
     pub(crate) at: Millis,
@@ -40,7 +40,7 @@ pub(crate) struct Told {
 /// One receiver's delivery state for one incident key: fixed-size plain data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Debt {
+pub struct DeliveryState {
     /// The number of the revision that the receiver last accepted or skipped.
     pub(crate) acked: u64,
     /// The state of that revision.
@@ -51,13 +51,13 @@ pub struct Debt {
     pub(crate) acked_critical: bool,
     /// A message of an open incident was sent, or was held back by nothing but the receiver: the end of the incident
     /// must be sent too.
-    pub(crate) is_owed_end: bool,
+    pub(crate) must_send_end: bool,
     /// The number of the revision that the receiver rejected in every form, which settles it; 0: none.
     pub(crate) refused: u64,
     /// The number of the revision whose full message the receiver rejected: the plain form is next; 0: none.
     pub(crate) plain: u64,
     /// The last changes that were sent, each a different one. A change that is missing was never sent, or long ago.
-    pub(crate) told: [Told; TOLD],
+    pub(crate) sent: [LastSent; LAST_SENT],
     /// Failed exchanges in a row (only [`Outcome::Retry`]); 0: none.
     attempts: u32,
     /// The back-off's end: no message is sent before.
@@ -97,16 +97,16 @@ pub struct SendConditions<'a> {
     pub me: u32,
 }
 
-impl Debt {
+impl DeliveryState {
     /// No message was ever sent.
     pub const NONE: Self = Self {
         acked: 0,
         acked_state: StateCode::new(0),
         acked_open: false,
         acked_critical: false,
-        is_owed_end: false,
+        must_send_end: false,
         refused: 0,
-        told: [Told { from: StateCode::new(0), to: StateCode::new(0), at: Millis::ZERO }; TOLD],
+        sent: [LastSent { from: StateCode::new(0), to: StateCode::new(0), at: Millis::ZERO }; LAST_SENT],
         attempts: 0,
         next_attempt: Millis::ZERO,
         lease: Lease { owner: 0, until: Millis::ZERO, token: 0 },
@@ -130,7 +130,7 @@ impl Debt {
     /// receiver last accepted.
     pub fn is_due(&self, truth: &Truth) -> bool {
         let unheard = self.acked != truth.generation && self.refused != truth.generation;
-        let ends_nothing = truth.over && !truth.planned && !self.acked_open && !self.is_owed_end;
+        let ends_nothing = truth.over && !truth.planned && !self.acked_open && !self.must_send_end;
         let is_as_heard =
             truth.state.is_flapping() && self.acked_state == truth.state && self.acked_critical == truth.critical;
         truth.generation > 0 && (self.repair > 0 || (unheard && !ends_nothing && !is_as_heard))
@@ -138,17 +138,17 @@ impl Debt {
 
     /// Does only the receiver hold back a message of an open incident whose end is not owed yet?
     pub fn waits_for_receiver(&self, conditions: &SendConditions<'_>, now: Millis) -> bool {
-        let is_open = !conditions.truth.over && !self.is_owed_end;
+        let is_open = !conditions.truth.over && !self.must_send_end;
         is_open && conditions.receiver.opens() > now && self.ready_at(conditions).is_some_and(|ready| ready <= now)
     }
 
     /// Makes sure that the receiver will be sent the end of this incident too.
-    pub fn owe_end(&mut self) {
-        self.is_owed_end = true;
+    pub fn require_end(&mut self) {
+        self.must_send_end = true;
     }
 
     /// Is this revision settled: accepted (perhaps only as part of a later one), skipped or rejected?
-    pub fn has_settled(&self, generation: u64) -> bool {
+    pub fn is_done(&self, generation: u64) -> bool {
         self.acked >= generation || self.refused == generation
     }
 
@@ -157,13 +157,13 @@ impl Debt {
         Some(self.ready_at(conditions)?.max(conditions.receiver.opens()))
     }
 
-    /// Like [`Debt::due_at`], but ignoring the receiver's own pauses. Messages go out in the order of this time: the
+    /// Like [`DeliveryState::due_at`], but ignoring the receiver's own pauses. Messages go out in the order of this time: the
     /// one that has waited longest is first, and one that fails again and again goes behind the others.
     pub fn ready_at(&self, conditions: &SendConditions<'_>) -> Option<Millis> {
         if !self.is_due(&conditions.truth) || conditions.silenced == Millis::NEVER {
             return None;
         }
-        let cooled = match self.last_told(&conditions.truth) {
+        let cooled = match self.last_sent(&conditions.truth) {
             Some(at) if !self.is_urgent(&conditions.truth) => at + conditions.cooldown,
             _ => Millis::ZERO,
         };
@@ -202,7 +202,7 @@ impl Debt {
             return false;
         }
         self.lease.until = now + LEASE;
-        self.is_owed_end |= !claim.truth.over;
+        self.must_send_end |= !claim.truth.over;
         receiver.earliest = now + RATE;
         true
     }
@@ -229,7 +229,7 @@ impl Debt {
         let mut refused = false;
         match outcome {
             Outcome::Accepted => {
-                self.note_told(&claim.truth, now);
+                self.note_sent(&claim.truth, now);
                 self.acknowledge(&claim.truth);
                 (self.attempts, self.next_attempt) = (0, Millis::ZERO);
                 if self.repair < claim.token {
@@ -254,14 +254,14 @@ impl Debt {
 
     /// Settles a revision without a message, because the receiver does not want it (`send_resolved=off`) or another
     /// message says the same.
-    pub fn waive(&mut self, truth: &Truth) {
+    pub fn skip(&mut self, truth: &Truth) {
         self.acknowledge(truth);
         self.repair = 0;
     }
 
     fn acknowledge(&mut self, truth: &Truth) {
         (self.acked, self.acked_state) = (truth.generation, truth.state);
-        (self.acked_open, self.acked_critical, self.is_owed_end) = (!truth.over, truth.critical, false);
+        (self.acked_open, self.acked_critical, self.must_send_end) = (!truth.over, truth.critical, false);
     }
 
     /// May a message be on its way?
@@ -294,22 +294,22 @@ impl Debt {
     /// When this change was last sent. If the state is again the one that the receiver last accepted: when any change
     /// was sent. While the serving pool changes again and again, an outage is sent once per cooldown, whichever pool
     /// served before.
-    fn last_told(&self, truth: &Truth) -> Option<Millis> {
+    fn last_sent(&self, truth: &Truth) -> Option<Millis> {
         let (from, to) = self.change(truth);
-        let same = |told: &&Told| match (from, to) {
-            (StateCode::FLAPPING, _) => told.to == to,
+        let same = |sent: &&LastSent| match (from, to) {
+            (StateCode::FLAPPING, _) => sent.to == to,
             _ if from == to => true,
-            _ => (told.from, told.to) == (from, to),
+            _ => (sent.from, sent.to) == (from, to),
         };
-        self.told.iter().filter(|told| told.at != Millis::ZERO).filter(same).map(|told| told.at).max()
+        self.sent.iter().filter(|sent| sent.at != Millis::ZERO).filter(same).map(|sent| sent.at).max()
     }
 
-    fn note_told(&mut self, truth: &Truth, at: Millis) {
+    fn note_sent(&mut self, truth: &Truth, at: Millis) {
         let (from, to) = self.change(truth);
-        let known = self.told.iter().position(|told| (told.from, told.to) == (from, to) && told.at != Millis::ZERO);
-        let oldest = (0..TOLD).min_by_key(|&index| self.told.get(index).map(|told| told.at));
-        if let Some(told) = known.or(oldest).and_then(|index| self.told.get_mut(index)) {
-            *told = Told { from, to, at };
+        let known = self.sent.iter().position(|sent| (sent.from, sent.to) == (from, to) && sent.at != Millis::ZERO);
+        let oldest = (0..LAST_SENT).min_by_key(|&index| self.sent.get(index).map(|sent| sent.at));
+        if let Some(sent) = known.or(oldest).and_then(|index| self.sent.get_mut(index)) {
+            *sent = LastSent { from, to, at };
         }
     }
 }

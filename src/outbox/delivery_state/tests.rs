@@ -12,7 +12,7 @@ const FIRING: Truth = Truth { generation: 1, state: GREEN, from: BLUE, over: fal
 /// One delivery state, one receiver, two workers.
 #[derive(Default)]
 struct Outbox {
-    debt: Debt,
+    delivery: DeliveryState,
     receiver: ReceiverState,
     silenced: Millis,
     processes: Processes,
@@ -49,21 +49,21 @@ impl Outbox {
     }
 
     fn claim_as(&mut self, me: u32, truth: &Truth, now: u64) -> Option<Claim> {
-        let mut debt = self.debt;
-        let claim = debt.claim(&self.conditions(me, truth), Millis(now));
-        self.debt = debt;
+        let mut delivery = self.delivery;
+        let claim = delivery.claim(&self.conditions(me, truth), Millis(now));
+        self.delivery = delivery;
         claim
     }
 
     fn may_send(&mut self, claim: &Claim, truth: &Truth, now: u64) -> bool {
-        let (mut debt, mut receiver) = (self.debt, self.receiver);
-        let may_send = debt.may_send(claim, &self.conditions(ME, truth), &mut receiver, Millis(now));
-        (self.debt, self.receiver) = (debt, receiver);
+        let (mut delivery, mut receiver) = (self.delivery, self.receiver);
+        let may_send = delivery.may_send(claim, &self.conditions(ME, truth), &mut receiver, Millis(now));
+        (self.delivery, self.receiver) = (delivery, receiver);
         may_send
     }
 
     fn settle(&mut self, claim: &Claim, outcome: &Outcome, now: u64) -> Settled {
-        self.debt.settle(claim, outcome, &mut self.receiver, Millis(now), 0)
+        self.delivery.settle(claim, outcome, &mut self.receiver, Millis(now), 0)
     }
 
     /// Claims, sends, and the receiver accepts.
@@ -119,7 +119,7 @@ fn the_end_of_an_unsent_incident_is_not_sent_and_the_next_message_covers_it() {
     let mut outbox = Outbox { silenced: Millis(500_000), ..Outbox::default() };
     assert!(!outbox.tell(&FIRING, 1_000));
     let over = Truth { generation: 2, state: BLUE, from: GREEN, over: true, ..Truth::default() };
-    assert!(!outbox.debt.is_due(&over));
+    assert!(!outbox.delivery.is_due(&over));
     let next = Truth { generation: 3, ..FIRING };
     assert_eq!(outbox.claim_as(ME, &next, 600_000).map(|claim| claim.covered), Some(2));
 }
@@ -132,21 +132,21 @@ fn the_end_of_what_was_sent_or_only_waited_for_the_receiver_is_told() {
         let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
         assert!(outbox.may_send(&claim, &FIRING, 1_000));
         outbox.settle(&claim, &outcome, 2_000);
-        assert!(outbox.debt.is_due(&over), "{outcome:?}");
+        assert!(outbox.delivery.is_due(&over), "{outcome:?}");
     }
     let mut outbox = Outbox::default();
-    assert!(!outbox.debt.waits_for_receiver(&outbox.conditions(ME, &FIRING), Millis(1_000)), "it may go");
+    assert!(!outbox.delivery.waits_for_receiver(&outbox.conditions(ME, &FIRING), Millis(1_000)), "it may go");
     outbox.receiver.rests = Millis(900_000);
-    assert!(outbox.debt.waits_for_receiver(&outbox.conditions(ME, &FIRING), Millis(1_000)));
+    assert!(outbox.delivery.waits_for_receiver(&outbox.conditions(ME, &FIRING), Millis(1_000)));
     outbox.silenced = Millis(5_000);
     assert!(
-        !outbox.debt.waits_for_receiver(&outbox.conditions(ME, &FIRING), Millis(1_000)),
+        !outbox.delivery.waits_for_receiver(&outbox.conditions(ME, &FIRING), Millis(1_000)),
         "the silence holds it back"
     );
-    outbox.debt.owe_end();
-    assert!(outbox.debt.is_due(&over));
-    outbox.debt.waive(&over);
-    assert!(!outbox.debt.is_due(&Truth { generation: 4, ..over }));
+    outbox.delivery.require_end();
+    assert!(outbox.delivery.is_due(&over));
+    outbox.delivery.skip(&over);
+    assert!(!outbox.delivery.is_due(&Truth { generation: 4, ..over }));
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn while_flapping_a_state_that_the_last_message_said_is_not_sent_again() {
     let at = |generation, state, from| Truth { generation, state, from, ..Truth::default() };
     assert!(outbox.tell(&at(1, BLUE.flapping(), BLUE), 1_000));
     let back = at(3, BLUE.flapping(), GREEN.flapping());
-    assert!(!outbox.debt.is_due(&back));
+    assert!(!outbox.delivery.is_due(&back));
     assert!(outbox.tell(&at(4, BLUE, BLUE.flapping()), 900_000), "its end is told all the same");
 }
 
@@ -300,8 +300,8 @@ fn a_skipped_revision_needs_no_repair() {
     assert!(outbox.tell(&FIRING, 40_000));
     outbox.settle(&zombie, &Outcome::Accepted, 41_000);
     let over = Truth { generation: 2, state: BLUE, from: GREEN, over: true, ..Truth::default() };
-    outbox.debt.waive(&over);
-    assert!(!outbox.debt.is_due(&over));
+    outbox.delivery.skip(&over);
+    assert!(!outbox.delivery.is_due(&over));
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn failures_are_retried_for_ever_with_growing_pauses() {
     let mut outbox = Outbox::default();
     let mut now = 1_000;
     for _ in 0..50 {
-        let due = outbox.debt.due_at(&outbox.conditions(ME, &FIRING)).expect("still owed");
+        let due = outbox.delivery.due_at(&outbox.conditions(ME, &FIRING)).expect("still owed");
         assert!(due.0 <= now + 60_000);
         now = now.max(due.0);
         let claim = outbox.claim_as(ME, &FIRING, now).expect("due");
@@ -396,22 +396,22 @@ fn a_broken_receiver_that_dislikes_the_message_gets_the_plain_one_at_once() {
 fn no_message_starts_when_the_lease_is_over() {
     let mut outbox = Outbox::default();
     let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
-    let mut late = Outbox { debt: outbox.debt, ..Outbox::default() };
+    let mut late = Outbox { delivery: outbox.delivery, ..Outbox::default() };
     assert!(outbox.may_send(&claim, &FIRING, 1_000 + LEASE.0 - 1));
     assert!(!late.may_send(&claim, &FIRING, 1_000 + LEASE.0));
 }
 
 #[test]
 fn a_change_that_is_sent_again_takes_one_place_of_the_memory() {
-    let mut debt = Debt::default();
+    let mut delivery = DeliveryState::default();
     let change =
         |from: u8| Truth { generation: 1, from: StateCode::new(from), state: StateCode::new(20), ..Truth::default() };
-    for from in 0..TOLD as u8 {
-        debt.note_told(&change(from), Millis(1_000 + u64::from(from)));
+    for from in 0..LAST_SENT as u8 {
+        delivery.note_sent(&change(from), Millis(1_000 + u64::from(from)));
     }
-    debt.note_told(&change(0), Millis(2_000));
-    debt.note_told(&change(0), Millis(3_000));
-    let known: Vec<_> = (0..TOLD as u8).map(|from| debt.last_told(&change(from)).is_some()).collect();
-    assert_eq!(known, [true; TOLD]);
-    assert_eq!(debt.last_told(&change(0)), Some(Millis(3_000)));
+    delivery.note_sent(&change(0), Millis(2_000));
+    delivery.note_sent(&change(0), Millis(3_000));
+    let known: Vec<_> = (0..LAST_SENT as u8).map(|from| delivery.last_sent(&change(from)).is_some()).collect();
+    assert_eq!(known, [true; LAST_SENT]);
+    assert_eq!(delivery.last_sent(&change(0)), Some(Millis(3_000)));
 }
