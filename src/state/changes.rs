@@ -23,7 +23,7 @@ impl Detection {
             // The first answer of the expected pool is the normal state: no message, and no change.
             incident.truth.state = StateCode::serving(change.to);
             self.switching = Serving::Unknown;
-            news.records.push(ChangeRecord::untold(change));
+            news.records.push(ChangeRecord::unannounced(change));
             return;
         }
         let from = match (kind, change.from) {
@@ -205,7 +205,7 @@ impl Detection {
         let lasted = (over && incident.is_continued()).then(|| incident.since - incident.began);
         let numbers = (incident.truth.generation, incident.number);
         let severity = severity(incident.change, incident.critical);
-        news.records.push(ChangeRecord::told(incident.change, severity, numbers, moved, incident.since, lasted));
+        news.records.push(ChangeRecord::announced(incident.change, severity, numbers, moved, incident.since, lasted));
         news.keys.push(key);
         self.incidents[key as usize] = incident;
     }

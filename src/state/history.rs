@@ -14,7 +14,7 @@ pub const CHANGES: usize = 64;
 pub type History = RingLog<ChangeRecord, { CHANGES + 1 }>;
 
 /// In place of a kind: no message is sent.
-const UNTOLD: u8 = u8::MAX;
+const UNANNOUNCED: u8 = u8::MAX;
 
 /// In place of a span: the incident is not over.
 const ONGOING: u32 = u32::MAX;
@@ -22,21 +22,21 @@ const ONGOING: u32 = u32::MAX;
 /// Whether a receiver accepted the message about a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Heard {
+pub enum Receipt {
     /// Not yet, or only as part of a later change: the delivery state tells which.
-    Nothing,
+    Pending,
     /// It accepted the message.
     Accepted,
     /// The receiver rejected the message in every form.
     Refused,
     /// The receiver does not want messages about the end of an incident, or another message says the same.
-    Waived,
+    Skipped,
     /// The receiver was not configured yet.
     Absent,
 }
 
-/// Bits that a [`Heard`] takes.
-const HEARD: u32 = 4;
+/// Bits that a [`Receipt`] takes.
+const RECEIPT_BITS: u32 = 4;
 
 /// A change, as small as possible. Every field is a number, so that a record which a reader sees half-written is still
 /// a value.
@@ -51,8 +51,8 @@ pub struct ChangeRecord {
     number: u32,
     /// How long the incident lasted that the change ended, in milliseconds, at most 49 days.
     lasted: u32,
-    /// A [`Heard`] for each receiver, by the receiver's index.
-    heard: u32,
+    /// A [`Receipt`] for each receiver, by the receiver's index.
+    receipt: u32,
     kind: u8,
     severity: u8,
     from: StateCode,
@@ -61,7 +61,7 @@ pub struct ChangeRecord {
 
 impl ChangeRecord {
     /// A change that is sent to the receivers.
-    pub(crate) fn told(
+    pub(crate) fn announced(
         kind: Kind,
         severity: Severity,
         (generation, number): (u64, u64),
@@ -74,7 +74,7 @@ impl ChangeRecord {
             generation: generation as u32,
             number: number as u32,
             lasted: lasted.map_or(ONGOING, |lasted| u32::try_from(lasted.0).unwrap_or(ONGOING - 1)),
-            heard: 0,
+            receipt: 0,
             kind: kind as u8,
             severity: severity as u8,
             from: StateCode::serving(from),
@@ -83,10 +83,10 @@ impl ChangeRecord {
     }
 
     /// A change of the serving pool about which no message is sent.
-    pub(crate) fn untold(change: Change) -> Self {
+    pub(crate) fn unannounced(change: Change) -> Self {
         let move_ = (change.from, change.to);
-        let told = Self::told(Kind::Recovery, Severity::Info, (0, 0), move_, change.since, None);
-        Self { kind: UNTOLD, ..told }
+        let announced = Self::announced(Kind::Recovery, Severity::Info, (0, 0), move_, change.since, None);
+        Self { kind: UNANNOUNCED, ..announced }
     }
 
     /// The kind of the message; `None`: no message is sent.
@@ -134,44 +134,44 @@ impl ChangeRecord {
     }
 
     /// Whether the receiver with this index accepted the message about the change.
-    pub fn heard(&self, receiver: usize) -> Heard {
-        let bits = self.heard >> (receiver.min(MAX_RECEIVERS - 1) as u32 * HEARD) & ((1 << HEARD) - 1);
+    pub fn receipt(&self, receiver: usize) -> Receipt {
+        let bits = self.receipt >> (receiver.min(MAX_RECEIVERS - 1) as u32 * RECEIPT_BITS) & ((1 << RECEIPT_BITS) - 1);
         match bits {
-            1 => Heard::Accepted,
-            2 => Heard::Refused,
-            3 => Heard::Waived,
-            4 => Heard::Absent,
-            _ => Heard::Nothing,
+            1 => Receipt::Accepted,
+            2 => Receipt::Refused,
+            3 => Receipt::Skipped,
+            4 => Receipt::Absent,
+            _ => Receipt::Pending,
         }
     }
 
-    fn note(&mut self, receiver: usize, heard: Heard) {
-        let shift = receiver.min(MAX_RECEIVERS - 1) as u32 * HEARD;
-        self.heard = self.heard & !(((1 << HEARD) - 1) << shift) | (heard as u32) << shift;
+    fn note(&mut self, receiver: usize, receipt: Receipt) {
+        let shift = receiver.min(MAX_RECEIVERS - 1) as u32 * RECEIPT_BITS;
+        self.receipt = self.receipt & !(((1 << RECEIPT_BITS) - 1) << shift) | (receipt as u32) << shift;
     }
 }
 
 impl History {
     /// Notes whether a receiver accepted the message about a change, if the change is still kept.
-    pub(crate) fn note(&mut self, key: Key, generation: u64, receiver: usize, heard: Heard) {
+    pub(crate) fn note(&mut self, key: Key, generation: u64, receiver: usize, receipt: Receipt) {
         let it =
             |record: &&mut ChangeRecord| record.generation() == generation && record.key() == key && generation != 0;
         if let Some(record) = self.entries_mut().find(it) {
-            record.note(receiver, heard);
+            record.note(receiver, receipt);
         }
     }
 
     /// Notes for every past change that the receiver which has this index now was not configured then.
     pub(crate) fn welcome(&mut self, receiver: usize) {
-        self.entries_mut().for_each(|record| record.note(receiver, Heard::Absent));
+        self.entries_mut().for_each(|record| record.note(receiver, Receipt::Absent));
     }
 }
 
-const _: () = assert!(MAX_RECEIVERS as u32 * HEARD <= u32::BITS, "each receiver needs its bits");
+const _: () = assert!(MAX_RECEIVERS as u32 * RECEIPT_BITS <= u32::BITS, "each receiver needs its bits");
 
 #[cfg(test)]
 mod tests {
-    use super::Heard::{Absent, Accepted, Nothing, Refused, Waived};
+    use super::Receipt::{Absent, Accepted, Pending, Refused, Skipped};
     use super::*;
     use crate::pools::set::PoolId;
 
@@ -180,16 +180,22 @@ mod tests {
     #[test]
     fn a_record_says_what_it_was_made_of() {
         let moved = (Serving::Pool(GREEN), Serving::Down);
-        let record = ChangeRecord::told(Kind::Down, Severity::Critical, (7, 7), moved, Millis(5), None);
+        let record = ChangeRecord::announced(Kind::Down, Severity::Critical, (7, 7), moved, Millis(5), None);
         assert_eq!((record.kind(), record.severity(), record.generation()), (Some(Kind::Down), Severity::Critical, 7));
         assert_eq!((record.from(), record.to(), record.lasted()), (Serving::Pool(GREEN), Serving::Down, None));
-        let ends =
-            ChangeRecord::told(Kind::ErrorRateResolved, Severity::Info, (8, 8), moved, Millis(5), Some(Millis(1500)));
+        let ends = ChangeRecord::announced(
+            Kind::ErrorRateResolved,
+            Severity::Info,
+            (8, 8),
+            moved,
+            Millis(5),
+            Some(Millis(1500)),
+        );
         assert_eq!((ends.key(), ends.lasted()), (Key::ErrorRate, Some(Millis(1500))));
         let change = Change { from: Serving::Unknown, to: Serving::Mixed, since: Millis(9) };
-        let untold = ChangeRecord::untold(change);
+        let unannounced = ChangeRecord::unannounced(change);
         assert_eq!(
-            (untold.kind(), untold.key(), untold.from(), untold.at),
+            (unannounced.kind(), unannounced.key(), unannounced.from(), unannounced.at),
             (None, Key::Serving, Serving::Unknown, Millis(9))
         );
     }
@@ -198,19 +204,19 @@ mod tests {
     fn each_receiver_has_a_result_of_its_own_for_the_right_change() {
         let mut history = History::empty();
         let moved = (Serving::Pool(PoolId::FIRST), Serving::Pool(GREEN));
-        history.push(ChangeRecord::told(Kind::Failover, Severity::Warning, (1, 1), moved, Millis(1), None));
-        history.push(ChangeRecord::told(Kind::ErrorRateFiring, Severity::Warning, (1, 1), moved, Millis(2), None));
-        history.push(ChangeRecord::untold(Change { from: moved.0, to: moved.1, since: Millis(3) }));
-        history.note(Key::Serving, 1, 0, Heard::Accepted);
-        history.note(Key::Serving, 1, 7, Heard::Refused);
-        history.note(Key::ErrorRate, 1, 1, Heard::Waived);
-        history.note(Key::Serving, 0, 2, Heard::Accepted);
-        let heard: Vec<Vec<Heard>> =
-            history.newest().map(|record| [0, 1, 2, 7].map(|receiver| record.heard(receiver)).to_vec()).collect();
-        assert_eq!(heard[0], [Nothing; 4]);
-        assert_eq!(heard[1], [Nothing, Waived, Nothing, Nothing]);
-        assert_eq!(heard[2], [Accepted, Nothing, Nothing, Refused]);
+        history.push(ChangeRecord::announced(Kind::Failover, Severity::Warning, (1, 1), moved, Millis(1), None));
+        history.push(ChangeRecord::announced(Kind::ErrorRateFiring, Severity::Warning, (1, 1), moved, Millis(2), None));
+        history.push(ChangeRecord::unannounced(Change { from: moved.0, to: moved.1, since: Millis(3) }));
+        history.note(Key::Serving, 1, 0, Receipt::Accepted);
+        history.note(Key::Serving, 1, 7, Receipt::Refused);
+        history.note(Key::ErrorRate, 1, 1, Receipt::Skipped);
+        history.note(Key::Serving, 0, 2, Receipt::Accepted);
+        let receipt: Vec<Vec<Receipt>> =
+            history.newest().map(|record| [0, 1, 2, 7].map(|receiver| record.receipt(receiver)).to_vec()).collect();
+        assert_eq!(receipt[0], [Pending; 4]);
+        assert_eq!(receipt[1], [Pending, Skipped, Pending, Pending]);
+        assert_eq!(receipt[2], [Accepted, Pending, Pending, Refused]);
         history.welcome(0);
-        assert_eq!(history.newest().map(|record| record.heard(0)).collect::<Vec<_>>(), [Absent; 3]);
+        assert_eq!(history.newest().map(|record| record.receipt(0)).collect::<Vec<_>>(), [Absent; 3]);
     }
 }

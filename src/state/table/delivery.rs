@@ -6,7 +6,7 @@ use crate::incident::{Key, Truth};
 use crate::outbox::delivery_state::{Claim, DeliveryState, SendConditions, Settled};
 use crate::outbox::outcome::Outcome;
 use crate::outbox::receiver::ReceiverState;
-use crate::state::history::Heard;
+use crate::state::history::Receipt;
 use crate::state::table::{Environment, Subject, Table};
 use crate::text::Name;
 use crate::units::Millis;
@@ -40,7 +40,7 @@ impl Table<'_> {
             };
             if (!send_resolved && self.is_resolution(subject)) || self.is_said_already(subject, receiver) {
                 self.edit_delivery(subject, receiver, |delivery| delivery.skip(&truth));
-                self.note_heard(subject, &truth, receiver, Heard::Waived);
+                self.note_receipt(subject, &truth, receiver, Receipt::Skipped);
                 continue;
             }
             let Some(conditions) = self.conditions(subject, receiver, truth, env) else { continue };
@@ -106,8 +106,8 @@ impl Table<'_> {
             .edit_delivery(*subject, *receiver, |delivery| delivery.settle(claim, outcome, &mut state, now, random));
         let settled = settled.unwrap_or_default();
         match outcome {
-            Outcome::Accepted => self.note_heard(*subject, &claim.truth, *receiver, Heard::Accepted),
-            _ if settled.refused => self.note_heard(*subject, &claim.truth, *receiver, Heard::Refused),
+            Outcome::Accepted => self.note_receipt(*subject, &claim.truth, *receiver, Receipt::Accepted),
+            _ if settled.refused => self.note_receipt(*subject, &claim.truth, *receiver, Receipt::Refused),
             _ => {}
         }
         self.put_receiver(*receiver, &state);
@@ -240,10 +240,10 @@ impl Table<'_> {
     }
 
     /// Notes the outcome in the history, which announcements do not have.
-    fn note_heard(&mut self, subject: Subject, truth: &Truth, receiver: usize, heard: Heard) {
+    fn note_receipt(&mut self, subject: Subject, truth: &Truth, receiver: usize, receipt: Receipt) {
         let Subject::Incident(slot, key) = subject else { return };
         if let Some(slot) = self.slots.get_mut(slot) {
-            slot.history.note(key, truth.generation, receiver, heard);
+            slot.history.note(key, truth.generation, receiver, receipt);
         }
     }
 

@@ -90,13 +90,14 @@ fn rounded(share: f64) -> String {
 /// Marks of what happened, and how long error rates were too high.
 fn incidents(changes: &[&ChangeView], hours: Hours) -> Markup {
     let is_shown = |change: &&&ChangeView| change.at.seconds() >= hours.begin();
-    let told: Vec<_> = changes.iter().filter(|change| change.kind != ChangeKind::Untold).filter(is_shown).collect();
+    let announced: Vec<_> =
+        changes.iter().filter(|change| change.kind != ChangeKind::Untold).filter(is_shown).collect();
     html! {
-        @if !told.is_empty() {
+        @if !announced.is_empty() {
             div.lane {
                 div.who { "incidents" }
-                svg.bar.marks role="img" aria-label={ "incidents: " (told.len()) } {
-                    @for change in told.iter().rev() {
+                svg.bar.marks role="img" aria-label={ "incidents: " (announced.len()) } {
+                    @for change in announced.iter().rev() {
                         @let at = change.at.seconds();
                         @let began = at - change.lasted_seconds.unwrap_or_default();
                         @if began < at {
@@ -108,7 +109,7 @@ fn incidents(changes: &[&ChangeView], hours: Hours) -> Markup {
                         }
                     }
                 }
-                div.share { (told.len()) }
+                div.share { (announced.len()) }
             }
         }
     }

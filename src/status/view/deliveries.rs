@@ -10,7 +10,7 @@ use super::values::{ForeignName, Timestamp, seconds, words};
 use crate::alert::{Kind, Severity};
 use crate::incident::Key;
 use crate::outbox::delivery_state::DeliveryState;
-use crate::state::history::{ChangeRecord, Heard};
+use crate::state::history::{ChangeRecord, Receipt};
 use crate::state::snapshot::{ReceiverStatus, Snapshot, Upstream};
 use crate::units::Millis;
 use crate::wording;
@@ -149,13 +149,13 @@ fn deliveries(
         // What is settled, and what needs no message of its own, like the end of something that was never reported.
         let is_covered = |delivery: &DeliveryState| delivery.is_done(generation) || !delivery.is_due(truth);
         let delivery = upstream.delivery(key, receiver.index);
-        match record.map_or(Heard::Nothing, |record| record.heard(receiver.index)) {
-            Heard::Absent => None,
-            Heard::Accepted => Some(DeliveryResult::Accepted),
-            Heard::Refused => Some(DeliveryResult::Refused),
-            Heard::Waived => Some(DeliveryResult::Waived),
-            Heard::Nothing if delivery.is_some_and(is_covered) => Some(DeliveryResult::Covered),
-            Heard::Nothing => Some(DeliveryResult::Pending),
+        match record.map_or(Receipt::Pending, |record| record.receipt(receiver.index)) {
+            Receipt::Absent => None,
+            Receipt::Accepted => Some(DeliveryResult::Accepted),
+            Receipt::Refused => Some(DeliveryResult::Refused),
+            Receipt::Skipped => Some(DeliveryResult::Waived),
+            Receipt::Pending if delivery.is_some_and(is_covered) => Some(DeliveryResult::Covered),
+            Receipt::Pending => Some(DeliveryResult::Pending),
         }
     };
     let view = |receiver: &ReceiverStatus| {
