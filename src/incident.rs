@@ -124,7 +124,7 @@ pub(crate) struct Incident {
     /// When the incident began. `since` is when the present state of the incident began.
     pub(crate) began: Millis,
     /// The number of the incident's first revision: part of its name from the first message to the last.
-    pub(crate) number: u64,
+    pub(crate) id: u64,
     /// Clients get errors, or got errors, in this incident.
     pub(crate) critical: bool,
     /// Requests and errors since the incident began, until it is over.
@@ -144,7 +144,7 @@ impl Incident {
 
     /// Makes the present revision the first of a new incident.
     pub(crate) fn begin(&mut self) {
-        (self.began, self.number, self.critical) = (self.since, self.truth.generation, false);
+        (self.began, self.id, self.critical) = (self.since, self.truth.generation, false);
     }
 
     /// The revision after this one, with only its number and the state before filled in.
@@ -154,7 +154,7 @@ impl Incident {
 
     /// Did the incident begin with an earlier revision?
     pub(crate) fn is_continued(&self) -> bool {
-        self.number != self.truth.generation
+        self.id != self.truth.generation
     }
 }
 
@@ -167,7 +167,7 @@ impl Default for Incident {
             from: Serving::Unknown,
             since: Millis::ZERO,
             began: Millis::ZERO,
-            number: 0,
+            id: 0,
             critical: false,
             sums: Sums::default(),
             first_request: 0,
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn an_incident_whose_upstream_is_no_longer_watched_is_over_in_a_state_of_its_own() {
         let truth = Truth { generation: 4, state: StateCode(1), ..Truth::default() };
-        let mut incident = Incident { truth, number: 3, ..Incident::default() };
+        let mut incident = Incident { truth, id: 3, ..Incident::default() };
         incident.leave(Millis(7_000));
         let left = Truth { generation: 5, state: StateCode::LEFT, from: StateCode(1), over: true, ..Truth::default() };
         assert_eq!((incident.truth, incident.kind, incident.since), (left, Kind::NoLongerWatched, Millis(7_000)));

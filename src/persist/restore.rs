@@ -137,7 +137,7 @@ impl Known {
                 incident.truth.generation = theirs.truth.generation.max(last);
             } else {
                 incident.truth.generation = (theirs.truth.generation + 1).max(last);
-                incident.number = if theirs.truth.over { incident.truth.generation } else { theirs.number };
+                incident.id = if theirs.truth.over { incident.truth.generation } else { theirs.id };
                 incident.truth.from = theirs.truth.state;
                 incident.since = if last == 0 { own.failover.since() } else { incident.since };
                 incident.began = if theirs.truth.over { incident.since } else { theirs.began };
@@ -245,7 +245,7 @@ impl SavedIncident {
             since: times.instant(self.since),
             began: times.instant(self.began),
             // An incident that was written without this number is taken to begin with its present revision.
-            number: if self.number == 0 { self.generation } else { self.number.min(self.generation) },
+            id: if self.number == 0 { self.generation } else { self.number.min(self.generation) },
             critical: self.critical,
             sums: Sums {
                 requests: self.requests,

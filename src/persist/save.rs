@@ -106,7 +106,7 @@ impl SavedIncident {
             served: States::Serving.name(StateCode::serving(incident.from)),
             since: times.date(incident.since),
             began: times.date(incident.began),
-            number: incident.number,
+            number: incident.id,
             planned: incident.truth.planned,
             critical: incident.critical,
             change: (incident.change != incident.kind).then_some(incident.change),

@@ -203,7 +203,7 @@ impl Detection {
         incident.truth.critical = incident.critical && !incident.truth.over;
         let over = incident.truth.over;
         let lasted = (over && incident.is_continued()).then(|| incident.since - incident.began);
-        let numbers = (incident.truth.generation, incident.number);
+        let numbers = (incident.truth.generation, incident.id);
         let severity = severity(incident.change, incident.critical);
         news.records.push(ChangeRecord::announced(incident.change, severity, numbers, moved, incident.since, lasted));
         news.keys.push(key);

@@ -46,9 +46,9 @@ pub struct ChangeRecord {
     /// When the state began to which the change led.
     pub at: Millis,
     /// The lower 32 bits of the revision's number.
-    generation: u32,
+    revision: u32,
     /// The lower 32 bits of the number of the incident's first revision.
-    number: u32,
+    incident_id: u32,
     /// How long the incident lasted that the change ended, in milliseconds, at most 49 days.
     lasted: u32,
     /// A [`Receipt`] for each receiver, by the receiver's index.
@@ -64,15 +64,15 @@ impl ChangeRecord {
     pub(crate) fn announced(
         kind: Kind,
         severity: Severity,
-        (generation, number): (u64, u64),
+        (revision, incident_id): (u64, u64),
         (from, to): (Serving, Serving),
         at: Millis,
         lasted: Option<Millis>,
     ) -> Self {
         Self {
             at,
-            generation: generation as u32,
-            number: number as u32,
+            revision: revision as u32,
+            incident_id: incident_id as u32,
             lasted: lasted.map_or(ONGOING, |lasted| u32::try_from(lasted.0).unwrap_or(ONGOING - 1)),
             receipt: 0,
             kind: kind as u8,
@@ -109,13 +109,13 @@ impl ChangeRecord {
     }
 
     /// The number of the change's revision; 0: no message is sent.
-    pub fn generation(&self) -> u64 {
-        self.generation.into()
+    pub fn revision(&self) -> u64 {
+        self.revision.into()
     }
 
     /// The number of the incident's first revision.
-    pub fn number(&self) -> u64 {
-        self.number.into()
+    pub fn incident_id(&self) -> u64 {
+        self.incident_id.into()
     }
 
     /// How long the incident lasted that the change ended; `None`: the change ended none.
@@ -153,9 +153,8 @@ impl ChangeRecord {
 
 impl History {
     /// Notes whether a receiver accepted the message about a change, if the change is still kept.
-    pub(crate) fn note(&mut self, key: Key, generation: u64, receiver: usize, receipt: Receipt) {
-        let it =
-            |record: &&mut ChangeRecord| record.generation() == generation && record.key() == key && generation != 0;
+    pub(crate) fn note(&mut self, key: Key, revision: u64, receiver: usize, receipt: Receipt) {
+        let it = |record: &&mut ChangeRecord| record.revision() == revision && record.key() == key && revision != 0;
         if let Some(record) = self.entries_mut().find(it) {
             record.note(receiver, receipt);
         }
@@ -181,7 +180,7 @@ mod tests {
     fn a_record_says_what_it_was_made_of() {
         let moved = (Serving::Pool(GREEN), Serving::Down);
         let record = ChangeRecord::announced(Kind::Down, Severity::Critical, (7, 7), moved, Millis(5), None);
-        assert_eq!((record.kind(), record.severity(), record.generation()), (Some(Kind::Down), Severity::Critical, 7));
+        assert_eq!((record.kind(), record.severity(), record.revision()), (Some(Kind::Down), Severity::Critical, 7));
         assert_eq!((record.from(), record.to(), record.lasted()), (Serving::Pool(GREEN), Serving::Down, None));
         let ends = ChangeRecord::announced(
             Kind::ErrorRateResolved,

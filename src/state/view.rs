@@ -98,8 +98,8 @@ impl<'a> View<'a> {
         let was = if critical { Severity::Critical } else { Severity::Warning };
         let easing = detection.easing(&setup.rules, now).filter(|_| kind == Kind::ErrorRateFiring);
         Alert {
-            id: format!("{}/{}", self.id(key), incident.number),
-            change: truth.generation - incident.number + 1,
+            id: format!("{}/{}", self.id(key), incident.id),
+            change: truth.generation - incident.id + 1,
             from,
             to,
             since_unix: unix(incident.since),

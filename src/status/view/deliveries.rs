@@ -95,7 +95,7 @@ pub(super) fn alert(snapshot: &Snapshot, upstream: &Upstream, key: Key) -> Optio
     let info = &snapshot.info;
     let alert = view.alert(key, info.now, info.wall, &info.host);
     let generation = incident.truth.generation;
-    let record = upstream.history.newest().find(|record| record.key() == key && record.generation() == generation);
+    let record = upstream.history.newest().find(|record| record.key() == key && record.revision() == generation);
     Some(AlertView {
         id: words(alert.id.as_bytes()),
         change: alert.change,
@@ -118,13 +118,13 @@ pub(super) fn history(snapshot: &Snapshot) -> Vec<ChangeView> {
 }
 
 fn change(snapshot: &Snapshot, upstream: &Upstream, record: &ChangeRecord) -> ChangeView {
-    let (key, generation) = (record.key(), record.generation());
+    let (key, generation) = (record.key(), record.revision());
     let kind = record.kind();
-    let id = kind.map(|_| format!("{}/{}", upstream.view().id(key), record.number()));
+    let id = kind.map(|_| format!("{}/{}", upstream.view().id(key), record.incident_id()));
     ChangeView {
         upstream: ForeignName::new(upstream.name.as_bytes()),
         id: id.map(|id| words(id.as_bytes())),
-        change: kind.map(|_| (generation + 1).saturating_sub(record.number())),
+        change: kind.map(|_| (generation + 1).saturating_sub(record.incident_id())),
         kind: kind.map_or(ChangeKind::Untold, ChangeKind::Told),
         severity: record.severity(),
         at: Timestamp::from_unix(snapshot.wall(record.at)),
