@@ -95,9 +95,9 @@ impl Key {
 /// A revision: one numbered state of an incident key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Truth {
+pub struct Revision {
     /// The revision's number. Rises by one with each change that deserves a message; 0: no such change yet.
-    pub generation: u64,
+    pub number: u64,
     /// The state that holds.
     pub state: StateCode,
     /// The state of the revision before.
@@ -114,7 +114,7 @@ pub struct Truth {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Incident {
-    pub(crate) truth: Truth,
+    pub(crate) revision: Revision,
     /// What the message reports.
     pub(crate) kind: Kind,
     /// What error.log reports: as `kind`, but while the serving pool changes again and again, each single change.
@@ -138,30 +138,30 @@ pub(crate) struct Incident {
 impl Incident {
     /// Ends the incident because its upstream is no longer watched; how the state goes on stays unknown.
     pub(crate) fn leave(&mut self, now: Millis) {
-        self.truth = Truth { state: StateCode::LEFT, over: true, ..self.next_truth() };
+        self.revision = Revision { state: StateCode::LEFT, over: true, ..self.next_revision() };
         (self.kind, self.change, self.since) = (Kind::NoLongerWatched, Kind::NoLongerWatched, now);
     }
 
     /// Makes the present revision the first of a new incident.
     pub(crate) fn begin(&mut self) {
-        (self.began, self.id, self.critical) = (self.since, self.truth.generation, false);
+        (self.began, self.id, self.critical) = (self.since, self.revision.number, false);
     }
 
     /// The revision after this one, with only its number and the state before filled in.
-    pub(crate) fn next_truth(&self) -> Truth {
-        Truth { generation: self.truth.generation + 1, from: self.truth.state, ..Truth::default() }
+    pub(crate) fn next_revision(&self) -> Revision {
+        Revision { number: self.revision.number + 1, from: self.revision.state, ..Revision::default() }
     }
 
     /// Did the incident begin with an earlier revision?
     pub(crate) fn is_continued(&self) -> bool {
-        self.id != self.truth.generation
+        self.id != self.revision.number
     }
 }
 
 impl Default for Incident {
     fn default() -> Self {
         Self {
-            truth: Truth { over: true, ..Truth::default() },
+            revision: Revision { over: true, ..Revision::default() },
             kind: Kind::Recovery,
             change: Kind::Recovery,
             from: Serving::Unknown,
@@ -250,11 +250,12 @@ mod tests {
 
     #[test]
     fn an_incident_whose_upstream_is_no_longer_watched_is_over_in_a_state_of_its_own() {
-        let truth = Truth { generation: 4, state: StateCode(1), ..Truth::default() };
-        let mut incident = Incident { truth, id: 3, ..Incident::default() };
+        let revision = Revision { number: 4, state: StateCode(1), ..Revision::default() };
+        let mut incident = Incident { revision, id: 3, ..Incident::default() };
         incident.leave(Millis(7_000));
-        let left = Truth { generation: 5, state: StateCode::LEFT, from: StateCode(1), over: true, ..Truth::default() };
-        assert_eq!((incident.truth, incident.kind, incident.since), (left, Kind::NoLongerWatched, Millis(7_000)));
+        let left =
+            Revision { number: 5, state: StateCode::LEFT, from: StateCode(1), over: true, ..Revision::default() };
+        assert_eq!((incident.revision, incident.kind, incident.since), (left, Kind::NoLongerWatched, Millis(7_000)));
     }
 
     #[test]

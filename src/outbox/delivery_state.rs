@@ -1,7 +1,7 @@
 //! The delivery state: what one receiver last accepted of one incident key, and which worker may send now.
 
 use crate::clock::Clock;
-use crate::incident::{StateCode, Truth};
+use crate::incident::{Revision, StateCode};
 use crate::outbox::backoff;
 use crate::outbox::outcome::Outcome;
 use crate::outbox::receiver::ReceiverState;
@@ -72,7 +72,7 @@ pub struct DeliveryState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The revision to send.
-    pub truth: Truth,
+    pub revision: Revision,
     /// Revisions that the message covers besides this one.
     pub covered: u64,
     /// Send the plain form.
@@ -84,7 +84,7 @@ pub struct Claim {
 #[derive(Clone, Copy)]
 pub struct SendConditions<'a> {
     /// The present revision.
-    pub truth: Truth,
+    pub revision: Revision,
     /// The least time between two messages about the same change.
     pub cooldown: Millis,
     /// Silenced until then; zero: not silenced; [`Millis::NEVER`]: until a reload.
@@ -116,10 +116,10 @@ impl DeliveryState {
 
     /// The delivery state of a new receiver or upstream. The receiver is sent an incident that is open now, not past
     /// ones.
-    pub fn begin(truth: &Truth) -> Self {
-        let open = !truth.over && truth.generation > 0;
+    pub fn begin(revision: &Revision) -> Self {
+        let open = !revision.over && revision.number > 0;
         let (acked, acked_state) =
-            if open { (truth.generation - 1, truth.from) } else { (truth.generation, truth.state) };
+            if open { (revision.number - 1, revision.from) } else { (revision.number, revision.state) };
         Self { acked, acked_state, ..Self::default() }
     }
 
@@ -128,17 +128,18 @@ impl DeliveryState {
     /// The end of an incident is not sent if no message of the incident was, because a silence or a cooldown held them
     /// all back. While the serving pool changes again and again, a state is not sent that equals the one that the
     /// receiver last accepted.
-    pub fn is_due(&self, truth: &Truth) -> bool {
-        let unheard = self.acked != truth.generation && self.refused != truth.generation;
-        let ends_nothing = truth.over && !truth.planned && !self.acked_open && !self.must_send_end;
-        let is_as_heard =
-            truth.state.is_flapping() && self.acked_state == truth.state && self.acked_critical == truth.critical;
-        truth.generation > 0 && (self.repair > 0 || (unheard && !ends_nothing && !is_as_heard))
+    pub fn is_due(&self, revision: &Revision) -> bool {
+        let unheard = self.acked != revision.number && self.refused != revision.number;
+        let ends_nothing = revision.over && !revision.planned && !self.acked_open && !self.must_send_end;
+        let is_as_heard = revision.state.is_flapping()
+            && self.acked_state == revision.state
+            && self.acked_critical == revision.critical;
+        revision.number > 0 && (self.repair > 0 || (unheard && !ends_nothing && !is_as_heard))
     }
 
     /// Does only the receiver hold back a message of an open incident whose end is not owed yet?
     pub fn waits_for_receiver(&self, conditions: &SendConditions<'_>, now: Millis) -> bool {
-        let is_open = !conditions.truth.over && !self.must_send_end;
+        let is_open = !conditions.revision.over && !self.must_send_end;
         is_open && conditions.receiver.opens() > now && self.ready_at(conditions).is_some_and(|ready| ready <= now)
     }
 
@@ -148,8 +149,8 @@ impl DeliveryState {
     }
 
     /// Is this revision settled: accepted (perhaps only as part of a later one), skipped or rejected?
-    pub fn is_done(&self, generation: u64) -> bool {
-        self.acked >= generation || self.refused == generation
+    pub fn is_done(&self, number: u64) -> bool {
+        self.acked >= number || self.refused == number
     }
 
     /// When the message may be sent; `None`: nothing is due, or only a reload ends the silence.
@@ -160,11 +161,11 @@ impl DeliveryState {
     /// Like [`DeliveryState::due_at`], but ignoring the receiver's own pauses. Messages go out in the order of this time: the
     /// one that has waited longest is first, and one that fails again and again goes behind the others.
     pub fn ready_at(&self, conditions: &SendConditions<'_>) -> Option<Millis> {
-        if !self.is_due(&conditions.truth) || conditions.silenced == Millis::NEVER {
+        if !self.is_due(&conditions.revision) || conditions.silenced == Millis::NEVER {
             return None;
         }
-        let cooled = match self.last_sent(&conditions.truth) {
-            Some(at) if !self.is_urgent(&conditions.truth) => at + conditions.cooldown,
+        let cooled = match self.last_sent(&conditions.revision) {
+            Some(at) if !self.is_urgent(&conditions.revision) => at + conditions.cooldown,
             _ => Millis::ZERO,
         };
         let leased =
@@ -178,8 +179,8 @@ impl DeliveryState {
         self.due_at(conditions).filter(|&due| due <= now)?;
         let token = now.0.max(self.lease.token + 1);
         self.lease = Lease { owner: conditions.me, until: now + LEASE, token };
-        let covered = conditions.truth.generation.saturating_sub(self.acked).saturating_sub(1);
-        Some(Claim { truth: conditions.truth, covered, plain: self.plain == conditions.truth.generation, token })
+        let covered = conditions.revision.number.saturating_sub(self.acked).saturating_sub(1);
+        Some(Claim { revision: conditions.revision, covered, plain: self.plain == conditions.revision.number, token })
     }
 
     /// The final check before the first byte: same claim, same revision, not silenced, lease not over, receiver not
@@ -196,13 +197,13 @@ impl DeliveryState {
         if self.lease.token != claim.token {
             return false;
         }
-        let current = conditions.truth == claim.truth && conditions.silenced <= now && now < self.lease.until;
+        let current = conditions.revision == claim.revision && conditions.silenced <= now && now < self.lease.until;
         if !current || receiver.opens() > now {
             self.lease.owner = 0;
             return false;
         }
         self.lease.until = now + LEASE;
-        self.must_send_end |= !claim.truth.over;
+        self.must_send_end |= !claim.revision.over;
         receiver.earliest = now + RATE;
         true
     }
@@ -229,18 +230,18 @@ impl DeliveryState {
         let mut refused = false;
         match outcome {
             Outcome::Accepted => {
-                self.note_sent(&claim.truth, now);
-                self.acknowledge(&claim.truth);
+                self.note_sent(&claim.revision, now);
+                self.acknowledge(&claim.revision);
                 (self.attempts, self.next_attempt) = (0, Millis::ZERO);
                 if self.repair < claim.token {
                     self.repair = 0;
                 }
             }
             Outcome::RateLimited(_) | Outcome::Broken(_) | Outcome::CutShort => {}
-            Outcome::Rejected(_) if self.plain != claim.truth.generation => self.plain = claim.truth.generation,
+            Outcome::Rejected(_) if self.plain != claim.revision.number => self.plain = claim.revision.number,
             Outcome::Rejected(_) => {
                 refused = true;
-                (self.refused, self.repair) = (claim.truth.generation, 0);
+                (self.refused, self.repair) = (claim.revision.number, 0);
             }
             Outcome::Retry(_) => {
                 self.attempts = self.attempts.saturating_add(1);
@@ -254,14 +255,14 @@ impl DeliveryState {
 
     /// Settles a revision without a message, because the receiver does not want it (`send_resolved=off`) or another
     /// message says the same.
-    pub fn skip(&mut self, truth: &Truth) {
-        self.acknowledge(truth);
+    pub fn skip(&mut self, revision: &Revision) {
+        self.acknowledge(revision);
         self.repair = 0;
     }
 
-    fn acknowledge(&mut self, truth: &Truth) {
-        (self.acked, self.acked_state) = (truth.generation, truth.state);
-        (self.acked_open, self.acked_critical, self.must_send_end) = (!truth.over, truth.critical, false);
+    fn acknowledge(&mut self, revision: &Revision) {
+        (self.acked, self.acked_state) = (revision.number, revision.state);
+        (self.acked_open, self.acked_critical, self.must_send_end) = (!revision.over, revision.critical, false);
     }
 
     /// May a message be on its way?
@@ -278,24 +279,24 @@ impl DeliveryState {
 
     /// May this message ignore the cooldown? A change by the operator may, and a repair, and an incident that the
     /// receiver knows and in which clients get errors now.
-    fn is_urgent(&self, truth: &Truth) -> bool {
-        let (from, to) = self.change(truth);
-        let is_worse = from == to && truth.critical && self.acked_open && !self.acked_critical;
-        self.repair > 0 || truth.planned || is_worse
+    fn is_urgent(&self, revision: &Revision) -> bool {
+        let (from, to) = self.change(revision);
+        let is_worse = from == to && revision.critical && self.acked_open && !self.acked_critical;
+        self.repair > 0 || revision.planned || is_worse
     }
 
     /// The change as the receiver sees it: from the state that it last accepted, if states in between were not sent.
     /// While the serving pool changes again and again, all pools are one state.
-    fn change(&self, truth: &Truth) -> (StateCode, StateCode) {
-        let from = if self.acked + 1 == truth.generation { truth.from } else { self.acked_state };
-        (from.whichever_pool(), truth.state.whichever_pool())
+    fn change(&self, revision: &Revision) -> (StateCode, StateCode) {
+        let from = if self.acked + 1 == revision.number { revision.from } else { self.acked_state };
+        (from.whichever_pool(), revision.state.whichever_pool())
     }
 
     /// When this change was last sent. If the state is again the one that the receiver last accepted: when any change
     /// was sent. While the serving pool changes again and again, an outage is sent once per cooldown, whichever pool
     /// served before.
-    fn last_sent(&self, truth: &Truth) -> Option<Millis> {
-        let (from, to) = self.change(truth);
+    fn last_sent(&self, revision: &Revision) -> Option<Millis> {
+        let (from, to) = self.change(revision);
         let same = |sent: &&LastSent| match (from, to) {
             (StateCode::FLAPPING, _) => sent.to == to,
             _ if from == to => true,
@@ -304,8 +305,8 @@ impl DeliveryState {
         self.sent.iter().filter(|sent| sent.at != Millis::ZERO).filter(same).map(|sent| sent.at).max()
     }
 
-    fn note_sent(&mut self, truth: &Truth, at: Millis) {
-        let (from, to) = self.change(truth);
+    fn note_sent(&mut self, revision: &Revision, at: Millis) {
+        let (from, to) = self.change(revision);
         let known = self.sent.iter().position(|sent| (sent.from, sent.to) == (from, to) && sent.at != Millis::ZERO);
         let oldest = (0..LAST_SENT).min_by_key(|&index| self.sent.get(index).map(|sent| sent.at));
         if let Some(sent) = known.or(oldest).and_then(|index| self.sent.get_mut(index)) {

@@ -7,7 +7,7 @@ use crate::detect::error_rate::ErrorRate;
 use crate::detect::failover::Failover;
 use crate::detect::flapping::Flapping;
 use crate::detect::serving::Serving;
-use crate::incident::{Incident, Key, StateCode, Sums, Truth};
+use crate::incident::{Incident, Key, Revision, StateCode, Sums};
 use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::backoff;
 use crate::outbox::delivery_state::{DeliveryState, LAST_SENT, LastSent};
@@ -92,7 +92,7 @@ impl Saved {
                 let Some(known) = saved.known(receivers, times) else { continue };
                 let index = announcements.list.get_mut(saved.index);
                 // A silence that began or ended here meanwhile stays as it is.
-                if let Some(index) = index.filter(|index| index.truth.generation <= known.truth.generation) {
+                if let Some(index) = index.filter(|index| index.revision.number <= known.revision.number) {
                     *index = known;
                 }
             }
@@ -130,20 +130,21 @@ impl Known {
         for ((incident, theirs), deliveries) in
             merged.incidents.iter_mut().zip(self.detection.incidents).zip(&mut deliveries)
         {
-            let last = incident.truth.generation;
-            let same = incident.truth.state == theirs.truth.state || (incident.truth.over && theirs.truth.over);
+            let last = incident.revision.number;
+            let same =
+                incident.revision.state == theirs.revision.state || (incident.revision.over && theirs.revision.over);
             if same {
                 *incident = theirs;
-                incident.truth.generation = theirs.truth.generation.max(last);
+                incident.revision.number = theirs.revision.number.max(last);
             } else {
-                incident.truth.generation = (theirs.truth.generation + 1).max(last);
-                incident.id = if theirs.truth.over { incident.truth.generation } else { theirs.id };
-                incident.truth.from = theirs.truth.state;
+                incident.revision.number = (theirs.revision.number + 1).max(last);
+                incident.id = if theirs.revision.over { incident.revision.number } else { theirs.id };
+                incident.revision.from = theirs.revision.state;
                 incident.since = if last == 0 { own.failover.since() } else { incident.since };
-                incident.began = if theirs.truth.over { incident.since } else { theirs.began };
+                incident.began = if theirs.revision.over { incident.since } else { theirs.began };
             }
-            let heard = deliveries.iter_mut().filter(|delivery| same && delivery.acked == theirs.truth.generation);
-            heard.for_each(|delivery| delivery.acked = incident.truth.generation);
+            let heard = deliveries.iter_mut().filter(|delivery| same && delivery.acked == theirs.revision.number);
+            heard.for_each(|delivery| delivery.acked = incident.revision.number);
         }
         slot.deliveries.edit(|debts_here| *debts_here = deliveries);
         slot.detection.edit(|detection| *detection = merged);
@@ -231,8 +232,8 @@ impl SavedIncident {
     fn known(&self, states: States, pool_ids: &[Option<PoolId>], times: Times) -> Option<Incident> {
         let kind = self.kind?;
         Some(Incident {
-            truth: Truth {
-                generation: self.generation,
+            revision: Revision {
+                number: self.generation,
                 state: states.index(&self.state, pool_ids)?,
                 from: states.index(&self.from, pool_ids)?,
                 over: self.over,
@@ -266,11 +267,11 @@ impl SavedAnnouncement {
         let until = self.remaining.map_or(Millis::NEVER, |remaining| times.now + Millis(remaining));
         let (upstream, comment) = (name_of(&self.upstream), Text::new(&bytes_of(&self.comment)));
         Some(Announcement {
-            truth: Truth {
-                generation: self.generation,
+            revision: Revision {
+                number: self.generation,
                 state: StateCode::announcement(kind),
                 over: kind == Kind::SilenceEnded,
-                ..Truth::default()
+                ..Revision::default()
             },
             deliveries: deliveries_of(&self.deliveries, States::Announcement, &[], receivers, times)?,
             kind,

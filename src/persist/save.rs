@@ -29,7 +29,7 @@ impl Saved {
             .list
             .iter()
             .enumerate()
-            .filter(|(_, announcement)| announcement.truth.generation > 0);
+            .filter(|(_, announcement)| announcement.revision.number > 0);
         Self {
             zone,
             receivers: named.map(|receiver| SavedReceiver::of(receiver, times)).collect(),
@@ -98,16 +98,16 @@ impl SavedIncident {
     ) -> Self {
         let states = States::of(key);
         Self {
-            generation: incident.truth.generation,
+            generation: incident.revision.number,
             kind: Some(incident.kind),
-            state: states.name(incident.truth.state),
-            from: states.name(incident.truth.from),
-            over: incident.truth.over,
+            state: states.name(incident.revision.state),
+            from: states.name(incident.revision.from),
+            over: incident.revision.over,
             served: States::Serving.name(StateCode::serving(incident.from)),
             since: times.date(incident.since),
             began: times.date(incident.began),
             number: incident.id,
-            planned: incident.truth.planned,
+            planned: incident.revision.planned,
             critical: incident.critical,
             change: (incident.change != incident.kind).then_some(incident.change),
             requests: incident.sums.requests,
@@ -124,7 +124,7 @@ impl SavedAnnouncement {
         let Silence { id, upstream, until, comment } = announcement.silence;
         Self {
             index,
-            generation: announcement.truth.generation,
+            generation: announcement.revision.number,
             kind: Some(announcement.kind),
             id,
             upstream: text_of(upstream.as_bytes()),

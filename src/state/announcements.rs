@@ -4,7 +4,7 @@
 //! the upstream is silenced, so each announcement has its own delivery states, by the same protocol as an incident.
 
 use crate::alert::{Alert, Kind, Severity, SilenceFacts};
-use crate::incident::{StateCode, Truth};
+use crate::incident::{Revision, StateCode};
 use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::delivery_state::{Claim, DeliveryState};
 use crate::text::{Name, Text};
@@ -40,7 +40,7 @@ pub struct Silence {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Announcement {
-    pub(crate) truth: Truth,
+    pub(crate) revision: Revision,
     pub(crate) deliveries: [DeliveryState; MAX_RECEIVERS],
     pub(crate) kind: Kind,
     pub(crate) silence: Silence,
@@ -66,11 +66,11 @@ impl Announcements {
     /// Begins a silence. Returns its index; `None`: [`MAX_SILENCES`] silences hold already.
     pub(crate) fn begin(&mut self, silence: Silence, now: Millis) -> Option<usize> {
         let silences = || self.list.iter().enumerate().skip(CONFIGURED + 1);
-        let free = silences().find(|(_, announcement)| announcement.truth.generation == 0);
+        let free = silences().find(|(_, announcement)| announcement.revision.number == 0);
         // Of the silences that are over, the one that ended first: its end has had the most time to be sent.
         let over = || {
             silences()
-                .filter(|(_, announcement)| announcement.truth.over)
+                .filter(|(_, announcement)| announcement.revision.over)
                 .min_by_key(|(_, announcement)| announcement.since)
         };
         let (index, _) = free.or_else(over)?;
@@ -138,20 +138,20 @@ impl Announcements {
         let deliveries = self
             .list
             .iter()
-            .filter_map(|announcement| Some((&announcement.truth, announcement.deliveries.get(receiver)?)));
-        deliveries.filter(|(truth, delivery)| delivery.is_due(truth)).count()
+            .filter_map(|announcement| Some((&announcement.revision, announcement.deliveries.get(receiver)?)));
+        deliveries.filter(|(revision, delivery)| delivery.is_due(revision)).count()
     }
 
     fn change(&mut self, index: usize, kind: Kind, silence: Silence, now: Millis) {
         let Some(announcement) = self.list.get_mut(index) else { return };
-        let Truth { generation, state, .. } = announcement.truth;
+        let Revision { number, state, .. } = announcement.revision;
         let over = kind == Kind::SilenceEnded;
-        announcement.truth = Truth {
-            generation: generation + 1,
+        announcement.revision = Revision {
+            number: number + 1,
             state: StateCode::announcement(kind),
             from: state,
             over,
-            ..Truth::default()
+            ..Revision::default()
         };
         announcement.began = if over { announcement.began } else { now };
         (announcement.kind, announcement.silence, announcement.since) = (kind, silence, now);
@@ -164,8 +164,8 @@ impl Silence {
 
 impl Announcement {
     const FREE: Self = Self {
-        truth: Truth {
-            generation: 0,
+        revision: Revision {
+            number: 0,
             state: StateCode::new(0),
             from: StateCode::new(0),
             over: true,
@@ -199,13 +199,13 @@ impl Announcement {
 
     /// The facts of the announcement; `claim` adds what was held back.
     pub(crate) fn alert(&self, claim: Option<&Claim>, now: Millis, wall: u64, host: &str) -> Alert {
-        let Self { truth, silence, .. } = self;
+        let Self { revision, silence, .. } = self;
         let ends = (silence.until != Millis::NEVER).then(|| wall + (silence.until - now).0);
         let alert = Alert {
             id: self.id(),
-            change: truth.generation,
+            change: revision.number,
             since_unix: wall.saturating_sub((now - self.since).0),
-            lasted: truth.over.then_some(self.since - self.began),
+            lasted: revision.over.then_some(self.since - self.began),
             silence: (self.kind != Kind::Test).then(|| SilenceFacts {
                 ends_unix: ends,
                 comment: silence.comment.as_bytes().to_vec(),

@@ -5,7 +5,7 @@ use crate::config::rules::{RateOf, Rules};
 use crate::detect::error_rate::{self, Easing, RateState};
 use crate::detect::flapping::Flapping;
 use crate::detect::serving::{Change, Serving};
-use crate::incident::{Incident, Key, StateCode, Sums, Truth, serves_expected_pool, severity};
+use crate::incident::{Incident, Key, Revision, StateCode, Sums, serves_expected_pool, severity};
 use crate::state::detection::{Detection, News, Setup};
 use crate::state::history::ChangeRecord;
 use crate::units::Millis;
@@ -19,9 +19,9 @@ impl Detection {
         let kind = self.kind_of(setup, change.to);
         let is_first = change.from == Serving::Unknown && [Serving::Unknown, change.to].contains(&self.switching);
         let [incident, _] = &mut self.incidents;
-        if is_first && incident.truth.over && serves_expected_pool(change.to, setup.expected) {
+        if is_first && incident.revision.over && serves_expected_pool(change.to, setup.expected) {
             // The first answer of the expected pool is the normal state: no message, and no change.
-            incident.truth.state = StateCode::serving(change.to);
+            incident.revision.state = StateCode::serving(change.to);
             self.switching = Serving::Unknown;
             news.records.push(ChangeRecord::unannounced(change));
             return;
@@ -41,7 +41,7 @@ impl Detection {
         if self.silenced.is_going_on() {
             self.silenced.changes = self.silenced.changes.saturating_add(1);
         }
-        let outage_began = (incident.truth.state == StateCode::serving(Serving::Down)).then_some(incident.since);
+        let outage_began = (incident.revision.state == StateCode::serving(Serving::Down)).then_some(incident.since);
         self.tell_serving(setup, kind, from, change.since, ring, news);
         if let Some(began) = outage_began {
             self.forget_errors_since(began - SAME_SECONDS, news);
@@ -55,7 +55,7 @@ impl Detection {
             _ if serves_expected_pool(serving, setup.expected) => {
                 // Without an incident there is nothing to recover from: a server was given to another pool.
                 let [incident, _] = &self.incidents;
-                let is_planned = self.switching != Serving::Unknown || incident.truth.over;
+                let is_planned = self.switching != Serving::Unknown || incident.revision.over;
                 if is_planned { Kind::PlannedSwitch } else { Kind::Recovery }
             }
             Serving::Mixed => Kind::Mixed,
@@ -77,20 +77,20 @@ impl Detection {
         let serving = self.failover.serving();
         let [before, _] = self.incidents;
         let is_flapping = self.flapping.is_on() && change != Kind::Down;
-        let ends_outage = before.truth.state == StateCode::serving(Serving::Down);
+        let ends_outage = before.revision.state == StateCode::serving(Serving::Down);
         let state = StateCode::serving(serving);
         let state = if is_flapping { state.flapping() } else { state };
         let planned = change == Kind::PlannedSwitch;
         let over = (change == Kind::Recovery && !is_flapping) || planned;
         let kind = if is_flapping && !ends_outage { Kind::Flapping } else { change };
         let mut incident = Incident { kind, change, since, ..before };
-        incident.truth = Truth { state, over, planned, ..before.next_truth() };
+        incident.revision = Revision { state, over, planned, ..before.next_revision() };
         // A pool that the operator chose while it served already replaces no other pool.
-        if before.truth.state == state {
-            incident.truth.from = StateCode::serving(Serving::Unknown);
+        if before.revision.state == state {
+            incident.revision.from = StateCode::serving(Serving::Unknown);
         }
         incident.from = if from == serving { Serving::Unknown } else { from };
-        if before.truth.over {
+        if before.revision.over {
             incident.begin();
             (incident.sums, incident.first_request, incident.first_failure) =
                 self.failures.since(since, self.window.head);
@@ -111,9 +111,12 @@ impl Detection {
         };
         let [_, before] = self.incidents;
         let mut incident = Incident { kind, change: kind, since, ..before };
-        incident.truth =
-            Truth { state: StateCode::error_rate(level), over: level != RateState::Firing, ..before.next_truth() };
-        if before.truth.over {
+        incident.revision = Revision {
+            state: StateCode::error_rate(level),
+            over: level != RateState::Firing,
+            ..before.next_revision()
+        };
+        if before.revision.over {
             incident.begin();
             self.count_window(&mut incident, &setup.rules, news.now);
         }
@@ -141,14 +144,15 @@ impl Detection {
     /// the error rate began to fire before `since`.
     pub(super) fn forget_errors_since(&mut self, since: Millis, news: &mut News) {
         let [_, before] = self.incidents;
-        if !before.truth.over {
+        if !before.revision.over {
             if before.began < since {
                 return;
             }
             let kind = Kind::ErrorRateResolved;
-            let truth = Truth { state: StateCode::error_rate(RateState::Ok), over: true, ..before.next_truth() };
+            let revision =
+                Revision { state: StateCode::error_rate(RateState::Ok), over: true, ..before.next_revision() };
             let serving = self.failover.serving();
-            let incident = Incident { truth, kind, change: kind, since: news.now, ..before };
+            let incident = Incident { revision, kind, change: kind, since: news.now, ..before };
             self.put_incident(Key::ErrorRate, incident, (serving, serving), news);
         }
         self.error_rate.reset();
@@ -164,12 +168,12 @@ impl Detection {
             if key == Key::ErrorRate && self.failover.serving() == Serving::Down {
                 continue;
             }
-            if incident.truth.over || incident.critical || !self.is_critical(&incident, rules, ring, news.now) {
+            if incident.revision.over || incident.critical || !self.is_critical(&incident, rules, ring, news.now) {
                 continue;
             }
-            let state = incident.truth.state;
-            let truth = Truth { state, ..incident.next_truth() };
-            let incident = Incident { truth, critical: true, ..incident };
+            let state = incident.revision.state;
+            let revision = Revision { state, ..incident.next_revision() };
+            let incident = Incident { revision, critical: true, ..incident };
             let serving = self.failover.serving();
             self.put_incident(key, incident, (serving, serving), news);
         }
@@ -200,10 +204,10 @@ impl Detection {
         moved: (Serving, Serving),
         news: &mut News,
     ) {
-        incident.truth.critical = incident.critical && !incident.truth.over;
-        let over = incident.truth.over;
+        incident.revision.critical = incident.critical && !incident.revision.over;
+        let over = incident.revision.over;
         let lasted = (over && incident.is_continued()).then(|| incident.since - incident.began);
-        let numbers = (incident.truth.generation, incident.id);
+        let numbers = (incident.revision.number, incident.id);
         let severity = severity(incident.change, incident.critical);
         news.records.push(ChangeRecord::announced(incident.change, severity, numbers, moved, incident.since, lasted));
         news.keys.push(key);

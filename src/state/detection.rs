@@ -93,7 +93,7 @@ impl Detection {
         self.window.push(ring, entry);
         self.period.push(entry, now);
         self.error_rate.note_traffic(now);
-        for incident in self.incidents.iter_mut().filter(|incident| !incident.truth.over) {
+        for incident in self.incidents.iter_mut().filter(|incident| !incident.revision.over) {
             incident.sums.push(entry, &reasons);
         }
         if self.silenced.is_going_on() {
@@ -156,7 +156,7 @@ impl Detection {
             self.note_serving(setup, change, ring, news);
         }
         let [incident, _] = &self.incidents;
-        if self.flapping.ends(now) && incident.truth.state.is_flapping() {
+        if self.flapping.ends(now) && incident.revision.state.is_flapping() {
             let (serving, since) = (self.failover.serving(), self.failover.since());
             self.tell_serving(setup, self.kind_of(setup, serving), serving, since, ring, news);
         }

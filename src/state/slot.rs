@@ -4,7 +4,7 @@ use crate::alert::{During, Kind, Rate};
 use crate::config::upstream::WatchedUpstream;
 use crate::crash;
 use crate::detect::serving::Serving;
-use crate::incident::{Key, Truth};
+use crate::incident::{Key, Revision};
 use crate::observation::{Example, Observation};
 use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::delivery_state::DeliveryState;
@@ -99,7 +99,7 @@ impl Slot {
         let open = self.detection.edit(|detection| {
             let mut first = None;
             for (key, incident) in Key::ALL.into_iter().zip(&mut detection.incidents) {
-                if !incident.truth.over {
+                if !incident.revision.over {
                     incident.leave(now);
                     first.get_or_insert(key);
                 }
@@ -257,8 +257,8 @@ impl Slot {
     }
 
     /// The present revision of a key.
-    pub(crate) fn truth(&self, key: Key) -> &Truth {
-        &self.view().incident(key).truth
+    pub(crate) fn revision(&self, key: Key) -> &Revision {
+        &self.view().incident(key).revision
     }
 
     /// The kind of message for a key's present state.
@@ -284,7 +284,7 @@ impl Slot {
         let (setup, detection) = (self.setup.live(), self.detection.live());
         let [_, rate] = &detection.incidents;
         match detection.failover.serving() {
-            _ if key == Key::Serving || rate.truth.over || self.left != 0 => Millis::ZERO,
+            _ if key == Key::Serving || rate.revision.over || self.left != 0 => Millis::ZERO,
             // One outage is one message, and the errors are part of it.
             Serving::Down => Millis::NEVER,
             _ => {

@@ -93,19 +93,19 @@ impl<'a> View<'a> {
             Key::ErrorRate => (None, self.pool_facts(serving)),
         };
         let rate = setup.rules.error_rate.as_ref();
-        let Incident { truth, kind, sums, critical, .. } = *incident;
+        let Incident { revision, kind, sums, critical, .. } = *incident;
         let severity = severity(kind, critical);
         let was = if critical { Severity::Critical } else { Severity::Warning };
         let easing = detection.easing(&setup.rules, now).filter(|_| kind == Kind::ErrorRateFiring);
         Alert {
             id: format!("{}/{}", self.id(key), incident.id),
-            change: truth.generation - incident.id + 1,
+            change: revision.number - incident.id + 1,
             from,
             to,
             since_unix: unix(incident.since),
-            lasted: (truth.over && incident.is_continued()).then_some(incident.since - incident.began),
+            lasted: (revision.over && incident.is_continued()).then_some(incident.since - incident.began),
             ended: (severity == Severity::Info && incident.is_continued()).then_some(was),
-            worsened: truth.critical && truth.from == truth.state && incident.is_continued(),
+            worsened: revision.critical && revision.from == revision.state && incident.is_continued(),
             flapping: detection.flapping.is_on(),
             reasons: sums.reasons,
             rates: Rates::new(
@@ -135,7 +135,7 @@ impl<'a> View<'a> {
 
     /// The examples that belong to an incident, as long as it is open.
     fn own_examples(&self, incident: &Incident) -> impl Iterator<Item = &'a Example> {
-        let (is_open, from) = (!incident.truth.over, incident.first_failure.min(incident.began));
+        let (is_open, from) = (!incident.revision.over, incident.first_failure.min(incident.began));
         self.examples.iter().flatten().filter(move |example| is_open && example.at + SAME_SECOND >= from)
     }
 

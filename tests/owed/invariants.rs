@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use ngx_http_poolwatch_module::incident::Truth;
+use ngx_http_poolwatch_module::incident::Revision;
 
 use crate::world::{Book, Post, SUBJECTS, World};
 
@@ -15,14 +15,14 @@ impl World {
             self.violated("2: something was sent although nothing was owed");
         }
         for subject in 0..SUBJECTS {
-            let truth = self.truths[subject];
+            let revision = self.truths[subject];
             let posts = book.posts.iter().copied().filter(|post| post.subject == subject && post.accepted);
             let accepted: Vec<Post> = posts.collect();
             let of_subject = book.sent.iter().filter(|(sent, _)| *sent == subject);
             let sent: Vec<u64> = of_subject.map(|&(_, generation)| generation).collect();
             let checks = [
-                last_is_the_truth(&accepted, &truth, book.refused[subject], &sent),
-                nothing_is_left_out(&accepted, &truth, book.refused[subject], &sent),
+                last_is_the_truth(&accepted, &revision, book.refused[subject], &sent),
+                nothing_is_left_out(&accepted, &revision, book.refused[subject], &sent),
                 no_older_after_newer(&accepted),
                 duplicates_are_bounded(&accepted, &book, subject),
                 no_end_without_a_beginning(&accepted, &book, subject),
@@ -40,33 +40,33 @@ fn ensure(holds: bool, violation: impl FnOnce() -> String) -> Result<(), String>
 
 /// Is there nothing to send? True if no incident is open, the last accepted message was of none that is open, and no
 /// newer message was sent.
-fn is_at_peace(accepted: &[Post], truth: &Truth, sent: &[u64]) -> bool {
-    let heard = accepted.iter().map(|post| post.truth.generation).max().unwrap_or(0);
+fn is_at_peace(accepted: &[Post], revision: &Revision, sent: &[u64]) -> bool {
+    let heard = accepted.iter().map(|post| post.revision.number).max().unwrap_or(0);
     let was_sent = sent.iter().any(|&generation| generation > heard);
-    truth.over && !was_sent && accepted.last().is_none_or(|post| post.truth.over)
+    revision.over && !was_sent && accepted.last().is_none_or(|post| post.revision.over)
 }
 
 /// The last accepted message is the present revision, unless the receiver rejected that in every form.
-fn last_is_the_truth(accepted: &[Post], truth: &Truth, refused: u64, sent: &[u64]) -> Result<(), String> {
-    let last = truth.generation;
-    let told = accepted.last().map_or(0, |post| post.truth.generation);
-    ensure(told == last || refused == last || is_at_peace(accepted, truth, sent), || {
+fn last_is_the_truth(accepted: &[Post], revision: &Revision, refused: u64, sent: &[u64]) -> Result<(), String> {
+    let last = revision.number;
+    let told = accepted.last().map_or(0, |post| post.revision.number);
+    ensure(told == last || refused == last || is_at_peace(accepted, revision, sent), || {
         format!("1: the last accepted message tells {told}, the truth is {last}")
     })
 }
 
-fn nothing_is_left_out(accepted: &[Post], truth: &Truth, refused: u64, sent: &[u64]) -> Result<(), String> {
-    let last = truth.generation;
+fn nothing_is_left_out(accepted: &[Post], revision: &Revision, refused: u64, sent: &[u64]) -> Result<(), String> {
+    let last = revision.number;
     let told = |generation: u64| {
         accepted.iter().any(|post| {
-            let newest = post.truth.generation;
+            let newest = post.revision.number;
             (newest.saturating_sub(post.covered)..=newest).contains(&generation)
         })
     };
     // A revision that was rejected last, or an incident that began and ended unsent, may wait to be counted by a later
     // message.
-    let waits = refused == last || is_at_peace(accepted, truth, sent);
-    let end = if waits { accepted.iter().map(|post| post.truth.generation).max().unwrap_or(0) } else { last };
+    let waits = refused == last || is_at_peace(accepted, revision, sent);
+    let end = if waits { accepted.iter().map(|post| post.revision.number).max().unwrap_or(0) } else { last };
     let gap = (1..=end).find(|&generation| !told(generation));
     ensure(gap.is_none(), || format!("3: generation {gap:?} was neither told nor covered"))
 }
@@ -75,8 +75,8 @@ fn nothing_is_left_out(accepted: &[Post], truth: &Truth, refused: u64, sent: &[u
 fn no_older_after_newer(accepted: &[Post]) -> Result<(), String> {
     let mut newest = 0;
     for (place, post) in accepted.iter().enumerate() {
-        let generation = post.truth.generation;
-        let is_made_good = || accepted.iter().skip(place).any(|later| later.truth.generation >= newest);
+        let generation = post.revision.number;
+        let is_made_good = || accepted.iter().skip(place).any(|later| later.revision.number >= newest);
         ensure(generation >= newest || (post.overtaken && is_made_good()), || {
             format!("4: {generation} was told after {newest}")
         })?;
@@ -90,7 +90,7 @@ fn no_older_after_newer(accepted: &[Post]) -> Result<(), String> {
 fn duplicates_are_bounded(accepted: &[Post], book: &Book, subject: usize) -> Result<(), String> {
     let mut told: HashMap<u64, (usize, usize)> = HashMap::new();
     for post in accepted {
-        let (times, repairs) = told.entry(post.truth.generation).or_default();
+        let (times, repairs) = told.entry(post.revision.number).or_default();
         *times += 1;
         *repairs += usize::from(post.repair);
     }
@@ -109,13 +109,13 @@ fn no_end_without_a_beginning(accepted: &[Post], book: &Book, subject: usize) ->
     let mut over = true;
     let mut newest = 0;
     for post in accepted.iter().filter(|post| !post.overtaken) {
-        let generation = post.truth.generation;
+        let generation = post.revision.number;
         if generation > newest {
             let was_sent = (newest..generation).any(|earlier| book.sent.contains(&(subject, earlier)));
-            ensure(!(post.truth.over && over) || was_sent || post.repair || book.overtaken[subject] > 0, || {
+            ensure(!(post.revision.over && over) || was_sent || post.repair || book.overtaken[subject] > 0, || {
                 format!("18: the end {generation} of nothing was told")
             })?;
-            (over, newest) = (post.truth.over, generation);
+            (over, newest) = (post.revision.over, generation);
         }
     }
     Ok(())

@@ -34,7 +34,7 @@ fn invariants_1_to_8_10_18_and_25_hold_in_every_schedule() {
         for book in &world.books {
             let posts: Vec<_> = book.posts.iter().filter(|post| post.accepted).collect();
             accepted += posts.len();
-            told += posts.iter().map(|post| (post.subject, post.truth.generation)).collect::<HashSet<_>>().len();
+            told += posts.iter().map(|post| (post.subject, post.revision.number)).collect::<HashSet<_>>().len();
         }
     }
     println!("{} schedules, {accepted} accepted messages, {} of them duplicates", schedules(), accepted - told);

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use ngx_http_poolwatch_module::clock::Clock;
-use ngx_http_poolwatch_module::incident::{StateCode, Truth};
+use ngx_http_poolwatch_module::incident::{Revision, StateCode};
 use ngx_http_poolwatch_module::outbox::delivery_state::{Claim, DeliveryState, LEASE, SendConditions};
 use ngx_http_poolwatch_module::outbox::outcome::Outcome;
 use ngx_http_poolwatch_module::outbox::receiver::ReceiverState;
@@ -84,7 +84,7 @@ impl Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Post {
     pub(crate) subject: usize,
-    pub(crate) truth: Truth,
+    pub(crate) revision: Revision,
     pub(crate) covered: u64,
     pub(crate) at: u64,
     pub(crate) accepted: bool,
@@ -172,7 +172,7 @@ pub(crate) struct World {
     random: Random,
     /// One generator for each receiver, so that one receiver cannot change the answers of another.
     luck: [Random; RECEIVERS],
-    pub(crate) truths: [Truth; SUBJECTS],
+    pub(crate) truths: [Revision; SUBJECTS],
     /// When the present silence ends by itself, or when the last one ended.
     silenced: u64,
     processes: Processes,
@@ -202,7 +202,7 @@ impl World {
             now: BEGIN,
             random: Random::new(seed),
             luck: [Random::new(seed ^ 0xa5a5), Random::new(seed ^ 0x5a5a_0000)],
-            truths: [Truth { over: true, ..Truth::default() }; SUBJECTS],
+            truths: [Revision { over: true, ..Revision::default() }; SUBJECTS],
             silenced: 0,
             processes: Processes { alive: RefCell::new(Vec::new()) },
             next_pid: 1,
@@ -268,11 +268,11 @@ impl World {
     }
 
     pub(crate) fn change(&mut self, subject: usize) {
-        let Truth { generation, state: from, .. } = self.truths[subject];
+        let Revision { number: generation, state: from, .. } = self.truths[subject];
         let before = from.number();
         let number = if subject == NOTICE { 1 - before } else { (before + 1 + self.random.below(2) as u8) % 3 };
         let (state, over) = (StateCode::new(number), number == 0);
-        self.truths[subject] = Truth { generation: generation + 1, state, from, over, ..Truth::default() };
+        self.truths[subject] = Revision { number: generation + 1, state, from, over, ..Revision::default() };
     }
 
     /// Begins a silence that ends by itself, or ends the present one.
@@ -288,8 +288,8 @@ impl World {
     fn end_silence(&mut self) {
         self.silenced = self.now;
         if self.wrong == Wrong::SilenceDrops {
-            let truth = self.truths[INCIDENT];
-            self.deliveries.iter_mut().for_each(|deliveries| deliveries[INCIDENT].skip(&truth));
+            let revision = self.truths[INCIDENT];
+            self.deliveries.iter_mut().for_each(|deliveries| deliveries[INCIDENT].skip(&revision));
         }
         self.change(NOTICE);
     }
@@ -403,17 +403,17 @@ impl World {
     }
 
     fn conditions(&self, pid: u32, subject: usize, receiver: usize) -> SendConditions<'_> {
-        let (truth, receiver, clock) = (self.truths[subject], self.receivers[receiver], &self.processes);
+        let (revision, receiver, clock) = (self.truths[subject], self.receivers[receiver], &self.processes);
         let (cooldown, silenced) =
             if subject == INCIDENT { (COOLDOWN, Millis(self.silenced)) } else { Default::default() };
-        SendConditions { truth, cooldown, silenced, receiver, clock, me: pid }
+        SendConditions { revision, cooldown, silenced, receiver, clock, me: pid }
     }
 
     fn claim(&mut self, pid: u32, receiver: usize, subject: usize) -> Option<Flight> {
         self.wrong_ways(receiver, subject, pid);
         let mut delivery = self.deliveries[receiver][subject];
         let claim = delivery.claim(&self.conditions(pid, subject, receiver), Millis(self.now))?;
-        let truth = self.truths[subject];
+        let revision = self.truths[subject];
         let book = &mut self.books[receiver];
         if self.wrong == Wrong::NoLeaseExpiry && book.held[subject].is_some_and(|holder| holder != pid) {
             return None;
@@ -421,7 +421,7 @@ impl World {
         self.deliveries[receiver][subject] = delivery;
         book.claims[subject] += 1;
         book.held[subject] = Some(pid);
-        let (number, repair) = (book.claims[subject], book.acked[subject] == truth.generation);
+        let (number, repair) = (book.claims[subject], book.acked[subject] == revision.number);
         self.last_claims[receiver][subject] = Some(claim);
         let (answer, wait) = self.answer(receiver);
         let ends = self.now + wait;
@@ -482,9 +482,9 @@ impl World {
         let book = &mut self.books[receiver];
         let overtaken = book.claims[subject] != number;
         let accepted = answer.accepts(claim.plain);
-        let (truth, covered) = (claim.truth, claim.covered);
+        let (revision, covered) = (claim.revision, claim.covered);
         let covered = if self.wrong == Wrong::CountsNothing { 0 } else { covered };
-        book.posts.push(Post { subject, truth, covered, at: self.now, accepted, overtaken, repair });
+        book.posts.push(Post { subject, revision, covered, at: self.now, accepted, overtaken, repair });
         Flight { landed: true, ..flight }
     }
 
@@ -502,7 +502,7 @@ impl World {
     fn settle(&mut self, receiver: usize, flight: &Flight, outcome: &Outcome) {
         let Flight { subject, number, .. } = *flight;
         let mut claim = self.token_of(receiver, flight);
-        let generation = claim.truth.generation;
+        let generation = claim.revision.number;
         let book = &mut self.books[receiver];
         let overtaken = book.claims[subject] != number;
         if overtaken {
@@ -529,7 +529,7 @@ impl World {
             return;
         }
         if self.wrong == Wrong::AcksCurrent {
-            claim.truth = self.truths[subject];
+            claim.revision = self.truths[subject];
         }
         let random = self.luck[receiver].below(u64::from(u32::MAX));
         let (delivery, state) = (&mut self.deliveries[receiver][subject], &mut self.receivers[receiver]);
@@ -544,7 +544,7 @@ impl World {
         let last = self.last_claims[receiver][flight.subject].filter(|_| self.wrong == Wrong::TokenNotRaised);
         last.map_or(flight.claim, |last| {
             let mut claim = last;
-            claim.truth = flight.claim.truth;
+            claim.revision = flight.claim.revision;
             (claim.covered, claim.plain) = (flight.claim.covered, flight.claim.plain);
             claim
         })
@@ -552,27 +552,27 @@ impl World {
 
     fn note_unsure(&mut self, receiver: usize, flight: &Flight) {
         let book = &mut self.books[receiver];
-        *book.unsure.entry((flight.subject, flight.claim.truth.generation)).or_default() += 1;
+        *book.unsure.entry((flight.subject, flight.claim.revision.number)).or_default() += 1;
         book.unsure_repairs[flight.subject] += usize::from(flight.repair);
     }
 
     /// What wrong variants do when they look for something to send.
     fn wrong_ways(&mut self, receiver: usize, subject: usize, pid: u32) {
-        let truth = self.truths[subject];
+        let revision = self.truths[subject];
         let delivery = self.deliveries[receiver][subject];
         let due = delivery.due_at(&self.conditions(pid, subject, receiver));
         let book = &mut self.books[receiver];
         let told = book.posts.iter().rev().find(|post| post.accepted && post.subject == subject);
         let waives = match self.wrong {
-            Wrong::SilenceDrops => subject == INCIDENT && self.now < self.silenced && delivery.is_due(&truth),
+            Wrong::SilenceDrops => subject == INCIDENT && self.now < self.silenced && delivery.is_due(&revision),
             Wrong::CooldownDrops => due.is_some_and(|due| due.0 > self.now + 5000),
-            Wrong::ByStateOnly => told.is_some_and(|post| post.truth.state == truth.state),
+            Wrong::ByStateOnly => told.is_some_and(|post| post.revision.state == revision.state),
             Wrong::GivesUp => book.failures >= 4,
             _ => false,
         };
         if waives {
             book.failures = 0;
-            self.deliveries[receiver][subject].skip(&truth);
+            self.deliveries[receiver][subject].skip(&revision);
         }
     }
 
@@ -586,7 +586,7 @@ impl World {
             (subject == INCIDENT && self.now < self.silenced, "7: a message began during a silence"),
             (book.claims[subject] != number, "10: sent under a claim that was overtaken"),
             (self.now < book.probe, "a broken receiver was tried before its time"),
-            (!claim.plain && book.disliked[subject] == claim.truth.generation, "a rejected message was sent again"),
+            (!claim.plain && book.disliked[subject] == claim.revision.number, "a rejected message was sent again"),
         ];
         for (violated, what) in checks {
             if violated {
@@ -594,6 +594,6 @@ impl World {
             }
         }
         self.books[receiver].last_sent = self.now;
-        self.books[receiver].sent.insert((subject, claim.truth.generation));
+        self.books[receiver].sent.insert((subject, claim.revision.number));
     }
 }

@@ -65,9 +65,9 @@ trait Belief {
 }
 
 /// Gets the true evidence.
-struct Truth;
+struct Revision;
 
-impl Belief for Truth {
+impl Belief for Revision {
     fn evidence(request: &Request, _now: u64) -> Evidence {
         Evidence {
             answered: request.pool,
@@ -83,7 +83,7 @@ struct ByEnd;
 
 impl Belief for ByEnd {
     fn evidence(request: &Request, now: u64) -> Evidence {
-        Evidence { start: Millis(now), ..Truth::evidence(request, now) }
+        Evidence { start: Millis(now), ..Revision::evidence(request, now) }
     }
 }
 
@@ -92,7 +92,7 @@ struct Naive;
 
 impl Belief for Naive {
     fn evidence(request: &Request, now: u64) -> Evidence {
-        Evidence { unusable: PoolSet::ALL, ..Truth::evidence(request, now) }
+        Evidence { unusable: PoolSet::ALL, ..Revision::evidence(request, now) }
     }
 }
 
@@ -101,11 +101,11 @@ struct Hasty;
 
 impl Belief for Hasty {
     fn evidence(request: &Request, now: u64) -> Evidence {
-        Truth::evidence(request, now)
+        Revision::evidence(request, now)
     }
 
     fn rules() -> Rules {
-        Rules { failover: Some(Millis::ZERO), ..Truth::rules() }
+        Rules { failover: Some(Millis::ZERO), ..Revision::rules() }
     }
 }
 
@@ -115,7 +115,7 @@ struct Impatient;
 impl Belief for Impatient {
     fn evidence(request: &Request, now: u64) -> Evidence {
         let answered = request.pool.filter(|_| request.took < 1000);
-        Evidence { answered, ..Truth::evidence(request, now) }
+        Evidence { answered, ..Revision::evidence(request, now) }
     }
 }
 
@@ -182,7 +182,7 @@ impl<B: Belief> Machine for Believing<B> {
     }
 }
 
-type Real = Believing<Truth>;
+type Real = Believing<Revision>;
 
 /// The states that a detector goes through, with requests in the order of their ends and a tick every 100 ms.
 fn states<M: Machine>(requests: &[Request]) -> Vec<Serving> {

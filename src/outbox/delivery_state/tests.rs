@@ -7,7 +7,7 @@ const BLUE: StateCode = StateCode::new(0);
 const GREEN: StateCode = StateCode::new(1);
 const DOWN: StateCode = StateCode::new(2);
 
-const FIRING: Truth = Truth { generation: 1, state: GREEN, from: BLUE, over: false, critical: false, planned: false };
+const FIRING: Revision = Revision { number: 1, state: GREEN, from: BLUE, over: false, critical: false, planned: false };
 
 /// One delivery state, one receiver, two workers.
 #[derive(Default)]
@@ -43,21 +43,21 @@ impl Clock for Processes {
 }
 
 impl Outbox {
-    fn conditions(&self, me: u32, truth: &Truth) -> SendConditions<'_> {
+    fn conditions(&self, me: u32, revision: &Revision) -> SendConditions<'_> {
         let (cooldown, silenced) = (Millis::from_secs(300), self.silenced);
-        SendConditions { truth: *truth, cooldown, silenced, receiver: self.receiver, clock: &self.processes, me }
+        SendConditions { revision: *revision, cooldown, silenced, receiver: self.receiver, clock: &self.processes, me }
     }
 
-    fn claim_as(&mut self, me: u32, truth: &Truth, now: u64) -> Option<Claim> {
+    fn claim_as(&mut self, me: u32, revision: &Revision, now: u64) -> Option<Claim> {
         let mut delivery = self.delivery;
-        let claim = delivery.claim(&self.conditions(me, truth), Millis(now));
+        let claim = delivery.claim(&self.conditions(me, revision), Millis(now));
         self.delivery = delivery;
         claim
     }
 
-    fn may_send(&mut self, claim: &Claim, truth: &Truth, now: u64) -> bool {
+    fn may_send(&mut self, claim: &Claim, revision: &Revision, now: u64) -> bool {
         let (mut delivery, mut receiver) = (self.delivery, self.receiver);
-        let may_send = delivery.may_send(claim, &self.conditions(ME, truth), &mut receiver, Millis(now));
+        let may_send = delivery.may_send(claim, &self.conditions(ME, revision), &mut receiver, Millis(now));
         (self.delivery, self.receiver) = (delivery, receiver);
         may_send
     }
@@ -67,9 +67,9 @@ impl Outbox {
     }
 
     /// Claims, sends, and the receiver accepts.
-    fn tell(&mut self, truth: &Truth, now: u64) -> bool {
-        let Some(claim) = self.claim_as(ME, truth, now) else { return false };
-        let sent = self.may_send(&claim, truth, now);
+    fn tell(&mut self, revision: &Revision, now: u64) -> bool {
+        let Some(claim) = self.claim_as(ME, revision, now) else { return false };
+        let sent = self.may_send(&claim, revision, now);
         if sent {
             self.settle(&claim, &Outcome::Accepted, now);
         }
@@ -87,8 +87,8 @@ fn a_change_in_a_quiet_channel_goes_at_once_and_once() {
 #[test]
 fn cooldown_delays_the_same_news_but_not_the_way_back() {
     let mut outbox = Outbox::default();
-    let there = |generation| Truth { generation, state: GREEN, from: BLUE, over: false, ..Truth::default() };
-    let back = |generation| Truth { generation, state: BLUE, from: GREEN, over: true, ..Truth::default() };
+    let there = |number| Revision { number, state: GREEN, from: BLUE, over: false, ..Revision::default() };
+    let back = |number| Revision { number, state: BLUE, from: GREEN, over: true, ..Revision::default() };
     assert!(outbox.tell(&there(1), 1_000));
     assert!(outbox.tell(&back(2), 20_000));
     assert!(!outbox.tell(&there(3), 40_000));
@@ -100,16 +100,16 @@ fn cooldown_delays_the_same_news_but_not_the_way_back() {
 fn the_end_of_an_outage_is_told_although_the_end_of_a_failover_just_was() {
     let mut outbox = Outbox::default();
     let changes = [(BLUE, GREEN, false), (GREEN, BLUE, true), (BLUE, DOWN, false), (DOWN, BLUE, true)];
-    for (generation, (from, state, over)) in (1..).zip(changes) {
-        assert!(outbox.tell(&Truth { generation, state, from, over, ..Truth::default() }, generation * 2_000));
+    for (number, (from, state, over)) in (1..).zip(changes) {
+        assert!(outbox.tell(&Revision { number, state, from, over, ..Revision::default() }, number * 2_000));
     }
 }
 
 #[test]
 fn a_blip_during_cooldown_is_told_when_it_ends_and_covers_what_was_kept_back() {
     let mut outbox = Outbox::default();
-    assert!(outbox.tell(&Truth { generation: 1, state: GREEN, from: BLUE, over: false, ..Truth::default() }, 1_000));
-    let blip = Truth { generation: 3, state: GREEN, from: BLUE, over: false, ..Truth::default() };
+    assert!(outbox.tell(&Revision { number: 1, state: GREEN, from: BLUE, over: false, ..Revision::default() }, 1_000));
+    let blip = Revision { number: 3, state: GREEN, from: BLUE, over: false, ..Revision::default() };
     assert_eq!(outbox.claim_as(ME, &blip, 300_000), None);
     assert_eq!(outbox.claim_as(ME, &blip, 301_000).map(|claim| claim.covered), Some(1));
 }
@@ -118,15 +118,15 @@ fn a_blip_during_cooldown_is_told_when_it_ends_and_covers_what_was_kept_back() {
 fn the_end_of_an_unsent_incident_is_not_sent_and_the_next_message_covers_it() {
     let mut outbox = Outbox { silenced: Millis(500_000), ..Outbox::default() };
     assert!(!outbox.tell(&FIRING, 1_000));
-    let over = Truth { generation: 2, state: BLUE, from: GREEN, over: true, ..Truth::default() };
+    let over = Revision { number: 2, state: BLUE, from: GREEN, over: true, ..Revision::default() };
     assert!(!outbox.delivery.is_due(&over));
-    let next = Truth { generation: 3, ..FIRING };
+    let next = Revision { number: 3, ..FIRING };
     assert_eq!(outbox.claim_as(ME, &next, 600_000).map(|claim| claim.covered), Some(2));
 }
 
 #[test]
 fn the_end_of_what_was_sent_or_only_waited_for_the_receiver_is_told() {
-    let over = Truth { generation: 2, state: BLUE, from: GREEN, over: true, ..Truth::default() };
+    let over = Revision { number: 2, state: BLUE, from: GREEN, over: true, ..Revision::default() };
     for outcome in [Outcome::Retry("timed out".into()), Outcome::CutShort, Outcome::RateLimited(None)] {
         let mut outbox = Outbox::default();
         let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
@@ -146,16 +146,16 @@ fn the_end_of_what_was_sent_or_only_waited_for_the_receiver_is_told() {
     outbox.delivery.require_end();
     assert!(outbox.delivery.is_due(&over));
     outbox.delivery.skip(&over);
-    assert!(!outbox.delivery.is_due(&Truth { generation: 4, ..over }));
+    assert!(!outbox.delivery.is_due(&Revision { number: 4, ..over }));
 }
 
 #[test]
 fn an_operators_act_is_told_at_once_however_often() {
     let mut outbox = Outbox::default();
-    for generation in 1..9 {
-        let (from, state) = if generation % 2 == 0 { (GREEN, BLUE) } else { (BLUE, GREEN) };
-        let switch = Truth { generation, state, from, over: true, planned: true, ..Truth::default() };
-        assert!(outbox.tell(&switch, generation * 2_000));
+    for number in 1..9 {
+        let (from, state) = if number % 2 == 0 { (GREEN, BLUE) } else { (BLUE, GREEN) };
+        let switch = Revision { number, state, from, over: true, planned: true, ..Revision::default() };
+        assert!(outbox.tell(&switch, number * 2_000));
     }
 }
 
@@ -163,9 +163,9 @@ fn an_operators_act_is_told_at_once_however_often() {
 fn an_incident_that_reaches_clients_now_is_sent_at_once_and_once() {
     let mut outbox = Outbox::default();
     assert!(outbox.tell(&FIRING, 1_000));
-    let worse = Truth { generation: 2, from: GREEN, critical: true, ..FIRING };
+    let worse = Revision { number: 2, from: GREEN, critical: true, ..FIRING };
     assert!(outbox.tell(&worse, 3_000));
-    let still = Truth { generation: 3, ..worse };
+    let still = Revision { number: 3, ..worse };
     assert!(!outbox.tell(&still, 5_000));
 }
 
@@ -173,13 +173,13 @@ fn an_incident_that_reaches_clients_now_is_sent_at_once_and_once() {
 fn while_flapping_an_outage_is_told_at_once_and_a_repetition_when_its_cooldown_ends() {
     let (blue, green, down) = (BLUE.flapping(), GREEN.flapping(), DOWN);
     let mut outbox = Outbox::default();
-    let mut generation = 0;
+    let mut number = 0;
     let mut from = BLUE;
     let mut tell = |outbox: &mut Outbox, state, now| {
-        generation += 1;
-        let truth = Truth { generation, state, from, critical: state == down, ..Truth::default() };
+        number += 1;
+        let revision = Revision { number, state, from, critical: state == down, ..Revision::default() };
         from = state;
-        outbox.tell(&truth, now)
+        outbox.tell(&revision, now)
     };
     assert!(tell(&mut outbox, blue, 1_000), "flapping begins");
     assert!(!tell(&mut outbox, green, 3_000), "a single change");
@@ -196,7 +196,7 @@ fn while_flapping_an_outage_is_told_at_once_and_a_repetition_when_its_cooldown_e
 #[test]
 fn while_flapping_a_state_that_the_last_message_said_is_not_sent_again() {
     let mut outbox = Outbox::default();
-    let at = |generation, state, from| Truth { generation, state, from, ..Truth::default() };
+    let at = |number, state, from| Revision { number, state, from, ..Revision::default() };
     assert!(outbox.tell(&at(1, BLUE.flapping(), BLUE), 1_000));
     let back = at(3, BLUE.flapping(), GREEN.flapping());
     assert!(!outbox.delivery.is_due(&back));
@@ -235,7 +235,7 @@ fn a_leased_debt_is_sent_by_nobody_else_until_the_owner_dies_or_the_lease_ends()
 fn what_was_overtaken_between_claim_and_send_is_not_sent() {
     let mut outbox = Outbox::default();
     let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
-    let other = Truth { generation: 2, state: DOWN, from: GREEN, ..Truth::default() };
+    let other = Revision { number: 2, state: DOWN, from: GREEN, ..Revision::default() };
     assert!(!outbox.may_send(&claim, &other, 1_001));
     assert!(outbox.tell(&other, 1_002));
 }
@@ -246,7 +246,7 @@ fn the_news_after_an_accepted_message_is_still_owed() {
     let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
     assert!(outbox.may_send(&claim, &FIRING, 1_000));
     outbox.settle(&claim, &Outcome::Accepted, 1_500);
-    let over = Truth { generation: 2, state: BLUE, from: GREEN, over: true, ..Truth::default() };
+    let over = Revision { number: 2, state: BLUE, from: GREEN, over: true, ..Revision::default() };
     assert!(outbox.tell(&over, 2_000));
 }
 
@@ -275,7 +275,7 @@ fn a_late_sender_that_does_not_know_the_outcome_counts_as_accepted() {
 fn a_late_message_that_arrives_during_an_exchange_is_not_repaired_by_it() {
     let mut outbox = Outbox::default();
     let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
-    let other = Truth { generation: 2, state: DOWN, from: GREEN, ..Truth::default() };
+    let other = Revision { number: 2, state: DOWN, from: GREEN, ..Revision::default() };
     let claim = outbox.claim_as(ME, &other, 40_000).expect("due");
     assert!(outbox.may_send(&claim, &other, 40_000));
     outbox.settle(&zombie, &Outcome::Accepted, 41_000);
@@ -299,7 +299,7 @@ fn a_skipped_revision_needs_no_repair() {
     let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
     assert!(outbox.tell(&FIRING, 40_000));
     outbox.settle(&zombie, &Outcome::Accepted, 41_000);
-    let over = Truth { generation: 2, state: BLUE, from: GREEN, over: true, ..Truth::default() };
+    let over = Revision { number: 2, state: BLUE, from: GREEN, over: true, ..Revision::default() };
     outbox.delivery.skip(&over);
     assert!(!outbox.delivery.is_due(&over));
 }
@@ -367,7 +367,7 @@ fn a_rejected_message_is_followed_by_the_plain_one_and_then_by_nothing() {
     assert!(plain.plain);
     assert!(outbox.settle(&plain, &rejected, 2_000).refused);
     assert_eq!(outbox.claim_as(ME, &FIRING, 1_000_000), None);
-    let news = Truth { generation: 2, state: DOWN, from: GREEN, ..Truth::default() };
+    let news = Revision { number: 2, state: DOWN, from: GREEN, ..Revision::default() };
     assert_eq!(outbox.claim_as(ME, &news, 1_000_000).map(|claim| claim.plain), Some(false));
 }
 
@@ -405,7 +405,7 @@ fn no_message_starts_when_the_lease_is_over() {
 fn a_change_that_is_sent_again_takes_one_place_of_the_memory() {
     let mut delivery = DeliveryState::default();
     let change =
-        |from: u8| Truth { generation: 1, from: StateCode::new(from), state: StateCode::new(20), ..Truth::default() };
+        |from: u8| Revision { number: 1, from: StateCode::new(from), state: StateCode::new(20), ..Revision::default() };
     for from in 0..LAST_SENT as u8 {
         delivery.note_sent(&change(from), Millis(1_000 + u64::from(from)));
     }

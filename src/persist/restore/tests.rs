@@ -71,11 +71,12 @@ fn merged(own: (u64, bool), theirs: (u64, &str, bool)) -> (u64, u64) {
     let mut contents = Contents::new(1);
     let table = &mut contents.table();
     table.slots[0].reset(Name::new(b"app"));
-    let truth = Truth { generation: own.0, over: own.1, state: StateCode::serving(Serving::Down), ..Truth::default() };
-    table.slots[0].detection.edit(|detection| detection.incidents[0].truth = truth);
+    let revision =
+        Revision { number: own.0, over: own.1, state: StateCode::serving(Serving::Down), ..Revision::default() };
+    table.slots[0].detection.edit(|detection| detection.incidents[0].revision = revision);
     Saved { receivers, upstreams, ..Saved::default() }.merge(table, TIMES);
     let slot = &table.slots[0];
-    (slot.detection.live().incidents[0].truth.generation, slot.deliveries.live()[0][0].acked)
+    (slot.detection.live().incidents[0].revision.number, slot.deliveries.live()[0][0].acked)
 }
 
 #[test]

@@ -65,7 +65,7 @@ impl Table<'_> {
 
     fn need(&self, index: usize, watched: &[Name]) -> Need {
         let Some(slot) = self.slots.get(index) else { return Need::None };
-        let is_open = || slot.detection.live().incidents.iter().any(|incident| !incident.truth.over);
+        let is_open = || slot.detection.live().incidents.iter().any(|incident| !incident.revision.over);
         match slot.name.is_empty() {
             false if watched.contains(&slot.name) => Need::WatchedUpstream,
             false if is_open() || self.owes(index) => Need::Owing,
@@ -86,8 +86,8 @@ impl Table<'_> {
             .position(|receiver| receiver.name.is_empty())
             .or_else(|| receivers.iter().position(|receiver| !names.contains(&receiver.name)))?;
         for subject in self.subjects() {
-            if let Some((truth, _)) = self.delivery(subject, index) {
-                self.edit_delivery(subject, index, |delivery| *delivery = DeliveryState::begin(&truth));
+            if let Some((revision, _)) = self.delivery(subject, index) {
+                self.edit_delivery(subject, index, |delivery| *delivery = DeliveryState::begin(&revision));
             }
         }
         self.slots.iter_mut().for_each(|slot| slot.history.welcome(index));
@@ -142,13 +142,13 @@ mod tests {
     use super::*;
     use crate::config::receiver::{Endpoint, ReceiverKind};
     use crate::config::rules::Rules;
-    use crate::incident::{Key, StateCode, Truth};
+    use crate::incident::{Key, Revision, StateCode};
     use crate::outbox::MAX_RECEIVERS;
     use crate::state::table::fixture::Contents;
 
     const NOW: Millis = Millis(50_000);
-    const OPEN: Truth = Truth {
-        generation: 4,
+    const OPEN: Revision = Revision {
+        number: 4,
         state: StateCode::new(1),
         from: StateCode::new(0),
         over: false,
@@ -176,7 +176,7 @@ mod tests {
         let mut contents = Contents::new(2);
         let mut table = contents.table();
         table.adopt(&[watched(b"owing"), watched(b"done")], &[receiver(0)], 1, NOW, &mut vec![]);
-        table.slots[0].detection.edit(|detection| detection.incidents[Key::Serving as usize].truth = OPEN);
+        table.slots[0].detection.edit(|detection| detection.incidents[Key::Serving as usize].revision = OPEN);
         // The receiver knows of the incident, so it is owed its end.
         table.slots[0].deliveries.edit(|deliveries| deliveries[Key::Serving as usize][0].skip(&OPEN));
         table.adopt(&[], &[receiver(0)], 2, NOW, &mut vec![]);
@@ -193,13 +193,13 @@ mod tests {
         let mut table = contents.table();
         let old: Vec<_> = (0..MAX_RECEIVERS).map(receiver).collect();
         table.adopt(&[watched(b"app")], &old, 1, NOW, &mut vec![]);
-        table.slots[0].detection.edit(|detection| detection.incidents[Key::Serving as usize].truth = OPEN);
+        table.slots[0].detection.edit(|detection| detection.incidents[Key::Serving as usize].revision = OPEN);
         table.slots[0].deliveries.edit(|deliveries| deliveries[Key::Serving as usize][0].repair = 7);
-        table.announcements.edit(|announcements| announcements.list[0].truth.generation = 3);
+        table.announcements.edit(|announcements| announcements.list[0].revision.number = 3);
         let slot_map = table.adopt(&[watched(b"app")], &[receiver(99)], 2, NOW, &mut vec![]);
         assert_eq!(slot_map.receivers, [Some(0)]);
         assert_eq!(table.slots[0].deliveries.live()[Key::Serving as usize][0], DeliveryState::begin(&OPEN));
         let announcement = table.announcements.live().list[0];
-        assert_eq!(announcement.deliveries[0], DeliveryState::begin(&announcement.truth));
+        assert_eq!(announcement.deliveries[0], DeliveryState::begin(&announcement.revision));
     }
 }

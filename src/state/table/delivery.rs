@@ -2,7 +2,7 @@
 
 use crate::alert::{Alert, Kind};
 use crate::clock::Clock;
-use crate::incident::{Key, Truth};
+use crate::incident::{Key, Revision};
 use crate::outbox::delivery_state::{Claim, DeliveryState, SendConditions, Settled};
 use crate::outbox::outcome::Outcome;
 use crate::outbox::receiver::ReceiverState;
@@ -33,17 +33,17 @@ impl Table<'_> {
         let to = self.receivers.live().get(receiver)?.name;
         let mut first: Option<(Millis, Subject, SendConditions<'_>)> = None;
         for subject in self.subjects() {
-            let Some((truth, delivery)) =
-                self.delivery(subject, receiver).filter(|(truth, delivery)| delivery.is_due(truth))
+            let Some((revision, delivery)) =
+                self.delivery(subject, receiver).filter(|(revision, delivery)| delivery.is_due(revision))
             else {
                 continue;
             };
             if (!send_resolved && self.is_resolution(subject)) || self.is_said_already(subject, receiver) {
-                self.edit_delivery(subject, receiver, |delivery| delivery.skip(&truth));
-                self.note_receipt(subject, &truth, receiver, Receipt::Skipped);
+                self.edit_delivery(subject, receiver, |delivery| delivery.skip(&revision));
+                self.note_receipt(subject, &revision, receiver, Receipt::Skipped);
                 continue;
             }
-            let Some(conditions) = self.conditions(subject, receiver, truth, env) else { continue };
+            let Some(conditions) = self.conditions(subject, receiver, revision, env) else { continue };
             if delivery.waits_for_receiver(&conditions, env.now) {
                 self.edit_delivery(subject, receiver, DeliveryState::require_end);
                 continue;
@@ -70,8 +70,8 @@ impl Table<'_> {
     /// When [`Table::claim`] may next find a message, if nothing changes; `None`: none is due.
     pub fn next_delivery(&self, receiver: usize, env: &Environment<'_>) -> Option<Millis> {
         let due = |subject| {
-            let (truth, delivery) = self.delivery(subject, receiver)?;
-            delivery.due_at(&self.conditions(subject, receiver, truth, env)?)
+            let (revision, delivery) = self.delivery(subject, receiver)?;
+            delivery.due_at(&self.conditions(subject, receiver, revision, env)?)
         };
         self.subjects().filter_map(due).min()
     }
@@ -82,8 +82,8 @@ impl Table<'_> {
             return false;
         }
         let ClaimedDelivery { subject, receiver, claim, .. } = claimed;
-        let Some((truth, _)) = self.delivery(*subject, *receiver) else { return false };
-        let Some(conditions) = self.conditions(*subject, *receiver, truth, env) else { return false };
+        let Some((revision, _)) = self.delivery(*subject, *receiver) else { return false };
+        let Some(conditions) = self.conditions(*subject, *receiver, revision, env) else { return false };
         let mut state = conditions.receiver;
         let may_send = self
             .edit_delivery(*subject, *receiver, |delivery| delivery.may_send(claim, &conditions, &mut state, env.now));
@@ -106,8 +106,8 @@ impl Table<'_> {
             .edit_delivery(*subject, *receiver, |delivery| delivery.settle(claim, outcome, &mut state, now, random));
         let settled = settled.unwrap_or_default();
         match outcome {
-            Outcome::Accepted => self.note_receipt(*subject, &claim.truth, *receiver, Receipt::Accepted),
-            _ if settled.refused => self.note_receipt(*subject, &claim.truth, *receiver, Receipt::Refused),
+            Outcome::Accepted => self.note_receipt(*subject, &claim.revision, *receiver, Receipt::Accepted),
+            _ if settled.refused => self.note_receipt(*subject, &claim.revision, *receiver, Receipt::Refused),
             _ => {}
         }
         self.put_receiver(*receiver, &state);
@@ -142,15 +142,15 @@ impl Table<'_> {
         announcements.chain((0..self.slots.len()).flat_map(|slot| Key::ALL.map(|key| Subject::Incident(slot, key))))
     }
 
-    pub(super) fn delivery(&self, subject: Subject, receiver: usize) -> Option<(Truth, &DeliveryState)> {
+    pub(super) fn delivery(&self, subject: Subject, receiver: usize) -> Option<(Revision, &DeliveryState)> {
         match subject {
             Subject::Incident(slot, key) => {
                 let slot = self.slots.get(slot)?;
-                Some((*slot.truth(key), slot.deliveries.live().get(key as usize)?.get(receiver)?))
+                Some((*slot.revision(key), slot.deliveries.live().get(key as usize)?.get(receiver)?))
             }
             Subject::Announcement(index) => {
                 let announcement = self.announcements.live().list.get(index)?;
-                Some((announcement.truth, announcement.deliveries.get(receiver)?))
+                Some((announcement.revision, announcement.deliveries.get(receiver)?))
             }
         }
     }
@@ -179,7 +179,7 @@ impl Table<'_> {
         let mut present = receivers.filter(|(_, receiver)| !receiver.name.is_empty() && receiver.adopted >= left);
         let owes = |receiver, key| {
             self.delivery(Subject::Incident(slot, key), receiver)
-                .is_some_and(|(truth, delivery)| delivery.is_due(&truth))
+                .is_some_and(|(revision, delivery)| delivery.is_due(&revision))
         };
         present.any(|(receiver, _)| Key::ALL.into_iter().any(|key| owes(receiver, key)))
     }
@@ -190,8 +190,9 @@ impl Table<'_> {
         let Subject::Incident(slot, Key::ErrorRate) = subject else { return false };
         let has_left = |key| self.slots.get(slot).is_some_and(|slot| slot.kind(key) == Kind::NoLongerWatched);
         let serving = self.delivery(Subject::Incident(slot, Key::Serving), receiver);
-        let tells =
-            |(truth, delivery): (Truth, &DeliveryState)| delivery.is_due(&truth) || delivery.acked == truth.generation;
+        let tells = |(revision, delivery): (Revision, &DeliveryState)| {
+            delivery.is_due(&revision) || delivery.acked == revision.number
+        };
         has_left(Key::ErrorRate) && has_left(Key::Serving) && serving.is_some_and(tells)
     }
 
@@ -200,7 +201,7 @@ impl Table<'_> {
         &self,
         subject: Subject,
         receiver: usize,
-        truth: Truth,
+        revision: Revision,
         env: &Environment<'a>,
     ) -> Option<SendConditions<'a>> {
         let (cooldown, silenced) = match subject {
@@ -213,7 +214,7 @@ impl Table<'_> {
             }
         };
         let receiver = *self.receivers.live().get(receiver)?;
-        Some(SendConditions { truth, cooldown, silenced, receiver, clock: env.clock, me: env.me })
+        Some(SendConditions { revision, cooldown, silenced, receiver, clock: env.clock, me: env.me })
     }
 
     fn is_resolution(&self, subject: Subject) -> bool {
@@ -240,10 +241,10 @@ impl Table<'_> {
     }
 
     /// Notes the outcome in the history, which announcements do not have.
-    fn note_receipt(&mut self, subject: Subject, truth: &Truth, receiver: usize, receipt: Receipt) {
+    fn note_receipt(&mut self, subject: Subject, revision: &Revision, receiver: usize, receipt: Receipt) {
         let Subject::Incident(slot, key) = subject else { return };
         if let Some(slot) = self.slots.get_mut(slot) {
-            slot.history.note(key, truth.generation, receiver, receipt);
+            slot.history.note(key, revision.number, receiver, receipt);
         }
     }
 

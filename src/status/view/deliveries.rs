@@ -89,13 +89,13 @@ pub(crate) enum ChangeKind {
 pub(super) fn alert(snapshot: &Snapshot, upstream: &Upstream, key: Key) -> Option<AlertView> {
     let view = upstream.view();
     let incident = view.incident(key);
-    if incident.truth.over {
+    if incident.revision.over {
         return None;
     }
     let info = &snapshot.info;
     let alert = view.alert(key, info.now, info.wall, &info.host);
-    let generation = incident.truth.generation;
-    let record = upstream.history.newest().find(|record| record.key() == key && record.revision() == generation);
+    let number = incident.revision.number;
+    let record = upstream.history.newest().find(|record| record.key() == key && record.revision() == number);
     Some(AlertView {
         id: words(alert.id.as_bytes()),
         change: alert.change,
@@ -103,7 +103,7 @@ pub(super) fn alert(snapshot: &Snapshot, upstream: &Upstream, key: Key) -> Optio
         severity: alert.severity,
         title: wording::headline(&alert),
         since: Timestamp::from_unix(alert.since_unix),
-        deliveries: deliveries(snapshot, upstream, key, generation, record),
+        deliveries: deliveries(snapshot, upstream, key, number, record),
     })
 }
 
@@ -118,20 +118,20 @@ pub(super) fn history(snapshot: &Snapshot) -> Vec<ChangeView> {
 }
 
 fn change(snapshot: &Snapshot, upstream: &Upstream, record: &ChangeRecord) -> ChangeView {
-    let (key, generation) = (record.key(), record.revision());
+    let (key, number) = (record.key(), record.revision());
     let kind = record.kind();
     let id = kind.map(|_| format!("{}/{}", upstream.view().id(key), record.incident_id()));
     ChangeView {
         upstream: ForeignName::new(upstream.name.as_bytes()),
         id: id.map(|id| words(id.as_bytes())),
-        change: kind.map(|_| (generation + 1).saturating_sub(record.incident_id())),
+        change: kind.map(|_| (number + 1).saturating_sub(record.incident_id())),
         kind: kind.map_or(ChangeKind::Untold, ChangeKind::Told),
         severity: record.severity(),
         at: Timestamp::from_unix(snapshot.wall(record.at)),
         from: ServingView::new(upstream, record.from()),
         to: ServingView::new(upstream, record.to()),
         lasted_seconds: record.lasted().map(seconds),
-        deliveries: kind.map_or_else(Vec::new, |_| deliveries(snapshot, upstream, key, generation, Some(record))),
+        deliveries: kind.map_or_else(Vec::new, |_| deliveries(snapshot, upstream, key, number, Some(record))),
     }
 }
 
@@ -141,13 +141,13 @@ fn deliveries(
     snapshot: &Snapshot,
     upstream: &Upstream,
     key: Key,
-    generation: u64,
+    number: u64,
     record: Option<&ChangeRecord>,
 ) -> Vec<DeliveryView> {
-    let truth = &upstream.view().incident(key).truth;
+    let revision = &upstream.view().incident(key).revision;
     let result = |receiver: &ReceiverStatus| {
         // What is settled, and what needs no message of its own, like the end of something that was never reported.
-        let is_covered = |delivery: &DeliveryState| delivery.is_done(generation) || !delivery.is_due(truth);
+        let is_covered = |delivery: &DeliveryState| delivery.is_done(number) || !delivery.is_due(revision);
         let delivery = upstream.delivery(key, receiver.index);
         match record.map_or(Receipt::Pending, |record| record.receipt(receiver.index)) {
             Receipt::Absent => None,

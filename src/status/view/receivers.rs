@@ -82,8 +82,8 @@ fn receiver(snapshot: &Snapshot, status: &ReceiverStatus) -> ReceiverView {
     let ReceiverStatus { receiver, index, state } = status;
     let Tally { sent, failed, last_accepted, last_failed, last_error } = &state.tally;
     let owes = |upstream: &Upstream, key| {
-        let truth = &upstream.view().incident(key).truth;
-        upstream.delivery(key, *index).is_some_and(|delivery| delivery.is_due(truth))
+        let revision = &upstream.view().incident(key).revision;
+        upstream.delivery(key, *index).is_some_and(|delivery| delivery.is_due(revision))
     };
     let pending = snapshot.upstreams.iter().flat_map(|upstream| Key::ALL.map(|key| owes(upstream, key)));
     let date = |instant: Millis| (instant > Millis::ZERO).then(|| Timestamp::from_unix(snapshot.wall(instant)));

@@ -142,6 +142,6 @@ fn metrics(upstream: &Upstream, counts: Counts) -> MetricsView {
         changes: upstream.counters.changes,
         counts,
         is_rate_firing: upstream.detection.error_rate.level() == RateState::Firing,
-        is_serving_firing: !upstream.view().incident(Key::Serving).truth.over,
+        is_serving_firing: !upstream.view().incident(Key::Serving).revision.over,
     }
 }
