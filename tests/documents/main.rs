@@ -6,6 +6,7 @@ mod markdown;
 mod metrics;
 mod runbook;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -74,6 +75,49 @@ fn every_link_leads_somewhere() {
     }
 }
 
+/// Folders whose files the documents speak of.
+const FOLDERS: [&str; 11] =
+    ["src/", "t/", "tests/", "tools/", "docs/", "deploy/", "docker/", "nginx/", "benches/", "fuzz/", "examples/"];
+
+/// What a page calls a file or a target of make, in code, and what is none: `NAME` stands for a name to be chosen.
+fn unknown(page: &str, targets: &BTreeSet<String>) -> Vec<String> {
+    let code = page.split('`').skip(1).step_by(2).flat_map(|code| code.split("&&")).map(str::trim);
+    let is_unknown = |code: &&str| {
+        let mut words = code.split_whitespace();
+        let first = words.next().unwrap_or_default();
+        if first == "make" {
+            return words.any(|word| !targets.contains(word));
+        }
+        let is_file = FOLDERS.iter().any(|folder| first.starts_with(folder)) && !first.contains("NAME");
+        is_file && !root().join(first).exists()
+    };
+    code.filter(is_unknown).map(str::to_owned).collect()
+}
+
+/// The targets of the Makefile.
+fn targets() -> BTreeSet<String> {
+    let makefile = read(Path::new("Makefile"));
+    let names = makefile.lines().filter_map(|line| Some(line.split_once(": ")?.0.to_owned()));
+    names.collect()
+}
+
+#[test]
+fn files_and_targets_that_the_documents_name_exist() {
+    let targets = targets();
+    assert!(targets.contains("test") && targets.len() > 10, "targets of the Makefile: {targets:?}");
+    for page in pages() {
+        // What has changed may be gone.
+        if page != Path::new("CHANGELOG.md") {
+            assert_eq!(unknown(&without_blocks(&read(&page)), &targets), [""; 0], "in {}", page.display());
+        }
+    }
+}
+
+/// A page without its blocks of code.
+fn without_blocks(page: &str) -> String {
+    outside_code(page).map(|(_, line)| line).collect::<Vec<_>>().join("\n")
+}
+
 #[test]
 fn what_is_wrong_is_found() {
     let wide = "x ".repeat(COLUMNS);
@@ -90,4 +134,11 @@ fn what_is_wrong_is_found() {
 fn links_are_found_wherever_they_stand() {
     let page = "[a](b.md) `[no](code.md)`\n<img src=\"c.png\">\n```\n[no](d.md)\n```\n[1]: e.md\n";
     assert_eq!(links(page), ["b.md", "c.png", "e.md"]);
+}
+
+#[test]
+fn a_file_or_target_that_does_not_exist_is_found() {
+    let page = "`make test` `make none` `t/none.t` `tools/test` `tools/none --quick` `src/NAME.rs` `t/` `a b` `make test && tools/no`";
+    let targets = BTreeSet::from(["test".to_owned()]);
+    assert_eq!(unknown(page, &targets), ["make none", "t/none.t", "tools/none --quick", "tools/no"]);
 }
