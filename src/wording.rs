@@ -395,32 +395,16 @@ mod tests {
 
     fn alert(kind: Kind) -> Alert {
         Alert {
-            kind,
-            severity: Severity::Warning,
-            upstream: b"app".to_vec(),
             id: "app/serving/7".into(),
             change: 1,
             from: Some(pool("blue", "127.0.0.1:3001")),
             to: Some(pool("green", "127.0.0.1:3002")),
-            since_unix: 0,
-            now_unix: 0,
             lasted: Some(Millis::from_secs(272)),
             reasons: Reasons { refused: 3, ..Reasons::default() },
-            ended: None,
-            worsened: false,
-            flapping: false,
             rates: rates(0),
             window_rates: rates(0),
-            easing: None,
-            as_expected: false,
-            changes: 0,
             threshold: Some(Threshold { ratio: Ratio::from_millionths(20_000), window: 200, period: Millis::ZERO }),
-            rate_of: RateOf::Upstream,
-            examples: vec![],
-            silence: None,
-            host: String::new(),
-            runbook: String::new(),
-            suppressed: Suppressed::default(),
+            ..Alert::about(kind, Severity::Warning, b"app", 0, "")
         }
     }
 

@@ -55,32 +55,18 @@ fn failed() -> ExampleRequest {
 /// A failover a moment ago; the other cases are written as differences from it.
 fn failover() -> Alert {
     Alert {
-        kind: Kind::Failover,
-        severity: Severity::Warning,
-        upstream: b"app".to_vec(),
         id: "app/serving/7".to_owned(),
         from: Some(blue()),
         to: Some(green()),
-        since_unix: BEGAN,
         now_unix: BEGAN + 300,
-        lasted: None,
         reasons: Reasons { refused: 3, ..Reasons::default() },
         change: 1,
-        ended: None,
-        worsened: false,
-        flapping: false,
         rates: Rates::new(61, 3, 0),
         window_rates: Rates::new(200, 3, 0),
-        easing: None,
         threshold: Some(Threshold { ratio: Ratio::from_millionths(20_000), window: 200, period: Millis::ZERO }),
-        as_expected: false,
-        changes: 0,
-        rate_of: RateOf::Upstream,
         examples: vec![masked(), masked()],
-        silence: None,
-        host: "web1.example.org".to_owned(),
         runbook: "https://git.example.org/ops/runbook.md#failover".to_owned(),
-        suppressed: Suppressed::default(),
+        ..Alert::about(Kind::Failover, Severity::Warning, b"app", BEGAN, "web1.example.org")
     }
 }
 
