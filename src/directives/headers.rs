@@ -59,8 +59,9 @@ mod tests {
         assert_eq!(taken(read_release_header, "X-Release").release_header, "x-release");
         let longest = "x".repeat(64);
         assert_eq!(taken(read_pool_header, &longest).pool_header, longest);
-        for wrong in ["X-App:", "X.App", &format!("{longest}x")] {
-            assert_eq!(mistake(read_pool_header, wrong), format!("invalid value \"{wrong}\" in \"d\""));
+        for wrong in ["X-App:", "X.App", "X App", "", &format!("{longest}x")] {
+            let line = format!("\"{wrong}\"");
+            assert_eq!(mistake(read_pool_header, &line), format!("invalid value \"{wrong}\" in \"d\""));
         }
     }
 

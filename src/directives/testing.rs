@@ -62,8 +62,11 @@ pub(super) fn assert_inherited<V: PartialEq + Debug>(
     }
 }
 
-/// The arguments of a line: what its spaces separate.
+/// The arguments of a line: what its spaces separate, or a single one in double quotes, which may be empty.
 fn args(line: &str) -> Vec<&[u8]> {
+    if let Some(argument) = line.strip_prefix('"').and_then(|line| line.strip_suffix('"')) {
+        return vec![argument.as_bytes()];
+    }
     line.split(' ').filter(|word| !word.is_empty()).map(str::as_bytes).collect()
 }
 
