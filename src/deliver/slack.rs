@@ -115,7 +115,8 @@ fn lead(alert: &Alert) -> String {
     lines.join("\n")
 }
 
-/// The facts, two in a row on a wide screen. At most eight; Slack allows ten.
+/// The facts, two in a row on a wide screen. At most eight of an incident, and at most ten of
+/// any alert, which is as many as Slack allows.
 fn fields(alert: &Alert) -> Vec<String> {
     let (before, now) = match alert.kind {
         Kind::Down => (Some("Served last"), None),

@@ -117,6 +117,7 @@ fn alert() -> impl Strategy<Value = Alert> {
                 small;
             let silenced = upstream.clone();
             let [since_unix, now_unix, lasted, changes, delayed] = large;
+            // Each field, without `..`: the compiler asks for a value of a new one.
             Alert {
                 kind,
                 severity,
