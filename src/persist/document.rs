@@ -82,7 +82,8 @@ pub(super) struct SavedPeer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct SavedIncident {
-    pub(super) generation: u64,
+    #[serde(rename = "generation")]
+    pub(super) revision: u64,
     pub(super) kind: Option<Kind>,
     pub(super) state: String,
     pub(super) from: String,
@@ -92,7 +93,8 @@ pub(super) struct SavedIncident {
     pub(super) since: u64,
     pub(super) began: u64,
     /// The number of the incident's first revision.
-    pub(super) number: u64,
+    #[serde(rename = "number")]
+    pub(super) id: u64,
     pub(super) planned: bool,
     pub(super) critical: bool,
     /// What error.log reported, if that was not `kind`.
@@ -127,7 +129,8 @@ pub(super) struct SavedDelivery {
 pub(super) struct SavedAnnouncement {
     #[serde(rename = "place")]
     pub(super) index: usize,
-    pub(super) generation: u64,
+    #[serde(rename = "generation")]
+    pub(super) revision: u64,
     pub(super) kind: Option<Kind>,
     pub(super) id: u64,
     pub(super) upstream: String,
@@ -170,8 +173,8 @@ impl SavedDelivery {
 impl SavedIncident {
     /// As [`crate::outbox::delivery_state::DeliveryState::is_due`], except that flapping is ignored.
     pub(super) fn is_owed(&self, delivery: &SavedDelivery) -> bool {
-        let unheard = delivery.acked != self.generation && delivery.refused != self.generation;
+        let unanswered = delivery.acked != self.revision && delivery.refused != self.revision;
         let ends_nothing = self.over && !self.planned && !delivery.is_open() && !delivery.owed_end;
-        self.generation > 0 && (delivery.repair || (unheard && !ends_nothing))
+        self.revision > 0 && (delivery.repair || (unanswered && !ends_nothing))
     }
 }

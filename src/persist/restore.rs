@@ -143,10 +143,10 @@ impl Known {
                 incident.since = if last == 0 { own.failover.since() } else { incident.since };
                 incident.began = if theirs.revision.over { incident.since } else { theirs.began };
             }
-            let heard = deliveries.iter_mut().filter(|delivery| same && delivery.acked == theirs.revision.number);
-            heard.for_each(|delivery| delivery.acked = incident.revision.number);
+            let accepted = deliveries.iter_mut().filter(|delivery| same && delivery.acked == theirs.revision.number);
+            accepted.for_each(|delivery| delivery.acked = incident.revision.number);
         }
-        slot.deliveries.edit(|debts_here| *debts_here = deliveries);
+        slot.deliveries.edit(|known| *known = deliveries);
         slot.detection.edit(|detection| *detection = merged);
     }
 }
@@ -233,7 +233,7 @@ impl SavedIncident {
         let kind = self.kind?;
         Some(Incident {
             revision: Revision {
-                number: self.generation,
+                number: self.revision,
                 state: states.index(&self.state, pool_ids)?,
                 from: states.index(&self.from, pool_ids)?,
                 over: self.over,
@@ -246,7 +246,7 @@ impl SavedIncident {
             since: times.instant(self.since),
             began: times.instant(self.began),
             // An incident that was written without this number is taken to begin with its present revision.
-            id: if self.number == 0 { self.generation } else { self.number.min(self.generation) },
+            id: if self.id == 0 { self.revision } else { self.id.min(self.revision) },
             critical: self.critical,
             sums: Sums {
                 requests: self.requests,
@@ -268,7 +268,7 @@ impl SavedAnnouncement {
         let (upstream, comment) = (name_of(&self.upstream), Text::new(&bytes_of(&self.comment)));
         Some(Announcement {
             revision: Revision {
-                number: self.generation,
+                number: self.revision,
                 state: StateCode::announcement(kind),
                 over: kind == Kind::SilenceEnded,
                 ..Revision::default()

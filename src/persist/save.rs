@@ -98,7 +98,7 @@ impl SavedIncident {
     ) -> Self {
         let states = States::of(key);
         Self {
-            generation: incident.revision.number,
+            revision: incident.revision.number,
             kind: Some(incident.kind),
             state: states.name(incident.revision.state),
             from: states.name(incident.revision.from),
@@ -106,7 +106,7 @@ impl SavedIncident {
             served: States::Serving.name(StateCode::serving(incident.from)),
             since: times.date(incident.since),
             began: times.date(incident.began),
-            number: incident.id,
+            id: incident.id,
             planned: incident.revision.planned,
             critical: incident.critical,
             change: (incident.change != incident.kind).then_some(incident.change),
@@ -124,7 +124,7 @@ impl SavedAnnouncement {
         let Silence { id, upstream, until, comment } = announcement.silence;
         Self {
             index,
-            generation: announcement.revision.number,
+            revision: announcement.revision.number,
             kind: Some(announcement.kind),
             id,
             upstream: text_of(upstream.as_bytes()),

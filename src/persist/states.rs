@@ -34,7 +34,7 @@ const ERROR_RATE: &[(&str, StateCode)] = &[
     ("left", StateCode::LEFT),
 ];
 
-const NOTICE: &[(&str, StateCode)] = &[
+const ANNOUNCEMENT: &[(&str, StateCode)] = &[
     ("silence began", StateCode::announcement(Kind::SilenceBegan)),
     ("silence ended", StateCode::announcement(Kind::SilenceEnded)),
     ("test", StateCode::announcement(Kind::Test)),
@@ -53,7 +53,7 @@ impl States {
         match self {
             Self::Serving => SERVING,
             Self::ErrorRate => ERROR_RATE,
-            Self::Announcement => NOTICE,
+            Self::Announcement => ANNOUNCEMENT,
         }
     }
 

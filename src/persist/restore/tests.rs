@@ -9,10 +9,10 @@ fn upstream(name: &str) -> SavedUpstream {
     SavedUpstream { name: name.into(), serving: "unknown".into(), left: true, ..SavedUpstream::default() }
 }
 
-fn incident(generation: u64, state: &str, over: bool) -> SavedIncident {
+fn incident(revision: u64, state: &str, over: bool) -> SavedIncident {
     let (state, unknown) = (state.to_owned(), || "unknown".to_owned());
     let kind = Some(Kind::Failover);
-    SavedIncident { generation, kind, state, from: unknown(), served: unknown(), over, ..SavedIncident::default() }
+    SavedIncident { revision, kind, state, from: unknown(), served: unknown(), over, ..SavedIncident::default() }
 }
 
 #[test]
