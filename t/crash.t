@@ -28,7 +28,7 @@ delete @points{ grep { /^exit-/ } keys %points };
 # The points that come while nginx starts; the others come with an incident. Parts of the table are written by the same few lines, so those are
 # points of many writes: the first, the second, ... of them.
 my $starts = qr/^(?:slot-|keeper-)/;
-my $many   = qr/^(?:twin-|lock-)/;
+my $many   = qr/^(?:buffer-|lock-)/;
 
 for my $point (sort keys %points) {
     for my $workers (1, 4) {

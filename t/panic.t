@@ -12,7 +12,7 @@ my $module = $ENV{POOLWATCH_CRASH_MODULE} // 'target/ngx_http_poolwatch_module_c
 plan skip_all => "no module with crash points, see tools/test" if !-e $module;
 $ENV{POOLWATCH_MODULE} = Cwd::abs_path($module);
 
-my %threads = ('twin-changed' => 'observer', 'message-claimed' => 'courier', 'message-posted' => 'courier', 'record-half-written' => 'keeper');
+my %threads = ('buffer-changed' => 'observer', 'message-claimed' => 'courier', 'message-posted' => 'courier', 'record-half-written' => 'keeper');
 for my $point (sort keys %threads) {
     subtest("the $threads{$point} panics at $point", sub {
         my $host = Poolwatch->with_pools(workers => 1);

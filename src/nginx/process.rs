@@ -179,15 +179,15 @@ fn launch(cycle: &ngx_cycle_t, conf: &MainConf, zone: Zone, reporter: Reporter) 
     let (writer_ends, writer_done) = channel::bounded::<()>(0);
     let writer = conf.zone.file.clone().map(|file| Arc::new(StateFileWriter::new(file, zone, worker.process)));
 
-    zone.workers().alert(reporter, Condition::Joining);
+    zone.workers().note(reporter, Condition::Joining);
     let mut joins = false;
     let started = with_signals_blocked(|| {
         let observer = Arc::clone(&worker);
         let observations = receiver.clone();
-        let panicked = move || zone.workers().alert(reporter, Condition::Panicked);
+        let panicked = move || zone.workers().note(reporter, Condition::Panicked);
         let observe = move || {
             let has_room = observer.join();
-            zone.workers().alert(reporter, if has_room { Condition::Watching } else { Condition::NoRoom });
+            zone.workers().note(reporter, if has_room { Condition::Watching } else { Condition::NoRoom });
             observer.observe(&observations);
         };
         spawn("observer", observer_ends, observe, panicked)?;
@@ -210,7 +210,7 @@ fn launch(cycle: &ngx_cycle_t, conf: &MainConf, zone: Zone, reporter: Reporter) 
             worker.join_within(LOCK_PATIENCE);
         }
         let number = error.raw_os_error().and_then(|number| u16::try_from(number).ok());
-        zone.workers().alert(reporter, Condition::NoThread(number.unwrap_or_default()));
+        zone.workers().note(reporter, Condition::NoThread(number.unwrap_or_default()));
         return Err(error);
     }
     let alone = cycle::is_single() || cycle::worker_processes(cycle) == 1;

@@ -36,11 +36,11 @@ impl<T: Copy> DoubleBuffer<T> {
         // A reader without the lock may still read the spare copy. It must see the last commit before the first change.
         fence(Ordering::Release);
         *spare = *live;
-        crash::at("twin-copied");
+        crash::at("buffer-copied");
         let result = change(spare);
-        crash::at("twin-changed");
+        crash::at("buffer-changed");
         self.commits.store(commits.wrapping_add(1), Ordering::Release);
-        crash::at("twin-committed");
+        crash::at("buffer-committed");
         result
     }
 }

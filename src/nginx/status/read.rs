@@ -54,8 +54,8 @@ fn module_info(conf: &MainConf) -> ModuleInfo {
         nginx_version: NGINX_VERSION.to_string_lossy().into_owned(),
         worker_processes: cycle::configured_workers(),
         workers: zone.map_or_else(Workers::default, |zone| {
-            let alerts = zone.workers().of_generation(conf.zone.generation.get());
-            Workers::new(cycle::serving_processes(), &alerts, zone.held())
+            let reports = zone.workers().of_generation(conf.zone.generation.get());
+            Workers::new(cycle::serving_processes(), &reports, zone.held())
         }),
         hindrance: zone.and_then(|zone| zone.hindrance(conf.zone.file.is_some())),
         configurations: conf.zone.generation.get().saturating_sub(RESTORED),

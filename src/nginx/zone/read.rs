@@ -36,7 +36,7 @@ impl Zone {
         Some(Contents { receivers, announcements: self.announcements()?, upstreams })
     }
 
-    /// A copy of the notices; `None`: all attempts were disturbed.
+    /// A copy of the announcements; `None`: all attempts were disturbed.
     pub(crate) fn announcements(&self) -> Option<Announcements> {
         // SAFETY: the head lives as long as the zone.
         committed(unsafe { &raw const (*self.head.as_ptr()).announcements })
@@ -97,9 +97,9 @@ fn name_of(slot: *const Slot) -> Option<Name> {
     (!name.is_empty() && left == 0).then_some(name)
 }
 
-/// The committed value of a twin; `None`: writers spoiled every attempt.
+/// The committed value of a double buffer; `None`: writers spoiled every attempt.
 fn committed<T: Copy>(buffer: *const DoubleBuffer<T>) -> Option<T> {
-    // SAFETY: a twin in the zone, which outlives this call; its counter is atomic.
+    // SAFETY: a double buffer in the zone, which outlives this call; its counter is atomic.
     let commits = unsafe { &(*buffer).commits };
     // SAFETY: as above.
     let copies = unsafe { &raw const (*buffer).copies }.cast::<T>();
@@ -109,9 +109,9 @@ fn committed<T: Copy>(buffer: *const DoubleBuffer<T>) -> Option<T> {
     })
 }
 
-/// A journal; `None`: writers spoiled every attempt.
+/// A copy of a ring log; `None`: writers spoiled every attempt.
 fn log<T: Copy, const N: usize>(log: *const RingLog<T, N>) -> Option<RingLog<T, N>> {
-    // SAFETY: a journal in the zone, which outlives this call; its counter is atomic.
+    // SAFETY: a ring log in the zone, which outlives this call; its counter is atomic.
     let written = unsafe { &(*log).written };
     steady(written, |_| copy(log))
 }

@@ -61,44 +61,44 @@ impl WorkerReports {
     }
 
     /// Writes a worker's condition. If there is no free report, it is not written.
-    pub(crate) fn alert(&self, reporter: Reporter, condition: Condition) {
-        if let Some(alert) = self.report_for(reporter) {
-            alert.what.store(u64::from(reporter.process) << 32 | u64::from(condition.to_word()), Ordering::Release);
+    pub(crate) fn note(&self, reporter: Reporter, condition: Condition) {
+        if let Some(report) = self.report_for(reporter) {
+            report.what.store(u64::from(reporter.process) << 32 | u64::from(condition.to_word()), Ordering::Release);
         }
     }
 
     /// Removes the report of a worker that ends.
     pub(crate) fn retract(&self, reporter: Reporter) {
-        if let Some(alert) = self.report_of(reporter) {
-            alert.what.store(0, Ordering::Release);
-            alert.whose.store(0, Ordering::Release);
+        if let Some(report) = self.report_of(reporter) {
+            report.what.store(0, Ordering::Release);
+            report.whose.store(0, Ordering::Release);
         }
     }
 
     /// The live workers of a configuration, and the condition of each.
     pub(crate) fn of_generation(&self, generation: u64) -> Vec<(u32, Condition)> {
-        let of_this = |alert: &&WorkerReport| alert.whose.load(Ordering::Acquire) >> 16 == generation;
+        let of_this = |report: &&WorkerReport| report.whose.load(Ordering::Acquire) >> 16 == generation;
         let alive = |&(process, _): &(u32, Condition)| SystemClock.is_alive(process);
         self.0.iter().filter(of_this).filter_map(WorkerReport::content).filter(alive).collect()
     }
 
     /// Is this the process of a worker that uses the zone?
     pub(crate) fn is_worker(&self, process: u32) -> bool {
-        process != 0 && self.0.iter().any(|alert| alert.process() == process)
+        process != 0 && self.0.iter().any(|report| report.process() == process)
     }
 
     fn report_of(&self, reporter: Reporter) -> Option<&WorkerReport> {
-        self.0.iter().find(|alert| alert.whose.load(Ordering::Acquire) == reporter.key())
+        self.0.iter().find(|report| report.whose.load(Ordering::Acquire) == reporter.key())
     }
 
     fn report_for(&self, reporter: Reporter) -> Option<&WorkerReport> {
         self.report_of(reporter).or_else(|| {
-            self.0.iter().find(|alert| {
-                let whose = alert.whose.load(Ordering::Acquire);
+            self.0.iter().find(|report| {
+                let whose = report.whose.load(Ordering::Acquire);
                 let is_free =
-                    whose == 0 || (whose >> 16 < reporter.generation && !SystemClock.is_alive(alert.process()));
+                    whose == 0 || (whose >> 16 < reporter.generation && !SystemClock.is_alive(report.process()));
                 is_free
-                    && alert.whose.compare_exchange(whose, reporter.key(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+                    && report.whose.compare_exchange(whose, reporter.key(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
             })
         })
     }
