@@ -39,17 +39,17 @@ pub(super) fn history(state: &StateView) -> Markup {
 pub(super) fn what(change: &ChangeView) -> String {
     let (from, to) = (serving(&change.from), serving(&change.to));
     match change.kind {
-        ChangeKind::Told(Kind::Failover) => format!("Failover: {from} → {to}"),
-        ChangeKind::Told(Kind::Recovery) => format!("Recovery: {from} → {to}"),
-        ChangeKind::Told(Kind::PlannedSwitch) => format!("Planned switch: {from} → {to}"),
-        ChangeKind::Told(Kind::Down) => format!("Outage: {}", words::state(ServingState::Down)),
-        ChangeKind::Told(Kind::Mixed) => format!("Mixed traffic: {}", words::state(ServingState::Mixed)),
-        ChangeKind::Told(Kind::Flapping) => "Flapping".to_owned(),
-        ChangeKind::Told(Kind::ErrorRateFiring) => "Error rate too high".to_owned(),
-        ChangeKind::Told(Kind::ErrorRateResolved) => "Error rate back to normal".to_owned(),
-        ChangeKind::Told(Kind::ErrorRateNoData) => "Error rate: no traffic any more".to_owned(),
-        ChangeKind::Untold if change.from.state == ServingState::Unknown => format!("First answers: {to}"),
-        ChangeKind::Untold | ChangeKind::Told(_) => format!("{from} → {to}"),
+        ChangeKind::Announced(Kind::Failover) => format!("Failover: {from} → {to}"),
+        ChangeKind::Announced(Kind::Recovery) => format!("Recovery: {from} → {to}"),
+        ChangeKind::Announced(Kind::PlannedSwitch) => format!("Planned switch: {from} → {to}"),
+        ChangeKind::Announced(Kind::Down) => format!("Outage: {}", words::state(ServingState::Down)),
+        ChangeKind::Announced(Kind::Mixed) => format!("Mixed traffic: {}", words::state(ServingState::Mixed)),
+        ChangeKind::Announced(Kind::Flapping) => "Flapping".to_owned(),
+        ChangeKind::Announced(Kind::ErrorRateFiring) => "Error rate too high".to_owned(),
+        ChangeKind::Announced(Kind::ErrorRateResolved) => "Error rate back to normal".to_owned(),
+        ChangeKind::Announced(Kind::ErrorRateNoData) => "Error rate: no traffic any more".to_owned(),
+        ChangeKind::Quiet if change.from.state == ServingState::Unknown => format!("First answers: {to}"),
+        ChangeKind::Quiet | ChangeKind::Announced(_) => format!("{from} → {to}"),
     }
 }
 
@@ -96,7 +96,7 @@ fn meaning(result: DeliveryResult) -> Option<&'static str> {
     match result {
         DeliveryResult::Pending => Some("not told yet: silenced, or too soon, or out of reach"),
         DeliveryResult::Covered => Some("a later message told of it"),
-        DeliveryResult::Waived => Some("does not want to hear when something is over"),
+        DeliveryResult::Skipped => Some("does not want to hear when something is over"),
         DeliveryResult::Refused => Some("refused in every form"),
         DeliveryResult::Accepted => None,
     }

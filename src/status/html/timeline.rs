@@ -90,8 +90,7 @@ fn rounded(share: f64) -> String {
 /// Marks of what happened, and how long error rates were too high.
 fn incidents(changes: &[&ChangeView], hours: Hours) -> Markup {
     let is_shown = |change: &&&ChangeView| change.at.seconds() >= hours.begin();
-    let announced: Vec<_> =
-        changes.iter().filter(|change| change.kind != ChangeKind::Untold).filter(is_shown).collect();
+    let announced: Vec<_> = changes.iter().filter(|change| change.kind != ChangeKind::Quiet).filter(is_shown).collect();
     html! {
         @if !announced.is_empty() {
             div.lane {

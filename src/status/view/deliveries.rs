@@ -42,7 +42,7 @@ pub(crate) enum DeliveryResult {
     /// The receiver refused the message in every form.
     Refused,
     /// The receiver has `send_resolved=off`, and the message is about the end of an incident.
-    Waived,
+    Skipped,
     /// A later message covers it, or no message is needed.
     Covered,
     /// It is not accepted yet.
@@ -53,7 +53,7 @@ named! {
     DeliveryResult {
         DeliveryResult::Accepted => "accepted",
         DeliveryResult::Refused => "refused",
-        DeliveryResult::Waived => "waived",
+        DeliveryResult::Skipped => "waived",
         DeliveryResult::Covered => "covered",
         DeliveryResult::Pending => "pending",
     }
@@ -78,11 +78,12 @@ pub(crate) struct ChangeView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ChangeKind {
-    /// It was not worth a message.
-    Untold,
-    /// Receivers get a message about it.
+    /// No message is sent about it.
+    #[serde(rename = "untold")]
+    Quiet,
+    /// Receivers are sent a message about it.
     #[serde(untagged)]
-    Told(Kind),
+    Announced(Kind),
 }
 
 /// The alert about a key's state, if one is open.
@@ -125,7 +126,7 @@ fn change(snapshot: &Snapshot, upstream: &Upstream, record: &ChangeRecord) -> Ch
         upstream: ForeignName::new(upstream.name.as_bytes()),
         id: id.map(|id| words(id.as_bytes())),
         change: kind.map(|_| (number + 1).saturating_sub(record.incident_id())),
-        kind: kind.map_or(ChangeKind::Untold, ChangeKind::Told),
+        kind: kind.map_or(ChangeKind::Quiet, ChangeKind::Announced),
         severity: record.severity(),
         at: Timestamp::from_unix(snapshot.wall(record.at)),
         from: ServingView::new(upstream, record.from()),
@@ -153,7 +154,7 @@ fn deliveries(
             Receipt::Absent => None,
             Receipt::Accepted => Some(DeliveryResult::Accepted),
             Receipt::Refused => Some(DeliveryResult::Refused),
-            Receipt::Skipped => Some(DeliveryResult::Waived),
+            Receipt::Skipped => Some(DeliveryResult::Skipped),
             Receipt::Pending if delivery.is_some_and(is_covered) => Some(DeliveryResult::Covered),
             Receipt::Pending => Some(DeliveryResult::Pending),
         }
