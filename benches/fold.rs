@@ -156,10 +156,10 @@ fn observe(batches: usize) {
     let host = Host::new(1, &Rules::default());
     for number in 0..batches {
         let now = Millis(host.time.0.fetch_add(1, Ordering::Relaxed));
-        for (place, mut seen) in batch(|_| 0, |_| 0).into_iter().enumerate() {
+        for (index, mut seen) in batch(|_| 0, |_| 0).into_iter().enumerate() {
             seen.attempts[0].start = now;
             // As the log phase sends them.
-            seen.names_as_before = number > 0 || place > 0;
+            seen.names_as_before = number > 0 || index > 0;
             seen.names = seen.names.filter(|_| !seen.names_as_before);
             host.send(0, seen);
         }

@@ -28,7 +28,7 @@ fn bodies(criterion: &mut Criterion) {
     let pool = |name: &str, release: &str| {
         Some(PoolFacts { name: name.into(), addresses: vec![b"172.18.0.3:3000".to_vec()], release: release.into() })
     };
-    let sample = ExampleRequest {
+    let example = ExampleRequest {
         method: b"GET".to_vec(),
         path: b"/checkout/42".to_vec(),
         status: 200,
@@ -41,7 +41,7 @@ fn bodies(criterion: &mut Criterion) {
         to: pool("green", "v1.5.0"),
         reasons: Reasons { refused: 3, ..Reasons::default() },
         rates: Rates::new(200, 3, 0),
-        examples: vec![sample; 3],
+        examples: vec![example; 3],
         ..Alert::about(Kind::Failover, Severity::Warning, b"app", 1_795_441_703_000, "web1.example.org")
     };
     let mut group = criterion.benchmark_group("slack");

@@ -160,8 +160,8 @@ impl Observation {
             let is_same = attempt.peer == next.peer && attempt.peer != Attempt::UNKNOWN_PEER;
             is_same && attempt.verdict == Verdict::Refused && next.verdict == Verdict::Ok
         };
-        let failed = move |&(place, attempt): &(usize, &Attempt)| {
-            attempt.verdict.is_failure() && !attempts.get(place + 1).is_some_and(|next| was_stale(attempt, next))
+        let failed = move |&(index, attempt): &(usize, &Attempt)| {
+            attempt.verdict.is_failure() && !attempts.get(index + 1).is_some_and(|next| was_stale(attempt, next))
         };
         attempts.iter().enumerate().filter(failed).map(|(_, attempt)| attempt)
     }
@@ -192,8 +192,8 @@ impl NameCache {
         let (Some(peers), Some(last)) = (self.names.get_mut(usize::from(seen.upstream)), seen.attempts.last()) else {
             return;
         };
-        let place = usize::from(last.peer).min(peers.len() - 1);
-        match peers.get_mut(place) {
+        let index = usize::from(last.peer).min(peers.len() - 1);
+        match peers.get_mut(index) {
             Some(known) if seen.names_as_before => seen.names.clone_from(known),
             Some(known) if seen.names.is_some() => known.clone_from(&seen.names),
             _ => {}

@@ -441,9 +441,9 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_byte_is_seen_wherever_it_stands(text in "[a-z]{1,20}", place in any::<prop::sample::Index>()) {
+        fn a_changed_byte_is_seen_wherever_it_stands(text in "[a-z]{1,20}", index in any::<prop::sample::Index>()) {
             let mut changed = text.clone().into_bytes();
-            changed[place.index(text.len())] ^= 1;
+            changed[index.index(text.len())] ^= 1;
             prop_assert!(!is_same(text.as_bytes(), &changed));
         }
 

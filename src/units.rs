@@ -45,10 +45,10 @@ impl Millis {
             let (number, rest) = split_where(text, |letter| !letter.is_ascii_digit());
             let (unit, rest) = split_where(rest, |letter| !letter.is_ascii_alphabetic());
             let unit = if unit.is_empty() && rest.is_empty() { "s" } else { unit };
-            let place = units.iter().position(|(name, _)| *name == unit)?;
-            let (_, scale) = units[place];
+            let index = units.iter().position(|(name, _)| *name == unit)?;
+            let (_, scale) = units[index];
             total = total.checked_add(digits(number)?.checked_mul(scale)?)?;
-            (text, units) = (rest.trim_start_matches(' '), &units[place + 1..]);
+            (text, units) = (rest.trim_start_matches(' '), &units[index + 1..]);
             if text.is_empty() {
                 return Some(Self(total));
             }

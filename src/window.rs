@@ -62,7 +62,7 @@ impl Window {
     /// Counts one request. A full window drops its oldest entry.
     pub fn push(&mut self, ring: &mut Ring, entry: Entry) {
         let bits = (u64::from(entry.upstream_error) * UPSTREAM_BIT) | (u64::from(entry.client_error) * CLIENT_BIT);
-        let (word, shift) = place(self.head);
+        let (word, shift) = bits_of(self.head);
         ring[word] = (ring[word] & !(0b11 << shift)) | (bits << shift);
         crash::at("ring-pushed");
         self.head += 1;
@@ -83,7 +83,7 @@ impl Window {
         let first = number.max(self.head.saturating_sub(u64::from(most.min(MAX_REQUESTS))));
         let mut counts = Counts::default();
         for index in first..self.head {
-            let (word, shift) = place(index);
+            let (word, shift) = bits_of(index);
             let bits = ring[word] >> shift;
             counts.requests += 1;
             counts.upstream_errors += u32::from(bits & UPSTREAM_BIT != 0);
@@ -100,7 +100,7 @@ impl Window {
 
     fn trim(&mut self, ring: &Ring) {
         while self.requests > self.size {
-            let (word, shift) = place(self.head - u64::from(self.requests));
+            let (word, shift) = bits_of(self.head - u64::from(self.requests));
             let bits = ring[word] >> shift;
             self.upstream_errors -= u32::from(bits & UPSTREAM_BIT != 0);
             self.client_errors -= u32::from(bits & CLIENT_BIT != 0);
@@ -203,7 +203,7 @@ impl Default for Window {
     }
 }
 
-const fn place(index: u64) -> (usize, u32) {
+const fn bits_of(index: u64) -> (usize, u32) {
     let entry = (index % ENTRIES as u64) as usize;
     (entry / 32, (entry % 32) as u32 * 2)
 }

@@ -170,7 +170,7 @@ impl ErrorRate {
 
 /// Do clients get more errors than the threshold allows, among the requests from `number` on? The client errors count,
 /// whichever of the two rates the rules watch.
-pub fn do_clients_suffer(
+pub fn do_clients_get_errors(
     rules: &ErrorRateRules,
     window: &Window,
     period: &Period,
@@ -389,15 +389,22 @@ mod tests {
     fn clients_get_errors_by_the_requests_since_that_number() {
         let mut upstream = Upstream::new();
         upstream.push(10, true);
-        let suffer = |upstream: &Upstream, number| {
-            do_clients_suffer(&upstream.rules, &upstream.window, &upstream.period, &upstream.ring, number, upstream.now)
+        let get_errors = |upstream: &Upstream, number| {
+            do_clients_get_errors(
+                &upstream.rules,
+                &upstream.window,
+                &upstream.period,
+                &upstream.ring,
+                number,
+                upstream.now,
+            )
         };
-        assert!(suffer(&upstream, 0) && suffer(&upstream, 5));
-        assert!(!suffer(&upstream, 6), "four are not more than 2% of 200");
+        assert!(get_errors(&upstream, 0) && get_errors(&upstream, 5));
+        assert!(!get_errors(&upstream, 6), "four are not more than 2% of 200");
         upstream.push(195, false);
-        assert!(suffer(&upstream, 0), "five are among the last two hundred");
+        assert!(get_errors(&upstream, 0), "five are among the last two hundred");
         upstream.push(1, false);
-        assert!(!suffer(&upstream, 0));
+        assert!(!get_errors(&upstream, 0));
     }
 
     #[test]

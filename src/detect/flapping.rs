@@ -27,7 +27,7 @@ impl Flapping {
     /// the first 21 times are kept.
     pub fn resume(is_on: bool, changes: impl Iterator<Item = Millis>) -> Self {
         let mut flapping = Self { is_on, ..Self::default() };
-        flapping.times.iter_mut().zip(changes).for_each(|(place, time)| *place = time);
+        flapping.times.iter_mut().zip(changes).for_each(|(entry, time)| *entry = time);
         flapping
     }
 

@@ -129,12 +129,12 @@ impl DeliveryState {
     /// all back. While the serving pool changes again and again, a state is not sent that equals the one that the
     /// receiver last accepted.
     pub fn is_due(&self, revision: &Revision) -> bool {
-        let unheard = self.acked != revision.number && self.refused != revision.number;
+        let unanswered = self.acked != revision.number && self.refused != revision.number;
         let ends_nothing = revision.over && !revision.planned && !self.acked_open && !self.must_send_end;
-        let is_as_heard = revision.state.is_flapping()
+        let is_as_accepted = revision.state.is_flapping()
             && self.acked_state == revision.state
             && self.acked_critical == revision.critical;
-        revision.number > 0 && (self.repair > 0 || (unheard && !ends_nothing && !is_as_heard))
+        revision.number > 0 && (self.repair > 0 || (unanswered && !ends_nothing && !is_as_accepted))
     }
 
     /// Does only the receiver hold back a message of an open incident whose end is not owed yet?

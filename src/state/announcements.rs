@@ -20,7 +20,7 @@ pub const LONGEST_SILENCE: Millis = Millis::from_secs(24 * 60 * 60);
 const TEST: usize = 0;
 /// The index of the silence by `poolwatch_silence`; other silences follow.
 const CONFIGURED: usize = 1;
-const PLACES: usize = 2 + MAX_SILENCES;
+const ANNOUNCEMENTS: usize = 2 + MAX_SILENCES;
 
 /// A silence as an operator asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +52,13 @@ pub(crate) struct Announcement {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Announcements {
-    pub(crate) list: [Announcement; PLACES],
+    pub(crate) list: [Announcement; ANNOUNCEMENTS],
 }
 
 impl Default for Announcements {
     #[expect(clippy::large_stack_arrays, reason = "written into the table once, when that is made")]
     fn default() -> Self {
-        Self { list: [Announcement::FREE; PLACES] }
+        Self { list: [Announcement::FREE; ANNOUNCEMENTS] }
     }
 }
 
@@ -285,7 +285,7 @@ mod tests {
     fn a_report_says_until_when_and_why() {
         let mut announcements = Announcements::default();
         let asked = Silence { comment: Text::new(b"deploy"), ..silence(7, "app", 60) };
-        let index = announcements.begin(asked, NOW).expect("a free place");
+        let index = announcements.begin(asked, NOW).expect("there is room");
         let began = announcements.list[index].alert(None, NOW + Millis(1000), 1_000_000, "web1");
         assert_eq!((began.kind, began.id.as_str()), (Kind::SilenceBegan, "silence/7"));
         assert_eq!(

@@ -42,7 +42,7 @@ impl Detection {
             self.silenced.changes = self.silenced.changes.saturating_add(1);
         }
         let outage_began = (incident.revision.state == StateCode::serving(Serving::Down)).then_some(incident.since);
-        self.tell_serving(setup, kind, from, change.since, ring, news);
+        self.put_serving(setup, kind, from, change.since, ring, news);
         if let Some(began) = outage_began {
             self.forget_errors_since(began - SAME_SECONDS, news);
         }
@@ -65,7 +65,7 @@ impl Detection {
 
     /// Makes the serving pool's state a new revision, which will be sent. While the serving pool changes again and
     /// again, only outages and their ends are sent as what they are.
-    pub(super) fn tell_serving(
+    pub(super) fn put_serving(
         &mut self,
         setup: &Setup,
         change: Kind,
@@ -182,16 +182,18 @@ impl Detection {
     /// Do clients get errors in this incident? Once they did, the incident stays critical until it is over.
     pub(super) fn is_critical(&self, incident: &Incident, rules: &Rules, ring: &Ring, now: Millis) -> bool {
         let rate = rules.error_rate.unwrap_or_default();
-        let suffer = || {
+        let clients_get_errors = || {
             let (window, period) = (&self.window, &self.period);
-            error_rate::do_clients_suffer(&rate, window, period, ring, incident.first_request, now)
+            error_rate::do_clients_get_errors(&rate, window, period, ring, incident.first_request, now)
         };
         match incident.change {
             _ if incident.critical => true,
             Kind::Down => true,
-            Kind::ErrorRateFiring => rules.error_rate.is_some_and(|rate| rate.of == RateOf::Client) || suffer(),
-            Kind::Failover | Kind::Mixed => suffer(),
-            _ => incident.kind == Kind::Flapping && suffer(),
+            Kind::ErrorRateFiring => {
+                rules.error_rate.is_some_and(|rate| rate.of == RateOf::Client) || clients_get_errors()
+            }
+            Kind::Failover | Kind::Mixed => clients_get_errors(),
+            _ => incident.kind == Kind::Flapping && clients_get_errors(),
         }
     }
 

@@ -163,7 +163,7 @@ impl Counters {
 
     /// The present step up to now, or the last step that had requests.
     pub fn current(&self) -> SeriesPoint {
-        self.current.sample()
+        self.current.point()
     }
 
     /// Counts an attempt at the peer with this index in the directory. Returns the attempt's pool.

@@ -158,7 +158,7 @@ impl Detection {
         let [incident, _] = &self.incidents;
         if self.flapping.ends(now) && incident.revision.state.is_flapping() {
             let (serving, since) = (self.failover.serving(), self.failover.since());
-            self.tell_serving(setup, self.kind_of(setup, serving), serving, since, ring, news);
+            self.put_serving(setup, self.kind_of(setup, serving), serving, since, ring, news);
         }
         let rules = setup.rules.error_rate.as_ref();
         let level = rules.and_then(|rules| self.error_rate.tick(rules, &self.window, &self.period, now));

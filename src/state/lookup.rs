@@ -90,6 +90,6 @@ mod tests {
         assert!(cache.get(&green).is_none(), "another name of the same peer, in the same batch");
         assert!(cache.get(&nothing).is_none());
         let other_peer = Observation { names: blue.names.clone(), ..answer(PEERS as u16, None) };
-        assert!(cache.get(&other_peer).is_none(), "another peer with the same place");
+        assert!(cache.get(&other_peer).is_none(), "another peer with the same cache entry");
     }
 }

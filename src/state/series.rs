@@ -56,7 +56,7 @@ impl Current {
         if step == self.step {
             return None;
         }
-        let over = (self.requests > 0).then(|| self.sample());
+        let over = (self.requests > 0).then(|| self.point());
         *self = Self { step, ..Self::default() };
         over
     }
@@ -71,7 +71,7 @@ impl Current {
         }
     }
 
-    pub(super) fn sample(&self) -> SeriesPoint {
+    pub(super) fn point(&self) -> SeriesPoint {
         let buckets = self.buckets.map(u64::from);
         let time = |share| percentile(&buckets, share).map_or(SeriesPoint::NO_TIME, whole);
         let Self { step, requests, upstream_errors, client_errors, .. } = *self;

@@ -127,7 +127,7 @@ impl<'a> View<'a> {
             rate_of: rate.map_or(RateOf::Upstream, |rate| rate.of),
             as_expected: self.serves_expected_pool(),
             changes: detection.flapping.changes(now),
-            examples: self.own_examples(incident).map(sample).collect(),
+            examples: self.own_examples(incident).map(example_request).collect(),
             runbook: String::from_utf8_lossy(setup.rules.runbook.as_bytes()).into_owned(),
             ..Alert::about(kind, severity, self.name.as_bytes(), wall, host)
         }
@@ -158,7 +158,7 @@ impl<'a> View<'a> {
     }
 }
 
-fn sample(example: &Example) -> ExampleRequest {
+fn example_request(example: &Example) -> ExampleRequest {
     ExampleRequest {
         method: example.method.as_bytes().to_vec(),
         path: example.path.as_bytes().to_vec(),

@@ -19,7 +19,7 @@ const LONGEST_TIME: u16 = 30_000;
 struct Times {
     /// Milliseconds to the header.
     millis: [u16; TIMES],
-    /// Below [`TIMES`] the number that is known. From there on it goes round below twice that, as the place of the
+    /// Below [`TIMES`] the number that is known. From there on it goes round below twice that, as the index of the
     /// next.
     count: u32,
 }

@@ -47,9 +47,9 @@ impl Streak {
     pub(super) fn extend(&mut self, start: Millis) {
         self.first = if self.is_empty() { start } else { self.first.min(start) };
         self.count = self.count.saturating_add(1);
-        if let Some(place) = self.latest.iter().position(|&latest| latest < start) {
-            self.latest[place..].rotate_right(1);
-            self.latest[place] = start;
+        if let Some(index) = self.latest.iter().position(|&latest| latest < start) {
+            self.latest[index..].rotate_right(1);
+            self.latest[index] = start;
         }
     }
 

@@ -62,7 +62,7 @@ impl Table<'_> {
         let host = &clock.host();
         let alert = match subject {
             Subject::Incident(slot, key) => self.slots.get(slot)?.view().message(key, &claim, now, wall, host),
-            Subject::Announcement(index) => self.announcement_report(index, Some(&claim), env)?,
+            Subject::Announcement(index) => self.announcement_alert(index, Some(&claim), env)?,
         };
         Some(ClaimedDelivery { subject, name: self.name_of(subject)?, receiver, to, claim, alert })
     }

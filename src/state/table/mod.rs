@@ -175,7 +175,7 @@ impl Table<'_> {
         let host = &clock.host();
         match subject {
             Subject::Incident(slot, key) => Some(self.slots.get(slot)?.view().change(key, now, wall, host)),
-            Subject::Announcement(index) => self.announcement_report(index, None, env),
+            Subject::Announcement(index) => self.announcement_alert(index, None, env),
         }
     }
 
@@ -188,7 +188,7 @@ impl Table<'_> {
             .any(|adopted| adopted > generation)
     }
 
-    fn announcement_report(&self, index: usize, claim: Option<&Claim>, env: &Environment<'_>) -> Option<Alert> {
+    fn announcement_alert(&self, index: usize, claim: Option<&Claim>, env: &Environment<'_>) -> Option<Alert> {
         let Environment { now, wall, clock, .. } = *env;
         let host = &clock.host();
         let announcement = self.announcements.live().list.get(index)?;

@@ -104,33 +104,33 @@ impl SeriesView {
     pub(super) fn new(snapshot: &Snapshot, upstream: &Upstream) -> Self {
         let current = snapshot.info.now.0 / STEP.0;
         let first = current.saturating_sub(STEPS as u64 - 1);
-        let samples = samples(upstream, first, current);
-        let column = |value: fn(&SeriesPoint) -> u32| samples.iter().map(value).collect();
+        let points = points(upstream, first, current);
+        let column = |value: fn(&SeriesPoint) -> u32| points.iter().map(value).collect();
         let times = |value: fn(&SeriesPoint) -> u16| {
-            let time = |sample| Some(value(sample)).filter(|&time| time != SeriesPoint::NO_TIME);
-            samples.iter().map(|sample| time(sample).map(|time| seconds(Millis(time.into())))).collect()
+            let time = |point| Some(value(point)).filter(|&time| time != SeriesPoint::NO_TIME);
+            points.iter().map(|point| time(point).map(|time| seconds(Millis(time.into())))).collect()
         };
         Self {
             step_seconds: seconds(STEP),
             end: Timestamp::from_unix(snapshot.wall(STEP.times(current + 1))),
-            requests: column(|sample| sample.requests),
-            upstream_errors: column(|sample| sample.upstream_errors),
-            client_errors: column(|sample| sample.client_errors),
-            p50_seconds: times(|sample| sample.p50),
-            p95_seconds: times(|sample| sample.p95),
+            requests: column(|point| point.requests),
+            upstream_errors: column(|point| point.upstream_errors),
+            client_errors: column(|point| point.client_errors),
+            p50_seconds: times(|point| point.p50),
+            p95_seconds: times(|point| point.p95),
         }
     }
 }
 
-/// A sample of each step from `first` to `last`, oldest first.
-fn samples(upstream: &Upstream, first: u64, last: u64) -> Vec<SeriesPoint> {
+/// A point for each step from `first` to `last`, oldest first.
+fn points(upstream: &Upstream, first: u64, last: u64) -> Vec<SeriesPoint> {
     let none = SeriesPoint { p50: SeriesPoint::NO_TIME, p95: SeriesPoint::NO_TIME, ..SeriesPoint::default() };
-    let mut samples = vec![none; (last - first + 1) as usize];
-    for sample in upstream.series.newest().chain([&upstream.counters.current()]).filter(|sample| sample.requests > 0) {
-        let index = u64::from(sample.step).checked_sub(first);
-        if let Some(index) = index.and_then(|index| samples.get_mut(index as usize)) {
-            *index = *sample;
+    let mut points = vec![none; (last - first + 1) as usize];
+    for point in upstream.series.newest().chain([&upstream.counters.current()]).filter(|point| point.requests > 0) {
+        let index = u64::from(point.step).checked_sub(first);
+        if let Some(entry) = index.and_then(|index| points.get_mut(index as usize)) {
+            *entry = *point;
         }
     }
-    samples
+    points
 }
