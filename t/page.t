@@ -65,7 +65,7 @@ subtest('a failover is seen live', sub {
     is($browser->run('return document.getElementById("verdict").getAttribute("role")'), 'status', 'by a live region');
     like($browser->text('.alert'), qr/Warning Failover on "app": blue → green/, 'with its alert');
     $browser->until('return document.querySelector(".alert .accepted")', 'the delivery');
-    like($browser->text('.alert .told'), qr/slack accepted/, 'and who was told');
+    like($browser->text('.alert .deliveries'), qr/slack accepted/, 'and who was told');
     my $runbook = $browser->run('return document.querySelector(".alert a").href');
     is($runbook, 'https://runbook.example/failover#failover', 'and what to do, at the section about it');
     like($browser->text('.lanes'), qr/blue.*green.*incidents/s, 'the timeline has both pools and the incident');

@@ -57,7 +57,7 @@ pub(super) fn what(change: &ChangeView) -> String {
 pub(super) fn deliveries(deliveries: &[DeliveryView]) -> Markup {
     html! {
         @if !deliveries.is_empty() {
-            ul.announced aria-label="Delivery" {
+            ul.deliveries aria-label="Delivery" {
                 @for DeliveryView { receiver, result } in deliveries {
                     li class=(result.name()) title=[meaning(*result)] { bdi { (receiver) } " " (result.name()) }
                 }

@@ -26,7 +26,7 @@ use words::{counted, grouped, moment};
 
 /// The value of the header Content-Security-Policy that belongs to the page: this style and this script, and nothing else.
 pub const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-8JwJYDtKaxxj5rg89briCie0I29yh5A4zzGsK8kdPBU='; \
+    style-src 'sha256-BmvocGsnMs3tOnbXRuFyWVbNoDK+S/TrSSXgquInoUQ='; \
     script-src 'sha256-gDxSE4nVbOkbv7x1OjGrYExvbPV1IpW6tgeZ0R2bDJ8='; \
     img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
