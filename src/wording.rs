@@ -458,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn the_impact_tells_whether_clients_are_spared() {
+    fn the_impact_says_whether_clients_are_spared() {
         let suffering = |kind| Alert { rates: rates(1), ..alert(kind) };
         assert_eq!(
             impact(&alert(Kind::ErrorRateFiring)),
@@ -511,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_among_many_is_told_in_the_log_with_their_number() {
+    fn a_change_among_many_is_in_the_log_with_their_number() {
         let flapping = Alert { flapping: true, changes: 7, ..alert(Kind::Failover) };
         assert!(log_line(&flapping).contains(", 7 changes in 10 minutes, now green (127.0.0.1:3002), "));
     }

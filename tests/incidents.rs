@@ -29,10 +29,10 @@ fn incident(host: &mut Host) -> usize {
     }
     // Long enough that the next incident is not flapping.
     host.time.0.fetch_add(400_000, Ordering::Relaxed);
-    let told = host.titles().len();
+    let sent = host.titles().len();
     host.slack.bodies.lock().expect("no panic").clear();
     host.log.lock().expect("no panic").clear();
-    told
+    sent
 }
 
 #[test]
@@ -40,10 +40,10 @@ fn incidents_leave_nothing_behind() {
     let mut host = Host::new(2, &Rules { fail_timeout: Millis::from_secs(2), ..Rules::default() });
     host.served_by(BLUE);
     host.run(1000);
-    let told: usize = (0..500).map(|_| incident(&mut host)).sum();
+    let sent: usize = (0..500).map(|_| incident(&mut host)).sum();
     let before = resident();
-    let told = told + (500..10_000).map(|_| incident(&mut host)).sum::<usize>();
+    let sent = sent + (500..10_000).map(|_| incident(&mut host)).sum::<usize>();
     let grown = resident().saturating_sub(before);
-    assert!(told >= 2 * 10_000, "{told} messages");
+    assert!(sent >= 2 * 10_000, "{sent} messages");
     assert!(grown <= PAGES, "{grown} pages more");
 }

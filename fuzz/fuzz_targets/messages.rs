@@ -77,7 +77,7 @@ impl Input {
         let [id, host, runbook] = self.texts.each_ref().map(|bytes| text(bytes));
         let [from, to] =
             self.pools.map(|pool| pool.map(|Pool { name, addresses, release }| PoolFacts { name, addresses, release }));
-        let sample = |Request { method, path, status, lists }| {
+        let example = |Request { method, path, status, lists }| {
             let [upstream_status, upstream_addr, upstream_response_time] = lists;
             let path = [&path, &b"?token="[..], CANARY.as_bytes()].concat();
             ExampleRequest { method, path, status, upstream_status, upstream_addr, upstream_response_time }
@@ -117,7 +117,7 @@ impl Input {
             rate_of: if as_expected { RateOf::Upstream } else { RateOf::Client },
             as_expected,
             changes: times,
-            examples: self.requests.into_iter().map(sample).collect(),
+            examples: self.requests.into_iter().map(example).collect(),
             silence: has_silence.then(|| SilenceFacts {
                 ends_unix: (ends % 2 == 0).then_some(ends),
                 comment: self.comment,
@@ -153,12 +153,12 @@ fuzz_target!(|input: Input| {
     // The word may occur where the engine put it, but not if only the queries have it.
     let without_queries = Alert { examples: Vec::new(), ..alert.clone() };
     let elsewhere = says(format!("{:?}", without_queries).as_bytes())
-        || alert.examples.iter().any(|sample| {
-            let path = sample.path.split(|&byte| byte == b'?').next().unwrap_or_default();
-            [path, &sample.method, &sample.upstream_status, &sample.upstream_addr, &sample.upstream_response_time]
+        || alert.examples.iter().any(|example| {
+            let path = example.path.split(|&byte| byte == b'?').next().unwrap_or_default();
+            [path, &example.method, &example.upstream_status, &example.upstream_addr, &example.upstream_response_time]
                 .into_iter()
                 .any(says)
         });
-    let told = [full, plain].into_iter().chain(lines).any(|text| says(text.as_bytes()));
-    assert!(!told || elsewhere, "a query was told: {alert:?}");
+    let shown = [full, plain].into_iter().chain(lines).any(|text| says(text.as_bytes()));
+    assert!(!shown || elsewhere, "a query is shown: {alert:?}");
 });

@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_resolved_at_run_time_are_told_apart_by_headers() {
+    fn servers_resolved_at_run_time_are_distinguished_by_headers() {
         let stranger = |header: &[u8]| answer(Attempt::UNKNOWN_PEER, header);
         let peers =
             |pools: [Option<usize>; 2]| [("blue:80", Role::Primary, pools[0]), ("green:80", Role::Backup, pools[1])];

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_configured_silence_is_told_when_it_begins_and_when_it_ends() {
+    fn the_configured_silence_is_sent_when_it_begins_and_when_it_ends() {
         let mut announcements = Announcements::default();
         assert_eq!(announcements.configure(false, NOW), None);
         assert!(announcements.configure(true, NOW).is_some());

@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peers_last_result_is_of_the_attempt_that_began_last_whichever_worker_told_it_last() {
+    fn a_peers_last_result_is_of_the_attempt_that_began_last_whichever_worker_counted_it_last() {
         let mut upstream = Upstream::new();
         upstream.see(&[(BLUE, Verdict::ServerError), (GREEN, Verdict::Ok)], 200, "");
         upstream.now = upstream.now - Millis(5);

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn other_paths_are_not_found_and_other_methods_are_told_which_would_do() {
+    fn other_paths_are_not_found_and_for_other_methods_the_answer_names_the_right_ones() {
         for path in ["/api", "/api/v1", "/api/v1/", "/api/v2/state", "/api/v1/state/", "/metrics/", "//", "/index.html"]
         {
             assert_eq!(get(path), Err(RouteError::NotFound), "{path}");

@@ -1,4 +1,4 @@
-//! Reports whose every foreign byte is an attacker's.
+//! Alerts whose every foreign byte is an attacker's.
 
 use ngx_http_poolwatch_module::alert::{
     Alert, During, Easing, ExampleRequest, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Severity, SilenceFacts,
@@ -56,7 +56,7 @@ fn pool() -> impl Strategy<Value = Option<PoolFacts>> {
     proptest::option::of(facts.prop_map(|(name, addresses, release)| PoolFacts { name, addresses, release }))
 }
 
-fn sample() -> impl Strategy<Value = ExampleRequest> {
+fn example() -> impl Strategy<Value = ExampleRequest> {
     let path = foreign().prop_map(|path| [&path, &b"?token="[..], CANARY.as_bytes()].concat());
     (foreign(), path, any::<u16>(), foreign(), foreign(), foreign()).prop_map(
         |(method, path, status, upstream_status, upstream_addr, upstream_response_time)| ExampleRequest {
@@ -103,7 +103,7 @@ fn numbers() -> impl Strategy<Value = ([u32; 9], [u64; 5])> {
 fn alert() -> impl Strategy<Value = Alert> {
     let runbook = prop_oneof![text(), text().prop_map(|rest| format!("https://{rest}"))];
     let texts = (foreign(), text(), text(), runbook, foreign());
-    (kind(), texts, pool(), pool(), vec(sample(), 0..5), numbers(), any::<bool>()).prop_map(
+    (kind(), texts, pool(), pool(), vec(example(), 0..5), numbers(), any::<bool>()).prop_map(
         |(
             (kind, severity, rate_of),
             (upstream, id, host, runbook, comment),

@@ -23,7 +23,7 @@ const RECEIVERS: usize = 2;
 /// nothing holds back.
 pub(crate) const SUBJECTS: usize = 2;
 pub(crate) const INCIDENT: usize = 0;
-const NOTICE: usize = 1;
+const ANNOUNCEMENT: usize = 1;
 /// The state of the second subject while a silence holds.
 const SILENCED: StateCode = StateCode::new(1);
 
@@ -52,7 +52,7 @@ impl Random {
 pub(crate) enum Answer {
     Accepts,
     /// The receiver accepts the message, but its answer does not reach the sender.
-    AcceptsUnheard,
+    AcceptsSilently,
     /// The message does not arrive, and no answer comes.
     Loses,
     Refuses,
@@ -64,13 +64,13 @@ pub(crate) enum Answer {
 
 impl Answer {
     fn accepts(self, plain: bool) -> bool {
-        matches!(self, Self::Accepts | Self::AcceptsUnheard) || (self == Self::DislikesBlocks && plain)
+        matches!(self, Self::Accepts | Self::AcceptsSilently) || (self == Self::DislikesBlocks && plain)
     }
 
     fn outcome(self, plain: bool) -> Outcome {
         match self {
             Self::Accepts => Outcome::Accepted,
-            Self::AcceptsUnheard | Self::Loses => Outcome::Retry("reset".into()),
+            Self::AcceptsSilently | Self::Loses => Outcome::Retry("reset".into()),
             Self::Refuses => Outcome::Retry("answered 503".into()),
             Self::Limits(span) => Outcome::RateLimited(span.map(Millis)),
             Self::DislikesBlocks if plain => Outcome::Accepted,
@@ -172,7 +172,7 @@ pub(crate) struct World {
     random: Random,
     /// One generator for each receiver, so that one receiver cannot change the answers of another.
     luck: [Random; RECEIVERS],
-    pub(crate) truths: [Revision; SUBJECTS],
+    pub(crate) revisions: [Revision; SUBJECTS],
     /// When the present silence ends by itself, or when the last one ended.
     silenced: u64,
     processes: Processes,
@@ -202,7 +202,7 @@ impl World {
             now: BEGIN,
             random: Random::new(seed),
             luck: [Random::new(seed ^ 0xa5a5), Random::new(seed ^ 0x5a5a_0000)],
-            truths: [Revision { over: true, ..Revision::default() }; SUBJECTS],
+            revisions: [Revision { over: true, ..Revision::default() }; SUBJECTS],
             silenced: 0,
             processes: Processes { alive: RefCell::new(Vec::new()) },
             next_pid: 1,
@@ -268,30 +268,30 @@ impl World {
     }
 
     pub(crate) fn change(&mut self, subject: usize) {
-        let Revision { number: generation, state: from, .. } = self.truths[subject];
+        let Revision { number: last, state: from, .. } = self.revisions[subject];
         let before = from.number();
-        let number = if subject == NOTICE { 1 - before } else { (before + 1 + self.random.below(2) as u8) % 3 };
+        let number = if subject == ANNOUNCEMENT { 1 - before } else { (before + 1 + self.random.below(2) as u8) % 3 };
         let (state, over) = (StateCode::new(number), number == 0);
-        self.truths[subject] = Revision { number: generation + 1, state, from, over, ..Revision::default() };
+        self.revisions[subject] = Revision { number: last + 1, state, from, over, ..Revision::default() };
     }
 
     /// Begins a silence that ends by itself, or ends the present one.
     fn silence(&mut self) {
-        if self.truths[NOTICE].state == SILENCED {
+        if self.revisions[ANNOUNCEMENT].state == SILENCED {
             self.end_silence();
         } else {
             self.silenced = self.now + self.random.below(60_000) + 1;
-            self.change(NOTICE);
+            self.change(ANNOUNCEMENT);
         }
     }
 
     fn end_silence(&mut self) {
         self.silenced = self.now;
         if self.wrong == Wrong::SilenceDrops {
-            let revision = self.truths[INCIDENT];
+            let revision = self.revisions[INCIDENT];
             self.deliveries.iter_mut().for_each(|deliveries| deliveries[INCIDENT].skip(&revision));
         }
-        self.change(NOTICE);
+        self.change(ANNOUNCEMENT);
     }
 
     fn start_workers(&mut self) {
@@ -345,7 +345,7 @@ impl World {
     }
 
     pub(crate) fn step_all(&mut self) {
-        if self.truths[NOTICE].state == SILENCED && self.now >= self.silenced {
+        if self.revisions[ANNOUNCEMENT].state == SILENCED && self.now >= self.silenced {
             self.end_silence();
         }
         let mut index = 0;
@@ -403,7 +403,7 @@ impl World {
     }
 
     fn conditions(&self, pid: u32, subject: usize, receiver: usize) -> SendConditions<'_> {
-        let (revision, receiver, clock) = (self.truths[subject], self.receivers[receiver], &self.processes);
+        let (revision, receiver, clock) = (self.revisions[subject], self.receivers[receiver], &self.processes);
         let (cooldown, silenced) =
             if subject == INCIDENT { (COOLDOWN, Millis(self.silenced)) } else { Default::default() };
         SendConditions { revision, cooldown, silenced, receiver, clock, me: pid }
@@ -413,7 +413,7 @@ impl World {
         self.wrong_ways(receiver, subject, pid);
         let mut delivery = self.deliveries[receiver][subject];
         let claim = delivery.claim(&self.conditions(pid, subject, receiver), Millis(self.now))?;
-        let revision = self.truths[subject];
+        let revision = self.revisions[subject];
         let book = &mut self.books[receiver];
         if self.wrong == Wrong::NoLeaseExpiry && book.held[subject].is_some_and(|holder| holder != pid) {
             return None;
@@ -437,7 +437,7 @@ impl World {
         let answer = match draw {
             _ if !self.trouble => Answer::Accepts,
             0..=10 => Answer::Accepts,
-            11..=13 => Answer::AcceptsUnheard,
+            11..=13 => Answer::AcceptsSilently,
             14 | 15 => Answer::Loses,
             16..=18 => Answer::Refuses,
             19 => Answer::Limits(Some(span)),
@@ -495,14 +495,14 @@ impl World {
             let known = &mut self.books[receiver].retry_after;
             *known = until.max(*known);
         }
-        let outcome = self.wrong.hears(flight.answer.outcome(flight.claim.plain), self.trouble);
+        let outcome = self.wrong.understands(flight.answer.outcome(flight.claim.plain), self.trouble);
         self.settle(receiver, flight, &outcome);
     }
 
     fn settle(&mut self, receiver: usize, flight: &Flight, outcome: &Outcome) {
         let Flight { subject, number, .. } = *flight;
         let mut claim = self.token_of(receiver, flight);
-        let generation = claim.revision.number;
+        let revision = claim.revision.number;
         let book = &mut self.books[receiver];
         let overtaken = book.claims[subject] != number;
         if overtaken {
@@ -510,7 +510,7 @@ impl World {
         } else {
             book.held[subject] = None;
         }
-        if overtaken || *outcome == Outcome::CutShort || flight.answer == Answer::AcceptsUnheard {
+        if overtaken || *outcome == Outcome::CutShort || flight.answer == Answer::AcceptsSilently {
             self.note_unsure(receiver, flight);
         }
         let book = &mut self.books[receiver];
@@ -519,9 +519,9 @@ impl World {
             book.probe = 0;
         }
         match outcome {
-            Outcome::Accepted if !overtaken => book.acked[subject] = generation,
+            Outcome::Accepted if !overtaken => book.acked[subject] = revision,
             Outcome::Broken(_) => book.probe = self.now + 900_000,
-            Outcome::Rejected(_) if !overtaken => book.disliked[subject] = generation,
+            Outcome::Rejected(_) if !overtaken => book.disliked[subject] = revision,
             _ => {}
         }
         book.failures = if *outcome == Outcome::Accepted { 0 } else { book.failures + 1 };
@@ -529,13 +529,13 @@ impl World {
             return;
         }
         if self.wrong == Wrong::AcksCurrent {
-            claim.revision = self.truths[subject];
+            claim.revision = self.revisions[subject];
         }
         let random = self.luck[receiver].below(u64::from(u32::MAX));
         let (delivery, state) = (&mut self.deliveries[receiver][subject], &mut self.receivers[receiver]);
         let settled = delivery.settle(&claim, outcome, state, Millis(self.now), random);
         if settled.refused {
-            self.books[receiver].refused[subject] = generation;
+            self.books[receiver].refused[subject] = revision;
         }
     }
 
@@ -558,19 +558,19 @@ impl World {
 
     /// What wrong variants do when they look for something to send.
     fn wrong_ways(&mut self, receiver: usize, subject: usize, pid: u32) {
-        let revision = self.truths[subject];
+        let revision = self.revisions[subject];
         let delivery = self.deliveries[receiver][subject];
         let due = delivery.due_at(&self.conditions(pid, subject, receiver));
         let book = &mut self.books[receiver];
-        let told = book.posts.iter().rev().find(|post| post.accepted && post.subject == subject);
-        let waives = match self.wrong {
+        let last = book.posts.iter().rev().find(|post| post.accepted && post.subject == subject);
+        let skips = match self.wrong {
             Wrong::SilenceDrops => subject == INCIDENT && self.now < self.silenced && delivery.is_due(&revision),
             Wrong::CooldownDrops => due.is_some_and(|due| due.0 > self.now + 5000),
-            Wrong::ByStateOnly => told.is_some_and(|post| post.revision.state == revision.state),
+            Wrong::ByStateOnly => last.is_some_and(|post| post.revision.state == revision.state),
             Wrong::GivesUp => book.failures >= 4,
             _ => false,
         };
-        if waives {
+        if skips {
             book.failures = 0;
             self.deliveries[receiver][subject].skip(&revision);
         }

@@ -39,7 +39,7 @@ pub(crate) enum Wrong {
     /// A reload also ends a `Retry-After`.
     ReloadEndsPauses,
     /// Treats every answer as a failure while there is trouble.
-    HearsNoAcceptance,
+    SeesNoAcceptance,
 }
 
 impl Wrong {
@@ -61,7 +61,7 @@ impl Wrong {
         (Self::NoLeaseExpiry, &["1"]),
         (Self::TokenNotRaised, &["10"]),
         (Self::ReloadEndsPauses, &["5"]),
-        (Self::HearsNoAcceptance, &["8"]),
+        (Self::SeesNoAcceptance, &["8"]),
     ];
 
     pub(crate) fn forgets_overtaken(self, outcome: &Outcome) -> bool {
@@ -73,10 +73,10 @@ impl Wrong {
     }
 
     /// The outcome as the variant understands it.
-    pub(crate) fn hears(self, outcome: Outcome, trouble: bool) -> Outcome {
+    pub(crate) fn understands(self, outcome: Outcome, trouble: bool) -> Outcome {
         match (self, outcome) {
             (Self::RetryAfterPerWorker, Outcome::RateLimited(_)) => Outcome::Retry("429, kept to itself".into()),
-            (Self::HearsNoAcceptance, Outcome::Accepted) if trouble => Outcome::Retry("what?".into()),
+            (Self::SeesNoAcceptance, Outcome::Accepted) if trouble => Outcome::Retry("what?".into()),
             (_, outcome) => outcome,
         }
     }

@@ -47,7 +47,7 @@ fn an_hour_without_a_receiver_is_a_few_attempts_one_line_and_then_one_message() 
     assert!((60..=130).contains(&tries), "{tries} attempts");
     assert_eq!(host.lines_with("will be retried"), 1);
     host.run_with(61_000, &host.slack);
-    assert_told(&host, &[&["failover", "blue", "green"]]);
+    assert_sent(&host, &[&["failover", "blue", "green"]]);
     let message = host.slack.bodies.lock().expect("no panic")[0].to_string();
     assert!(message.contains("delayed 1 h"), "{message}");
     assert_eq!(host.lines_with("accepts messages again"), 1);
@@ -88,9 +88,9 @@ fn a_reload_does_not_shorten_retry_after() {
     host.run_with(2000, &limited);
     host.load(2, &without_rates());
     host.run(50_000);
-    assert_told(&host, &[]);
+    assert_sent(&host, &[]);
     host.run(20_000);
-    assert_told(&host, &[&["failover"]]);
+    assert_sent(&host, &[&["failover"]]);
 }
 
 #[test]
@@ -99,14 +99,14 @@ fn a_reload_probes_a_broken_receiver_at_once() {
     host.run_with(60_000, &Answering(|_: &Endpoint, _: &str| reply(404, "no_service")));
     assert_eq!(host.lines_with("no_service"), 1);
     host.run(60_000);
-    assert_told(&host, &[]);
+    assert_sent(&host, &[]);
     host.load(2, &without_rates());
     host.run(100);
-    assert_told(&host, &[&["failover"]]);
+    assert_sent(&host, &[&["failover"]]);
 }
 
 #[test]
-fn workers_on_their_way_out_tell_nothing_more() {
+fn workers_on_their_way_out_send_nothing_more() {
     let mut host = failed_over(1);
     let old = host.workers.remove(0);
     old.0.fold(&old.2);
@@ -118,9 +118,9 @@ fn workers_on_their_way_out_tell_nothing_more() {
     host.time.0.fetch_add(2000, Ordering::Relaxed);
     // `deliver` returns only because the worker knows of the newer configuration.
     old.0.deliver(0, &host.slack);
-    assert_told(&host, &[]);
+    assert_sent(&host, &[]);
     host.run(0);
-    assert_told(&host, &[&["failover"]]);
+    assert_sent(&host, &[&["failover"]]);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn an_answer_for_a_receiver_that_is_gone_settles_nothing_of_its_successor() {
     old.0.deliver(0, &replaced);
     let mut host = host.into_inner().expect("no panic");
     host.run(2000);
-    assert_told(&host, &[&["failover"]]);
+    assert_sent(&host, &[&["failover"]]);
 }
 
 /// A failover and the return, in steps of a second; `disturb` may do something to the host before each step. Returns
@@ -160,7 +160,7 @@ fn incident(disturb: impl Fn(u64, &mut Host)) -> Vec<(u64, String)> {
     let mut host = failed_over(2);
     // An exiting worker would have folded its observations.
     host.run(0);
-    let told = Mutex::new(Vec::new());
+    let sent = Mutex::new(Vec::new());
     for step in 0..60 {
         disturb(step, &mut host);
         for _ in 0..10 {
@@ -169,13 +169,13 @@ fn incident(disturb: impl Fn(u64, &mut Host)) -> Vec<(u64, String)> {
             let noting = Answering(|_: &Endpoint, body: &str| {
                 let body: Value = serde_json::from_str(body).expect("valid JSON");
                 let title = body["text"].as_str().expect("a text").to_owned();
-                told.lock().expect("no panic").push((time.now().0, title));
+                sent.lock().expect("no panic").push((time.now().0, title));
                 reply(200, "ok")
             });
             host.run_with(100, &noting);
         }
     }
-    told.into_inner().expect("no panic")
+    sent.into_inner().expect("no panic")
 }
 
 /// 25: a reload of the same configuration, at any time, changes neither the messages nor their times.
@@ -213,8 +213,8 @@ fn invariant_24_only_the_monotonic_clock_counts() {
     for span in [-1_000_000_000, -1000, 1000, 1_000_000_000] {
         assert_eq!(jumped(span), undisturbed, "{span} ms");
     }
-    let titles = |told: Vec<(u64, String)>| {
-        told.into_iter().map(|(_, title)| title.split(':').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    let titles = |sent: Vec<(u64, String)>| {
+        sent.into_iter().map(|(_, title)| title.split(':').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
     };
     let slept = incident(|step, host| {
         if step % 13 == 5 {

@@ -4,11 +4,11 @@
 #![expect(clippy::disallowed_methods, reason = "a variable asks for new golden files")]
 
 mod faults;
+mod held_back;
 mod host;
 mod restart;
 mod shown;
 mod traffic;
-mod untold;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -34,7 +34,7 @@ use serde_json::Value;
 
 /// Asserts that these are the messages so far: one for each item, with all of the item's words in its title.
 #[track_caller]
-fn assert_told(host: &Host, expected: &[&[&str]]) {
+fn assert_sent(host: &Host, expected: &[&[&str]]) {
     let titles = host.titles();
     assert_eq!(titles.len(), expected.len(), "{titles:#?}");
     for (title, words) in titles.iter().zip(expected) {
@@ -45,20 +45,20 @@ fn assert_told(host: &Host, expected: &[&[&str]]) {
 }
 
 #[test]
-fn four_workers_tell_one_failover_and_one_recovery() {
+fn four_workers_send_one_failover_and_one_recovery() {
     let mut host = Host::new(4, &Rules { fail_timeout: Millis::from_secs(2), ..Rules::default() });
     for worker in 0..4 {
         host.request(worker, &[(BLUE, Verdict::Ok)], 200);
     }
     host.run(1000);
-    assert_told(&host, &[]);
+    assert_sent(&host, &[]);
     for round in 0..200 {
         host.request(round % 4, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200);
         host.run(10);
     }
     host.run(1500);
     // Masked errors also make the upstream's error rate fire. It needs no confirmation, so its message is first here.
-    assert_told(&host, &[&["error rate"], &["failover", "blue", "green"]]);
+    assert_sent(&host, &[&["error rate"], &["failover", "blue", "green"]]);
     for round in 0..300 {
         host.request(round % 4, &[(BLUE, Verdict::Ok)], 200);
         host.run(100);
@@ -68,7 +68,7 @@ fn four_workers_tell_one_failover_and_one_recovery() {
 }
 
 #[test]
-fn a_masked_error_of_a_healthy_primary_is_told_to_nobody() {
+fn a_masked_error_of_a_healthy_primary_is_sent_to_nobody() {
     let mut host = Host::new(2, &Rules { error_rate: None, ..Rules::default() });
     for round in 0..500 {
         host.request(round % 2, &[(BLUE, Verdict::Ok)], 200);
@@ -80,11 +80,11 @@ fn a_masked_error_of_a_healthy_primary_is_told_to_nobody() {
     }
     host.served_by(BLUE);
     host.run(10_000);
-    assert_told(&host, &[]);
+    assert_sent(&host, &[]);
 }
 
 #[test]
-fn the_way_back_is_told_within_the_cooldown() {
+fn the_way_back_is_sent_within_the_cooldown() {
     let mut host = Host::new(1, &Rules { error_rate: None, ..Rules::default() });
     host.served_by(BLUE);
     host.run(100);
@@ -94,11 +94,11 @@ fn the_way_back_is_told_within_the_cooldown() {
         host.served_by(BLUE);
         host.run(200);
     }
-    assert_told(&host, &[&["failover"], &["primary is serving traffic again"]]);
+    assert_sent(&host, &[&["failover"], &["primary is serving traffic again"]]);
 }
 
 #[test]
-fn an_outage_is_told_and_its_end() {
+fn an_outage_is_sent_and_its_end() {
     let mut host = Host::new(2, &Rules::default());
     host.served_by(BLUE);
     host.run(100);
@@ -107,13 +107,13 @@ fn an_outage_is_told_and_its_end() {
         host.run(50);
     }
     host.run(3000);
-    assert_told(&host, &[&["no pool answers", "20 errors in 20 requests"]]);
+    assert_sent(&host, &[&["no pool answers", "20 errors in 20 requests"]]);
     for _ in 0..500 {
         host.served_by(BLUE);
         host.run(100);
     }
     // An outage is one message, and its end is one more: its error rate is part of it.
-    assert_told(&host, &[&["no pool answers"], &["serving traffic again"]]);
+    assert_sent(&host, &[&["no pool answers"], &["serving traffic again"]]);
 }
 
 #[test]
@@ -127,12 +127,12 @@ fn a_reload_in_the_middle_of_an_incident_repeats_nothing_and_forgets_nothing() {
     host.load(3, &rules);
     host.served_by(GREEN);
     host.run(60_000);
-    assert_told(&host, &[&["failover"]]);
+    assert_sent(&host, &[&["failover"]]);
     for _ in 0..200 {
         host.served_by(BLUE);
         host.run(200);
     }
-    assert_told(&host, &[&["failover"], &["serving traffic again"]]);
+    assert_sent(&host, &[&["failover"], &["serving traffic again"]]);
 }
 
 #[test]
@@ -143,11 +143,11 @@ fn silence_only_delays() {
     host.run(100);
     host.served_by(GREEN);
     host.run(60_000);
-    assert_told(&host, &[&["silence", "held back"]]);
+    assert_sent(&host, &[&["silence", "held back"]]);
     assert_eq!(host.lines_with("failover"), 1, "the failover is in error.log all the same");
     host.load(1, &Rules { silenced: false, ..silenced });
     host.run(3000);
-    assert_told(&host, &[&["silence", "held back"], &["silence", "over"], &["failover", "blue", "green"]]);
+    assert_sent(&host, &[&["silence", "held back"], &["silence", "over"], &["failover", "blue", "green"]]);
 }
 
 fn silence(host: &Host, id: u64, upstream: &str, seconds: u64) -> Order {
@@ -161,18 +161,18 @@ fn silence(host: &Host, id: u64, upstream: &str, seconds: u64) -> Order {
 }
 
 #[test]
-fn a_silence_ends_by_itself_without_a_request_and_the_truth_is_told_then() {
+fn a_silence_ends_by_itself_without_a_request_and_what_is_true_is_sent_then() {
     let mut host = Host::new(2, &Rules { error_rate: None, ..Rules::default() });
     host.served_by(BLUE);
     host.run(100);
     host.order(silence(&host, 1, "app", 1800));
     host.run(100);
-    assert_told(&host, &[&["silence", "app", "held back"]]);
+    assert_sent(&host, &[&["silence", "app", "held back"]]);
     host.served_by(GREEN);
     host.run(1_799_000);
-    assert_told(&host, &[&["silence"]]);
+    assert_sent(&host, &[&["silence"]]);
     host.run(3000);
-    assert_told(&host, &[&["silence"], &["silence", "app", "over"], &["failover", "blue", "green"]]);
+    assert_sent(&host, &[&["silence"], &["silence", "app", "over"], &["failover", "blue", "green"]]);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn what_came_and_went_during_a_silence_is_part_of_its_end() {
     }
     host.order(Order::EndSilence(1));
     host.run(3000);
-    assert_told(&host, &[&["silence", "all upstreams"], &["silence", "over"]]);
+    assert_sent(&host, &[&["silence", "all upstreams"], &["silence", "over"]]);
     let last = host.slack.bodies.lock().expect("no panic").last().map(Value::to_string).unwrap_or_default();
     assert!(last.contains("0 of 100 requests to \\\"app\\\" failed, 2 changes of the serving pool"), "{last}");
 }
@@ -202,7 +202,7 @@ fn a_silence_of_one_upstream_is_none_of_another() {
     host.run(100);
     host.served_by(GREEN);
     host.run(3000);
-    assert_told(&host, &[&["silence", "api"], &["failover"]]);
+    assert_sent(&host, &[&["silence", "api"], &["failover"]]);
 }
 
 #[test]
@@ -215,9 +215,9 @@ fn a_silence_outlives_a_reload() {
     host.load(2, &rules);
     host.served_by(GREEN);
     host.run(590_000);
-    assert_told(&host, &[&["silence"]]);
+    assert_sent(&host, &[&["silence"]]);
     host.run(20_000);
-    assert_told(&host, &[&["silence"], &["silence", "over"], &["failover"]]);
+    assert_sent(&host, &[&["silence"], &["silence", "over"], &["failover"]]);
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_test_message_goes_out_whatever_is_silenced() {
     host.run(1000);
     host.order(Order::Test);
     host.run(2000);
-    assert_told(&host, &[&["silence", "poolwatch_silence"], &["test message"]]);
+    assert_sent(&host, &[&["silence", "poolwatch_silence"], &["test message"]]);
     host.order(Order::Test);
     host.run(2000);
     assert_eq!(host.titles().len(), 3);
@@ -243,18 +243,18 @@ fn a_silence_too_many_is_refused_and_the_log_says_so() {
 }
 
 #[test]
-fn a_receiver_that_fails_is_told_later_and_the_log_once() {
+fn a_receiver_that_fails_is_sent_the_message_later_and_is_logged_once() {
     let mut host = Host::new(2, &Rules { error_rate: None, ..Rules::default() });
     host.served_by(BLUE);
     host.run(100);
     host.slack.status.store(503, Ordering::Relaxed);
     host.served_by(GREEN);
     host.run(300_000);
-    assert_told(&host, &[]);
+    assert_sent(&host, &[]);
     assert_eq!(host.log.lock().expect("no panic").len(), 2, "one line for the failover, one for the receiver");
     host.slack.status.store(200, Ordering::Relaxed);
     host.run(61_000);
-    assert_told(&host, &[&["failover", "blue", "green"]]);
+    assert_sent(&host, &[&["failover", "blue", "green"]]);
 }
 
 #[test]
@@ -268,11 +268,11 @@ fn a_changed_expected_pool_is_a_planned_switch_and_no_failover() {
     host.run(100);
     host.served_by(GREEN);
     host.run(5000);
-    assert_told(&host, &[&["planned switch", "green"]]);
+    assert_sent(&host, &[&["planned switch", "green"]]);
 }
 
 #[test]
-fn an_upstream_that_is_removed_in_an_incident_is_told_as_no_longer_watched_once() {
+fn an_upstream_that_is_removed_in_an_incident_is_announced_as_no_longer_watched_once() {
     let rules = Rules { error_rate: None, ..Rules::default() };
     let other = || WatchedUpstream { name: Name::new(b"other"), ..upstream(&rules) };
     let mut host = Host::new(2, &rules);
@@ -284,7 +284,7 @@ fn an_upstream_that_is_removed_in_an_incident_is_told_as_no_longer_watched_once(
     host.run(600_000);
     host.configure(2, &[other()]);
     host.run(600_000);
-    assert_told(&host, &[&["failover", "blue", "green"], &["\"app\" is no longer watched"]]);
+    assert_sent(&host, &[&["failover", "blue", "green"], &["\"app\" is no longer watched"]]);
     let log = host.log.lock().expect("no panic").iter().filter(|line| line.text.contains("no longer")).count();
     assert_eq!(log, 1, "the first worker of the configuration says so");
 }
@@ -305,7 +305,7 @@ fn an_upstream_that_comes_back_starts_again_and_its_numbers_go_on() {
     assert_eq!(host.titles().len(), 2, "the expected pool serves, which is no news: {:?}", host.titles());
     host.served_by(GREEN);
     host.run(5000);
-    assert_told(&host, &[&["failover"], &["no longer watched"], &["failover", "blue", "green"]]);
+    assert_sent(&host, &[&["failover"], &["no longer watched"], &["failover", "blue", "green"]]);
     let third = host.slack.bodies.lock().expect("no panic")[2].to_string();
     assert!(third.contains("app/serving/3"), "{third}");
 }
@@ -327,7 +327,7 @@ fn an_upstream_that_is_removed_in_peace_leaves_in_silence_and_old_workers_do_not
     host.run(5000);
     host.workers = new;
     host.run(5000);
-    assert_told(&host, &[]);
+    assert_sent(&host, &[]);
     let slots = &host.shared.0.lock().expect("no panic").slots;
     assert!(slots.iter().all(|slot| slot.serving() == Serving::Unknown), "an old worker wrote into another's place");
 }
@@ -340,7 +340,7 @@ fn traffic_that_ends_in_an_outage_is_no_data_and_no_recovery() {
         host.run(100);
     }
     host.run(3_600_000);
-    assert_told(&host, &[&["error rate"], &["no traffic"]]);
+    assert_sent(&host, &[&["error rate"], &["no traffic"]]);
 }
 
 #[test]
@@ -357,7 +357,7 @@ fn a_canary_by_configuration_never_alarms() {
         host.run(20);
     }
     host.run(60_000);
-    assert_told(&host, &[]);
+    assert_sent(&host, &[]);
 }
 
 #[test]
@@ -368,7 +368,7 @@ fn a_primary_that_fails_half_of_its_requests_is_mixed_once() {
         host.request(round % 4, if round % 2 == 0 { &masked } else { &[(BLUE, Verdict::Ok)] }, 200);
         host.run(20);
     }
-    assert_told(&host, &[&["mixed traffic"]]);
+    assert_sent(&host, &[&["mixed traffic"]]);
 }
 
 #[test]
@@ -382,9 +382,9 @@ fn a_planned_switch_that_no_traffic_follows_is_a_failover() {
     host.served_by(BLUE);
     // The detector does not know yet how slow green is.
     host.run(9000);
-    assert_told(&host, &[]);
+    assert_sent(&host, &[]);
     host.run(1000);
-    assert_told(&host, &[&["failover", "green", "blue"]]);
+    assert_sent(&host, &[&["failover", "green", "blue"]]);
 }
 
 // Invariants, by the numbers of docs/invariants.md. Each is tried on a wrong variant as well.
@@ -418,7 +418,7 @@ fn invariant_11_memory_is_constant() {
 }
 
 /// The titles after random traffic; `place` chooses the worker that sees each request, if any does.
-fn told_by(workers: u32, seed: u64, place: impl Fn(usize) -> Option<usize>) -> Vec<String> {
+fn sent_by(workers: u32, seed: u64, place: impl Fn(usize) -> Option<usize>) -> Vec<String> {
     let rules = Rules { error_rate: None, fail_timeout: Millis::from_secs(2), ..Rules::default() };
     let mut host = Host::new(workers, &rules);
     let mut random = seed;
@@ -451,11 +451,11 @@ fn told_by(workers: u32, seed: u64, place: impl Fn(usize) -> Option<usize>) -> V
 #[test]
 fn invariant_15_which_worker_saw_a_request_is_no_matter() {
     let worker_of = |index: usize| index.wrapping_mul(0x9e37_79b9) >> 7 & 3;
-    let alone = |seed| told_by(1, seed, |_| Some(0));
-    assert!((0..40).all(|seed| told_by(4, seed, |index| Some(worker_of(index))) == alone(seed)));
+    let alone = |seed| sent_by(1, seed, |_| Some(0));
+    assert!((0..40).all(|seed| sent_by(4, seed, |index| Some(worker_of(index))) == alone(seed)));
     // Each worker by itself, as with a log watcher in each of them.
     let apart = |seed| -> Vec<String> {
-        (0..4).flat_map(|worker| told_by(1, seed, |index| (worker_of(index) == worker).then_some(0))).collect()
+        (0..4).flat_map(|worker| sent_by(1, seed, |index| (worker_of(index) == worker).then_some(0))).collect()
     };
     assert!(!(0..40).all(|seed| apart(seed) == alone(seed)));
 }
@@ -493,11 +493,11 @@ fn numbers_count_changes(seed: u64, forgets: bool) -> bool {
     let document = host.document();
     let newest =
         document["history"].as_array().and_then(|history| history.iter().find(|change| !change["id"].is_null()));
-    let told = newest.and_then(|change| {
+    let last = newest.and_then(|change| {
         let number: u64 = change["id"].as_str()?.strip_prefix("app/serving/")?.parse().ok()?;
         Some(number + change["change"].as_u64()? - 1)
     });
-    told.unwrap_or(0) == changes as u64
+    last.unwrap_or(0) == changes as u64
 }
 
 #[test]

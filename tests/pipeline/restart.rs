@@ -61,53 +61,53 @@ fn failed_over() -> Host {
     host.run(100);
     host.request(0, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200);
     host.run(2000);
-    assert_told(&host, &[&["failover", "blue", "green"]]);
+    assert_sent(&host, &[&["failover", "blue", "green"]]);
     host
 }
 
 #[test]
-fn a_restart_in_an_incident_repeats_nothing_and_the_end_is_told_with_the_whole_duration() {
+fn a_restart_in_an_incident_repeats_nothing_and_the_end_is_sent_with_the_whole_duration() {
     let mut host = failed_over();
     host.restart(&quiet(), 5000);
     for _ in 0..100 {
         host.served_by(GREEN);
         host.run(200);
     }
-    assert_told(&host, &[&["failover"]]);
+    assert_sent(&host, &[&["failover"]]);
     for _ in 0..100 {
         host.served_by(BLUE);
         host.run(200);
     }
-    assert_told(&host, &[&["failover"], &["recovery", "green", "blue"]]);
+    assert_sent(&host, &[&["failover"], &["recovery", "green", "blue"]]);
     let recovery = host.slack.bodies.lock().expect("no panic")[1].to_string();
     assert!(recovery.contains("app/serving/1`  ·  change 2"), "{recovery}");
     assert!(recovery.contains("The incident lasted 27 s"), "{recovery}");
 }
 
 #[test]
-fn what_could_not_be_told_before_a_restart_is_told_after_it() {
+fn what_could_not_be_sent_before_a_restart_is_sent_after_it() {
     let mut host = Host::new(2, &quiet());
     host.served_by(BLUE);
     host.run(100);
     host.slack.status.store(503, Ordering::Relaxed);
     host.served_by(GREEN);
     host.run(5000);
-    assert_told(&host, &[]);
+    assert_sent(&host, &[]);
     host.restart(&quiet(), 1000);
     host.slack.status.store(200, Ordering::Relaxed);
     host.run(61_000);
-    assert_told(&host, &[&["failover", "blue", "green"]]);
+    assert_sent(&host, &[&["failover", "blue", "green"]]);
 }
 
 #[test]
-fn what_changed_while_nginx_was_down_is_told_by_the_first_traffic() {
+fn what_changed_while_nginx_was_down_is_sent_by_the_first_traffic() {
     let mut host = Host::new(2, &quiet());
     host.served_by(BLUE);
     host.run(5000);
     host.restart(&quiet(), 60_000);
     host.served_by(GREEN);
     host.run(2000);
-    assert_told(&host, &[&["failover", "blue", "green"]]);
+    assert_sent(&host, &[&["failover", "blue", "green"]]);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_changed_expected_pool_is_a_planned_switch_over_a_restart_too() {
     host.restart(&Rules { active: Name::new(b"green"), ..quiet() }, 1000);
     host.served_by(GREEN);
     host.run(5000);
-    assert_told(&host, &[&["planned switch", "green"]]);
+    assert_sent(&host, &[&["planned switch", "green"]]);
 }
 
 #[test]
@@ -131,15 +131,15 @@ fn an_error_rate_that_was_firing_fires_on_and_resolves_by_new_requests() {
         host.request(0, &[(BLUE, Verdict::ServerError)], 500);
     }
     host.run(1000);
-    assert_told(&host, &[&["error rate"]]);
+    assert_sent(&host, &[&["error rate"]]);
     host.restart(&rules, 1000);
     host.run(5000);
-    assert_told(&host, &[&["error rate"]]);
+    assert_sent(&host, &[&["error rate"]]);
     for _ in 0..250 {
         host.served_by(BLUE);
         host.run(100);
     }
-    assert_told(&host, &[&["error rate"], &["back to normal"]]);
+    assert_sent(&host, &[&["error rate"], &["back to normal"]]);
 }
 
 #[test]
@@ -148,28 +148,28 @@ fn a_silence_ends_at_its_time_whatever_was_restarted_meanwhile() {
     host.served_by(BLUE);
     host.order(silence(&host, 7, "app", 60));
     host.run(1000);
-    assert_told(&host, &[&["silence"]]);
+    assert_sent(&host, &[&["silence"]]);
     host.restart(&quiet(), 10_000);
     host.served_by(GREEN);
     host.run(40_000);
-    assert_told(&host, &[&["silence"]]);
+    assert_sent(&host, &[&["silence"]]);
     host.run(20_000);
     assert_eq!(host.titles().len(), 3, "the end of the silence and the failover: {:?}", host.titles());
 }
 
 #[test]
-fn after_an_upgrade_the_new_tree_repeats_nothing_and_tells_what_it_alone_saw() {
+fn after_an_upgrade_the_new_tree_repeats_nothing_and_sends_what_it_alone_saw() {
     let host = failed_over();
     let mut new = host.upgraded(&quiet());
     new.served_by(GREEN);
     new.take_over(&host);
     new.run(20_000);
-    assert_told(&new, &[&["failover"]]);
+    assert_sent(&new, &[&["failover"]]);
     for _ in 0..100 {
         new.served_by(BLUE);
         new.run(200);
     }
-    assert_told(&new, &[&["failover"], &["recovery"]]);
+    assert_sent(&new, &[&["failover"], &["recovery"]]);
     let recovery = new.slack.bodies.lock().expect("no panic")[1].to_string();
     assert!(recovery.contains("app/serving/1`  ·  change 2"), "{recovery}");
 }
@@ -189,10 +189,10 @@ fn changes_that_the_new_tree_saw_while_the_old_one_sent_are_due_when_it_takes_ov
     for (worker, _, channel) in &new.workers {
         worker.fold(channel);
     }
-    assert_told(&new, &[]);
+    assert_sent(&new, &[]);
     new.take_over(&host);
     new.run(1000);
-    assert_told(&new, &[&["failover", "blue", "green"]]);
+    assert_sent(&new, &[&["failover", "blue", "green"]]);
 }
 
 #[test]
@@ -203,12 +203,12 @@ fn after_a_roll_back_the_old_tree_takes_the_newer_state() {
     let mut new = host.upgraded(&quiet());
     new.served_by(GREEN);
     new.run(5000);
-    assert_told(&new, &[&["failover", "blue", "green"]]);
+    assert_sent(&new, &[&["failover", "blue", "green"]]);
     host.take_over(&new);
     host.run(60_000);
     host.served_by(GREEN);
     host.run(60_000);
-    assert_told(&host, &[&["failover"]]);
+    assert_sent(&host, &[&["failover"]]);
 }
 
 /// Random traffic, reloads and answers: the table comes back from its text as it was.
@@ -277,8 +277,8 @@ fn the_longest_upstream_fits_into_its_place() {
     }
     let text = host.saved().to_text();
     // The changes remembered for the cooldown take this much more; no message was sent here.
-    let told = MAX_RECEIVERS * 2 * 8 * r#"["flapping","flapping",1790000000000],"#.len();
-    assert!(text.len() > 10_000 && text.len() + told < UPSTREAM, "{} and {told}", text.len());
+    let times = MAX_RECEIVERS * 2 * 8 * r#"["flapping","flapping",1790000000000],"#.len();
+    assert!(text.len() > 10_000 && text.len() + times < UPSTREAM, "{} and {times}", text.len());
 }
 
 proptest! {

@@ -43,10 +43,10 @@ impl Host {
     }
 
     /// What each receiver accepted of each change, newest first: `failover slack=accepted`.
-    fn heard(&self) -> Vec<String> {
+    fn deliveries(&self) -> Vec<String> {
         let line = |change: &Value| {
-            let heard = |to: &Value| format!(" {}={}", text(&to["receiver"]), text(&to["result"]));
-            let deliveries = change["deliveries"].as_array().expect("an array").iter().map(heard);
+            let delivery = |to: &Value| format!(" {}={}", text(&to["receiver"]), text(&to["result"]));
+            let deliveries = change["deliveries"].as_array().expect("an array").iter().map(delivery);
             text(&change["kind"]).to_owned() + &deliveries.collect::<String>()
         };
         self.document()["history"].as_array().expect("an array").iter().map(line).collect()
@@ -95,7 +95,7 @@ pub(crate) fn expected(name: &str, actual: &str) -> String {
 }
 
 #[test]
-fn the_state_is_told_as_in_its_golden_file() {
+fn the_state_is_as_in_its_golden_file() {
     let document = incident().document();
     let pretty = format!("{document:#}\n");
     let golden: Value = serde_json::from_str(&expected("status/state.json", &pretty)).expect("JSON");
@@ -138,10 +138,10 @@ fn a_change_within_the_cooldown_is_covered_by_the_message_that_comes_later() {
         }
     };
     [BLUE, GREEN, BLUE].into_iter().for_each(&mut back_and_forth);
-    assert_eq!(host.heard(), ["recovery slack=accepted", "failover slack=accepted", "untold"]);
+    assert_eq!(host.deliveries(), ["recovery slack=accepted", "failover slack=accepted", "untold"]);
     host.served_by(GREEN);
     host.run(2000);
-    assert_eq!(host.heard()[0], "failover slack=pending");
+    assert_eq!(host.deliveries()[0], "failover slack=pending");
     for _ in 0..200 {
         host.served_by(BLUE);
         host.run(200);
@@ -151,8 +151,8 @@ fn a_change_within_the_cooldown_is_covered_by_the_message_that_comes_later() {
         host.run(200);
     }
     host.run(400_000);
-    assert_eq!(host.heard()[0], "failover slack=accepted");
-    assert_eq!(host.heard()[2], "failover slack=covered");
+    assert_eq!(host.deliveries()[0], "failover slack=accepted");
+    assert_eq!(host.deliveries()[2], "failover slack=covered");
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_receiver_that_wants_no_recoveries_and_one_that_came_later_differ() {
     }
     host.receivers.push(Receiver { name: Name::new(b"late"), ..receiver() });
     host.load(1, &rules);
-    assert_eq!(host.heard(), ["recovery slack=waived", "failover slack=accepted", "untold"]);
+    assert_eq!(host.deliveries(), ["recovery slack=waived", "failover slack=accepted", "untold"]);
 }
 
 #[test]

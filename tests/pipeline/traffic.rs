@@ -48,12 +48,12 @@ fn a_canary_is_no_news_whichever_pool_answers_first() {
             host.served_by(if round % 10 == 0 { GREEN } else { BLUE });
             host.run(20);
         }
-        assert_told(&host, &[]);
+        assert_sent(&host, &[]);
     }
 }
 
 #[test]
-fn a_canary_that_falls_back_on_its_backup_is_told_and_its_return() {
+fn a_canary_that_falls_back_on_its_backup_is_sent_and_its_return() {
     let mut host = Host::new(2, &only_failover());
     host.configure(2, &[canary_with_a_backup(&only_failover())]);
     for round in 0..200 {
@@ -64,12 +64,12 @@ fn a_canary_that_falls_back_on_its_backup_is_told_and_its_return() {
         host.request(round % 2, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Refused), (RED, Verdict::Ok)], 200);
         host.run(20);
     }
-    assert_told(&host, &[&["failover", "now red"]]);
+    assert_sent(&host, &[&["failover", "now red"]]);
     for round in 0..2000 {
         host.served_by(if round % 10 == 0 { GREEN } else { BLUE });
         host.run(20);
     }
-    assert_told(&host, &[&["failover"], &["red → several pools", "serving traffic again"]]);
+    assert_sent(&host, &[&["failover"], &["red → several pools", "serving traffic again"]]);
 }
 
 #[test]
@@ -85,16 +85,16 @@ fn two_backups_that_share_the_traffic_are_mixed_and_the_primary_comes_back() {
         host.request(round % 2, &[(BLUE, Verdict::Refused), (backup, Verdict::Ok)], 200);
         host.run(20);
     }
-    assert_told(&host, &[&["failover", "blue → green"], &["mixed traffic"]]);
+    assert_sent(&host, &[&["failover", "blue → green"], &["mixed traffic"]]);
     for _ in 0..2000 {
         host.served_by(BLUE);
         host.run(20);
     }
-    assert_told(&host, &[&["failover"], &["mixed traffic"], &["serving traffic again"]]);
+    assert_sent(&host, &[&["failover"], &["mixed traffic"], &["serving traffic again"]]);
 }
 
 #[test]
-fn an_upstream_of_one_pool_tells_its_outage_alone() {
+fn of_an_upstream_of_one_pool_only_outages_are_sent() {
     let mut host = Host::new(2, &only_failover());
     host.configure(2, &[of_peers(&only_failover(), &[(ADDRESSES[0], Role::Primary), (ADDRESSES[1], Role::Primary)])]);
     // No header distinguishes the two servers, so they are one pool.
@@ -109,12 +109,12 @@ fn an_upstream_of_one_pool_tells_its_outage_alone() {
         host.send(0, seen);
         host.run(20);
     }
-    assert_told(&host, &[]);
+    assert_sent(&host, &[]);
     for _ in 0..10 {
         host.request(1, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Refused)], 502);
         host.run(500);
     }
-    assert_told(&host, &[&["outage"]]);
+    assert_sent(&host, &[&["outage"]]);
 }
 
 #[test]
@@ -127,12 +127,12 @@ fn an_answer_that_nginx_did_not_take_is_no_outage() {
         host.request(round % 2, &[(BLUE, Verdict::Ok), (GREEN, Verdict::Refused)], 502);
     }
     host.run(60_000);
-    assert_told(&host, &[]);
+    assert_sent(&host, &[]);
 }
 
 #[test]
 fn an_upstream_is_exhausted_when_nginx_refuses_to_ask_any_of_its_servers() {
-    for (unusable_peers, told) in [(0b01, &[][..]), (0b10, &[]), (0b11, &[&["outage"][..]])] {
+    for (unusable_peers, sent) in [(0b01, &[][..]), (0b10, &[]), (0b11, &[&["outage"][..]])] {
         let mut host = Host::new(2, &only_failover());
         host.served_by(BLUE);
         host.run(1000);
@@ -142,7 +142,7 @@ fn an_upstream_is_exhausted_when_nginx_refuses_to_ask_any_of_its_servers() {
         seen.push(Attempt { peer, verdict: Verdict::NoLiveUpstreams, status: 502, start, to_header: 0 });
         host.send(0, seen);
         host.run(60_000);
-        assert_told(&host, told);
+        assert_sent(&host, sent);
     }
 }
 
@@ -161,8 +161,8 @@ fn a_planned_switch_says_from_where_to_where_in_peace_and_in_an_incident() {
         host.run(5000);
         let switch: &[&str] =
             if broken { &["planned switch", "now green"] } else { &["planned switch", "blue → green"] };
-        let told: &[&[&str]] = if broken { &[&["failover"], switch] } else { &[switch] };
-        assert_told(&host, told);
+        let sent: &[&[&str]] = if broken { &[&["failover"], switch] } else { &[switch] };
+        assert_sent(&host, sent);
     }
 }
 
@@ -175,7 +175,7 @@ fn a_server_that_gives_itself_another_name_is_a_switch_and_no_recovery() {
         host.send(0, blue_as(b"blue-2", &host));
         host.run(20);
     }
-    assert_told(&host, &[&["planned switch", "blue → blue-2"]]);
+    assert_sent(&host, &[&["planned switch", "blue → blue-2"]]);
 }
 
 #[test]
@@ -190,10 +190,10 @@ fn what_an_old_worker_still_serves_after_a_switch_is_no_failover() {
     sender.send(blue_as(b"blue", &host)).expect("the channel is open");
     old.fold(&channel);
     host.run(15_000);
-    assert_told(&host, &[]);
+    assert_sent(&host, &[]);
     host.served_by(GREEN);
     host.run(1000);
-    assert_told(&host, &[&["planned switch", "blue → green"]]);
+    assert_sent(&host, &[&["planned switch", "blue → green"]]);
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn answers_of_unknown_servers_speak_against_an_outage() {
         host.send(0, seen);
         host.run(100);
     }
-    assert_told(&host, &[]);
+    assert_sent(&host, &[]);
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn a_stale_kept_connection_is_no_error_of_the_server_that_then_answers() {
         host.request(0, &[(BLUE, Verdict::Refused), (BLUE, Verdict::Ok)], 200);
         host.run(60_000);
     }
-    assert_told(&host, &[]);
+    assert_sent(&host, &[]);
 }
 
 fn by_period(seconds: u64, of: RateOf) -> Rules {
@@ -241,7 +241,7 @@ fn requests_that_hang_for_longer_than_the_period_count_when_they_end() {
         host.send(0, seen);
         host.run(100);
     }
-    assert_told(&host, &[&["error rate"]]);
+    assert_sent(&host, &[&["error rate"]]);
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_period_without_traffic_is_no_data_and_no_recovery() {
 }
 
 #[test]
-fn a_period_tells_its_own_rates_and_severity() {
+fn the_alert_of_a_period_has_its_own_rates_and_severity() {
     // Among the last 200 requests a far larger share failed than among the thousand of the period.
     for (seen_by_clients, severity, rate) in
         [(15, "*Warning.*", "15 of 1000 (1.5%)"), (30, "*Critical.*", "30 of 1000 (3%)")]
@@ -286,7 +286,7 @@ fn a_period_tells_its_own_rates_and_severity() {
 }
 
 #[test]
-fn of_window_and_period_the_one_that_is_exceeded_is_told() {
+fn of_window_and_period_the_one_that_is_exceeded_is_named() {
     let rate = ErrorRateRules { window: 1000, period: Millis::from_secs(10), ..ErrorRateRules::default() };
     let mut host = Host::new(1, &Rules { error_rate: Some(rate), failover: None, ..Rules::default() });
     (0..900).for_each(|_| host.served_by(BLUE));
@@ -294,7 +294,7 @@ fn of_window_and_period_the_one_that_is_exceeded_is_told() {
     (0..90).for_each(|_| host.served_by(BLUE));
     (0..10).for_each(|_| host.request(0, &[(BLUE, Verdict::Refused), (GREEN, Verdict::Ok)], 200));
     host.run(1000);
-    assert_told(&host, &[&["10 of 100 requests failed upstream"]]);
+    assert_sent(&host, &[&["10 of 100 requests failed upstream"]]);
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn d24_errors_of_the_old_pool_do_not_keep_an_alert_after_the_failover() {
         host.served_by(GREEN);
         host.run(50);
     }
-    assert_told(&host, &[&["error rate"], &["back to normal"]]);
+    assert_sent(&host, &[&["error rate"], &["back to normal"]]);
 }
 
 #[test]
@@ -328,12 +328,12 @@ fn servers_that_are_resolved_at_run_time_fail_over_by_their_headers() {
         host.run(100);
     };
     (0..20).for_each(|_| strange(&mut host, b"blue", &[Verdict::Ok]));
-    assert_told(&host, &[]);
+    assert_sent(&host, &[]);
     (0..20).for_each(|_| strange(&mut host, b"green", &[Verdict::Refused, Verdict::Ok]));
-    assert_told(&host, &[&["failover", "blue → green"]]);
+    assert_sent(&host, &[&["failover", "blue → green"]]);
     (0..20).for_each(|_| strange(&mut host, b"", &[Verdict::Refused, Verdict::Refused]));
-    assert_told(&host, &[&["failover"], &["outage"]]);
+    assert_sent(&host, &[&["failover"], &["outage"]]);
     // Without a header nobody knows which pool answers, but one does.
     (0..20).for_each(|_| strange(&mut host, b"", &[Verdict::Ok]));
-    assert_told(&host, &[&["failover"], &["outage"], &["serving traffic again"]]);
+    assert_sent(&host, &[&["failover"], &["outage"], &["serving traffic again"]]);
 }

@@ -257,7 +257,7 @@ fn one_request_every_thirty_seconds_is_enough_for_a_failover_and_its_end() {
 }
 
 #[test]
-fn one_request_and_then_silence_is_told_for_what_it_is() {
+fn one_request_and_then_silence_is_sent_for_what_it_is() {
     let one = |pool, start| Request { pool, start: BOOT + start, took: 20 };
     let blue = one(Some(BLUE), 0);
     assert_eq!(states::<Real>(&[blue]), [Serving::Pool(BLUE)]);

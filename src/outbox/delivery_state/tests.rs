@@ -67,7 +67,7 @@ impl Outbox {
     }
 
     /// Claims, sends, and the receiver accepts.
-    fn tell(&mut self, revision: &Revision, now: u64) -> bool {
+    fn send(&mut self, revision: &Revision, now: u64) -> bool {
         let Some(claim) = self.claim_as(ME, revision, now) else { return false };
         let sent = self.may_send(&claim, revision, now);
         if sent {
@@ -80,8 +80,8 @@ impl Outbox {
 #[test]
 fn a_change_in_a_quiet_channel_goes_at_once_and_once() {
     let mut outbox = Outbox::default();
-    assert!(outbox.tell(&FIRING, 10));
-    assert!(!outbox.tell(&FIRING, 1_000_000_000));
+    assert!(outbox.send(&FIRING, 10));
+    assert!(!outbox.send(&FIRING, 1_000_000_000));
 }
 
 #[test]
@@ -89,26 +89,26 @@ fn cooldown_delays_the_same_news_but_not_the_way_back() {
     let mut outbox = Outbox::default();
     let there = |number| Revision { number, state: GREEN, from: BLUE, over: false, ..Revision::default() };
     let back = |number| Revision { number, state: BLUE, from: GREEN, over: true, ..Revision::default() };
-    assert!(outbox.tell(&there(1), 1_000));
-    assert!(outbox.tell(&back(2), 20_000));
-    assert!(!outbox.tell(&there(3), 40_000));
-    assert!(!outbox.tell(&there(3), 300_999));
-    assert!(outbox.tell(&there(3), 301_000));
+    assert!(outbox.send(&there(1), 1_000));
+    assert!(outbox.send(&back(2), 20_000));
+    assert!(!outbox.send(&there(3), 40_000));
+    assert!(!outbox.send(&there(3), 300_999));
+    assert!(outbox.send(&there(3), 301_000));
 }
 
 #[test]
-fn the_end_of_an_outage_is_told_although_the_end_of_a_failover_just_was() {
+fn the_end_of_an_outage_is_sent_although_the_end_of_a_failover_just_was() {
     let mut outbox = Outbox::default();
     let changes = [(BLUE, GREEN, false), (GREEN, BLUE, true), (BLUE, DOWN, false), (DOWN, BLUE, true)];
     for (number, (from, state, over)) in (1..).zip(changes) {
-        assert!(outbox.tell(&Revision { number, state, from, over, ..Revision::default() }, number * 2_000));
+        assert!(outbox.send(&Revision { number, state, from, over, ..Revision::default() }, number * 2_000));
     }
 }
 
 #[test]
-fn a_blip_during_cooldown_is_told_when_it_ends_and_covers_what_was_kept_back() {
+fn a_blip_during_cooldown_is_sent_when_it_ends_and_covers_what_was_kept_back() {
     let mut outbox = Outbox::default();
-    assert!(outbox.tell(&Revision { number: 1, state: GREEN, from: BLUE, over: false, ..Revision::default() }, 1_000));
+    assert!(outbox.send(&Revision { number: 1, state: GREEN, from: BLUE, over: false, ..Revision::default() }, 1_000));
     let blip = Revision { number: 3, state: GREEN, from: BLUE, over: false, ..Revision::default() };
     assert_eq!(outbox.claim_as(ME, &blip, 300_000), None);
     assert_eq!(outbox.claim_as(ME, &blip, 301_000).map(|claim| claim.covered), Some(1));
@@ -117,7 +117,7 @@ fn a_blip_during_cooldown_is_told_when_it_ends_and_covers_what_was_kept_back() {
 #[test]
 fn the_end_of_an_unsent_incident_is_not_sent_and_the_next_message_covers_it() {
     let mut outbox = Outbox { silenced: Millis(500_000), ..Outbox::default() };
-    assert!(!outbox.tell(&FIRING, 1_000));
+    assert!(!outbox.send(&FIRING, 1_000));
     let over = Revision { number: 2, state: BLUE, from: GREEN, over: true, ..Revision::default() };
     assert!(!outbox.delivery.is_due(&over));
     let next = Revision { number: 3, ..FIRING };
@@ -125,7 +125,7 @@ fn the_end_of_an_unsent_incident_is_not_sent_and_the_next_message_covers_it() {
 }
 
 #[test]
-fn the_end_of_what_was_sent_or_only_waited_for_the_receiver_is_told() {
+fn the_end_of_what_was_sent_or_only_waited_for_the_receiver_is_sent() {
     let over = Revision { number: 2, state: BLUE, from: GREEN, over: true, ..Revision::default() };
     for outcome in [Outcome::Retry("timed out".into()), Outcome::CutShort, Outcome::RateLimited(None)] {
         let mut outbox = Outbox::default();
@@ -150,66 +150,66 @@ fn the_end_of_what_was_sent_or_only_waited_for_the_receiver_is_told() {
 }
 
 #[test]
-fn an_operators_act_is_told_at_once_however_often() {
+fn an_operators_act_is_sent_at_once_however_often() {
     let mut outbox = Outbox::default();
     for number in 1..9 {
         let (from, state) = if number % 2 == 0 { (GREEN, BLUE) } else { (BLUE, GREEN) };
         let switch = Revision { number, state, from, over: true, planned: true, ..Revision::default() };
-        assert!(outbox.tell(&switch, number * 2_000));
+        assert!(outbox.send(&switch, number * 2_000));
     }
 }
 
 #[test]
 fn an_incident_that_reaches_clients_now_is_sent_at_once_and_once() {
     let mut outbox = Outbox::default();
-    assert!(outbox.tell(&FIRING, 1_000));
+    assert!(outbox.send(&FIRING, 1_000));
     let worse = Revision { number: 2, from: GREEN, critical: true, ..FIRING };
-    assert!(outbox.tell(&worse, 3_000));
+    assert!(outbox.send(&worse, 3_000));
     let still = Revision { number: 3, ..worse };
-    assert!(!outbox.tell(&still, 5_000));
+    assert!(!outbox.send(&still, 5_000));
 }
 
 #[test]
-fn while_flapping_an_outage_is_told_at_once_and_a_repetition_when_its_cooldown_ends() {
+fn while_flapping_an_outage_is_sent_at_once_and_a_repetition_when_its_cooldown_ends() {
     let (blue, green, down) = (BLUE.flapping(), GREEN.flapping(), DOWN);
     let mut outbox = Outbox::default();
     let mut number = 0;
     let mut from = BLUE;
-    let mut tell = |outbox: &mut Outbox, state, now| {
+    let mut send = |outbox: &mut Outbox, state, now| {
         number += 1;
         let revision = Revision { number, state, from, critical: state == down, ..Revision::default() };
         from = state;
-        outbox.tell(&revision, now)
+        outbox.send(&revision, now)
     };
-    assert!(tell(&mut outbox, blue, 1_000), "flapping begins");
-    assert!(!tell(&mut outbox, green, 3_000), "a single change");
-    assert!(tell(&mut outbox, down, 5_000), "the first outage");
-    assert!(tell(&mut outbox, blue, 7_000), "and its end");
-    assert!(!tell(&mut outbox, down, 9_000));
-    assert!(!tell(&mut outbox, down, 304_999));
-    assert!(tell(&mut outbox, down, 305_000), "it is down again when the cooldown is over");
-    assert!(tell(&mut outbox, green, 307_000));
-    assert!(!tell(&mut outbox, blue, 606_999), "another pool than the last message named");
-    assert!(tell(&mut outbox, blue, 607_000));
+    assert!(send(&mut outbox, blue, 1_000), "flapping begins");
+    assert!(!send(&mut outbox, green, 3_000), "a single change");
+    assert!(send(&mut outbox, down, 5_000), "the first outage");
+    assert!(send(&mut outbox, blue, 7_000), "and its end");
+    assert!(!send(&mut outbox, down, 9_000));
+    assert!(!send(&mut outbox, down, 304_999));
+    assert!(send(&mut outbox, down, 305_000), "it is down again when the cooldown is over");
+    assert!(send(&mut outbox, green, 307_000));
+    assert!(!send(&mut outbox, blue, 606_999), "another pool than the last message named");
+    assert!(send(&mut outbox, blue, 607_000));
 }
 
 #[test]
 fn while_flapping_a_state_that_the_last_message_said_is_not_sent_again() {
     let mut outbox = Outbox::default();
     let at = |number, state, from| Revision { number, state, from, ..Revision::default() };
-    assert!(outbox.tell(&at(1, BLUE.flapping(), BLUE), 1_000));
+    assert!(outbox.send(&at(1, BLUE.flapping(), BLUE), 1_000));
     let back = at(3, BLUE.flapping(), GREEN.flapping());
     assert!(!outbox.delivery.is_due(&back));
-    assert!(outbox.tell(&at(4, BLUE, BLUE.flapping()), 900_000), "its end is told all the same");
+    assert!(outbox.send(&at(4, BLUE, BLUE.flapping()), 900_000), "its end is sent all the same");
 }
 
 #[test]
 fn silence_delays_and_forgets_nothing() {
     let mut outbox = Outbox { silenced: Millis::NEVER, ..Outbox::default() };
-    assert!(!outbox.tell(&FIRING, 1_000));
+    assert!(!outbox.send(&FIRING, 1_000));
     outbox.silenced = Millis(600_000);
-    assert!(!outbox.tell(&FIRING, 599_999));
-    assert!(outbox.tell(&FIRING, 600_000));
+    assert!(!outbox.send(&FIRING, 599_999));
+    assert!(outbox.send(&FIRING, 600_000));
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn a_silence_that_begins_between_claim_and_send_holds_the_message_back() {
     let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
     outbox.silenced = Millis(60_000);
     assert!(!outbox.may_send(&claim, &FIRING, 1_001));
-    assert!(outbox.tell(&FIRING, 60_000));
+    assert!(outbox.send(&FIRING, 60_000));
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn what_was_overtaken_between_claim_and_send_is_not_sent() {
     let claim = outbox.claim_as(ME, &FIRING, 1_000).expect("due");
     let other = Revision { number: 2, state: DOWN, from: GREEN, ..Revision::default() };
     assert!(!outbox.may_send(&claim, &other, 1_001));
-    assert!(outbox.tell(&other, 1_002));
+    assert!(outbox.send(&other, 1_002));
 }
 
 #[test]
@@ -247,17 +247,17 @@ fn the_news_after_an_accepted_message_is_still_owed() {
     assert!(outbox.may_send(&claim, &FIRING, 1_000));
     outbox.settle(&claim, &Outcome::Accepted, 1_500);
     let over = Revision { number: 2, state: BLUE, from: GREEN, over: true, ..Revision::default() };
-    assert!(outbox.tell(&over, 2_000));
+    assert!(outbox.send(&over, 2_000));
 }
 
 #[test]
 fn a_late_sender_makes_the_present_state_be_sent_once_more() {
     let mut outbox = Outbox::default();
     let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
-    assert!(outbox.tell(&FIRING, 40_000));
+    assert!(outbox.send(&FIRING, 40_000));
     outbox.settle(&zombie, &Outcome::Accepted, 41_000);
-    assert!(outbox.tell(&FIRING, 42_000));
-    assert!(!outbox.tell(&FIRING, 1_000_000));
+    assert!(outbox.send(&FIRING, 42_000));
+    assert!(!outbox.send(&FIRING, 1_000_000));
 }
 
 #[test]
@@ -265,9 +265,9 @@ fn a_late_sender_that_does_not_know_the_outcome_counts_as_accepted() {
     for outcome in [Outcome::Retry("reset".into()), Outcome::CutShort] {
         let mut outbox = Outbox::default();
         let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
-        assert!(outbox.tell(&FIRING, 40_000));
+        assert!(outbox.send(&FIRING, 40_000));
         outbox.settle(&zombie, &outcome, 41_000);
-        assert!(outbox.tell(&FIRING, 102_000));
+        assert!(outbox.send(&FIRING, 102_000));
     }
 }
 
@@ -280,8 +280,8 @@ fn a_late_message_that_arrives_during_an_exchange_is_not_repaired_by_it() {
     assert!(outbox.may_send(&claim, &other, 40_000));
     outbox.settle(&zombie, &Outcome::Accepted, 41_000);
     outbox.settle(&claim, &Outcome::Accepted, 42_000);
-    assert!(outbox.tell(&other, 43_000));
-    assert!(!outbox.tell(&other, 1_000_000));
+    assert!(outbox.send(&other, 43_000));
+    assert!(!outbox.send(&other, 1_000_000));
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn the_lease_is_whole_when_the_first_byte_leaves() {
 fn a_skipped_revision_needs_no_repair() {
     let mut outbox = Outbox::default();
     let zombie = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
-    assert!(outbox.tell(&FIRING, 40_000));
+    assert!(outbox.send(&FIRING, 40_000));
     outbox.settle(&zombie, &Outcome::Accepted, 41_000);
     let over = Revision { number: 2, state: BLUE, from: GREEN, over: true, ..Revision::default() };
     outbox.delivery.skip(&over);
@@ -309,7 +309,7 @@ fn a_claim_broken_off_by_an_exit_is_taken_up_at_once_and_nobody_is_blamed() {
     let mut outbox = Outbox::default();
     let claim = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
     assert!(!outbox.settle(&claim, &Outcome::CutShort, 1_100).health_changed);
-    assert!(outbox.tell(&FIRING, 1_100));
+    assert!(outbox.send(&FIRING, 1_100));
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn a_failing_receiver_is_spared_other_news_as_well() {
     outbox.settle(&claim, &Outcome::Retry("503".into()), 1_000);
     other.receiver = outbox.receiver;
     assert!(other.claim_as(ME, &FIRING, 1_499).is_none());
-    assert!(other.tell(&FIRING, 1_500));
+    assert!(other.send(&FIRING, 1_500));
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn a_pause_of_no_given_length_is_twice_as_long_each_time() {
         outbox.settle(&claim, &Outcome::RateLimited(None), now);
         assert_eq!(outbox.receiver.earliest, Millis(now + pause));
     }
-    assert!(outbox.tell(&FIRING, 36_000));
+    assert!(outbox.send(&FIRING, 36_000));
     assert_eq!(outbox.receiver.vague, 0);
 }
 

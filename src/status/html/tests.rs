@@ -306,7 +306,7 @@ fn with_workers(expected: u64, not_watching: Vec<BlindView>) -> StateView {
 }
 
 #[test]
-fn workers_that_do_not_watch_are_told_by_reason() {
+fn workers_that_do_not_watch_are_listed_by_reason() {
     let blind = |process, reason: &str| BlindView { process, reason: reason.to_owned() };
     let reasons = vec![blind(Some(7), "no thread"), blind(None, "it has not begun to"), blind(Some(8), "no thread")];
     let mut document = with_workers(4, reasons);

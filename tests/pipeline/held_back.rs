@@ -56,7 +56,7 @@ impl Host {
 }
 
 #[test]
-fn an_outage_while_flapping_is_told_at_once_and_so_is_its_end() {
+fn an_outage_while_flapping_is_sent_at_once_and_so_is_its_end() {
     let mut host = Host::new(1, &Rules { error_rate: None, ..Rules::default() });
     host.flap();
     assert_eq!(host.count("Flapping"), 1, "{:#?}", host.titles());
@@ -76,12 +76,12 @@ fn an_outage_while_flapping_is_told_at_once_and_so_is_its_end() {
     host.blue_for(3);
     assert_eq!(host.titles().len(), before + 2, "a repetition waits, and is over before it may go");
     let log = host.log.lock().expect("no panic");
-    let tells = |words: &str| log[lines..].iter().filter(|line| line.text.contains(words)).count();
-    assert_eq!((tells("outage of"), tells("recovery of")), (2, 2), "each change is a line all the same");
+    let count = |words: &str| log[lines..].iter().filter(|line| line.text.contains(words)).count();
+    assert_eq!((count("outage of"), count("recovery of")), (2, 2), "each change is a line all the same");
 }
 
 #[test]
-fn an_outage_that_is_repeated_while_flapping_is_told_when_its_cooldown_ends_if_it_is_still_true() {
+fn an_outage_that_is_repeated_while_flapping_is_sent_when_its_cooldown_ends_if_it_is_still_true() {
     let mut host = Host::new(1, &Rules { error_rate: None, ..Rules::default() });
     host.flap();
     host.nobody_for(3);
@@ -126,14 +126,14 @@ fn each_change_while_flapping_is_in_the_history() {
 }
 
 #[test]
-fn each_of_many_planned_switches_is_told_at_once_and_none_is_flapping() {
+fn each_of_many_planned_switches_is_sent_at_once_and_none_is_flapping() {
     let rules = Rules { error_rate: None, ..Rules::default() };
     let mut host = Host::new(1, &rules);
     // What someone does who evaluates Poolwatch: first a failover and a recovery.
     host.blue_for(5);
     host.green_for(3);
     host.blue_for(20);
-    assert_told(&host, &[&["failover"], &["recovery"]]);
+    assert_sent(&host, &[&["failover"], &["recovery"]]);
     for round in 0..8 {
         let (active, peer) = if round % 2 == 0 { (green(), GREEN) } else { (Name::new(b"blue"), BLUE) };
         host.load(1, &Rules { active, ..rules });
@@ -150,7 +150,7 @@ fn each_of_many_planned_switches_is_told_at_once_and_none_is_flapping() {
 }
 
 #[test]
-fn a_planned_switch_while_flapping_is_told() {
+fn a_planned_switch_while_flapping_is_sent() {
     let rules = Rules { error_rate: None, ..Rules::default() };
     let mut host = Host::new(1, &rules);
     host.flap();
@@ -169,16 +169,16 @@ fn an_outage_and_its_error_rate_are_one_message_and_one_end() {
     host.blue_for(60);
     host.nobody_for(3);
     host.blue_for(120);
-    assert_told(&host, &[&["no pool answers"], &["serving traffic again"]]);
+    assert_sent(&host, &[&["no pool answers"], &["serving traffic again"]]);
     let first = host.body(0);
-    assert!(first.contains("*Client errors*"), "the outage tells how many errors: {first}");
+    assert!(first.contains("*Client errors*"), "the outage says how many errors: {first}");
     let document = host.document();
     assert_eq!(document["upstreams"][0]["alerts"], serde_json::json!([]));
     assert_eq!(document["upstreams"][0]["error_rate"]["level"], "ok");
 }
 
 #[test]
-fn errors_that_go_on_after_an_outage_are_told() {
+fn errors_that_go_on_after_an_outage_are_sent() {
     let mut host = Host::new(1, &Rules::default());
     host.blue_for(60);
     host.nobody_for(3);
@@ -193,21 +193,21 @@ fn errors_that_go_on_after_an_outage_are_told() {
 }
 
 #[test]
-fn an_error_rate_that_was_told_before_the_outage_goes_on_after_it() {
+fn an_error_rate_that_was_sent_before_the_outage_goes_on_after_it() {
     let mut host = Host::new(1, &Rules::default());
     for _ in 0..100 {
         host.served_by(BLUE);
         host.request(0, &[(BLUE, Verdict::ServerError)], 500);
         host.run(400);
     }
-    assert_told(&host, &[&["error rate"]]);
+    assert_sent(&host, &[&["error rate"]]);
     host.nobody_for(3);
     for _ in 0..50 {
         host.blue_for(1);
         host.request(0, &[(BLUE, Verdict::ServerError)], 500);
         host.run(200);
     }
-    assert_told(&host, &[&["error rate"], &["no pool answers"], &["serving traffic again"]]);
+    assert_sent(&host, &[&["error rate"], &["no pool answers"], &["serving traffic again"]]);
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn one_incident_has_one_name_from_its_first_message_to_its_last() {
     host.nobody_for(3);
     host.green_for(5);
     host.blue_for(30);
-    assert_told(&host, &[&["failover"], &["no pool answers"], &["failover"], &["recovery"]]);
+    assert_sent(&host, &[&["failover"], &["no pool answers"], &["failover"], &["recovery"]]);
     for index in 0..4 {
         let body = host.body(index);
         assert!(body.contains(&format!("incident `app/serving/1`  ·  change {}", index + 1)), "{body}");
@@ -235,7 +235,7 @@ fn a_failover_soon_after_an_outage_counts_its_own_errors_alone() {
     host.nobody_for(12);
     host.blue_for(14);
     host.green_for(3);
-    assert_told(&host, &[&["no pool answers"], &["recovery"], &["failover", "no error"]]);
+    assert_sent(&host, &[&["no pool answers"], &["recovery"], &["failover", "no error"]]);
     let body = host.body(2);
     assert!(body.contains("*Warning.*") && !body.contains("502 from"), "{body}");
     let newest = host.document()["history"][0].clone();
@@ -249,13 +249,13 @@ fn a_blip_of_minutes_ago_is_no_reason_of_todays_failover() {
     host.request(0, &[(BLUE, Verdict::ServerError), (GREEN, Verdict::Ok)], 200);
     host.blue_for(5);
     host.green_for(3);
-    assert_told(&host, &[&["failover"]]);
+    assert_sent(&host, &[&["failover"]]);
     let body = host.body(0);
     assert!(body.contains("refused") && !body.contains("5xx"), "{body}");
 }
 
 #[test]
-fn a_failover_that_reaches_clients_later_is_told_again_as_critical_at_once() {
+fn a_failover_that_reaches_clients_later_is_sent_again_as_critical_at_once() {
     let mut host = Host::new(1, &Rules { error_rate: None, ..Rules::default() });
     host.blue_for(20);
     host.green_for(5);
@@ -264,7 +264,7 @@ fn a_failover_that_reaches_clients_later_is_told_again_as_critical_at_once() {
         host.request(0, &[(GREEN, Verdict::Ok)], 200);
         host.run(200);
     }
-    assert_told(&host, &[&["⚠️", "failover"], &["🚨", "failover", "reaches clients now"]]);
+    assert_sent(&host, &[&["⚠️", "failover"], &["🚨", "failover", "reaches clients now"]]);
     host.green_for(60);
     assert_eq!(host.titles().len(), 2);
 }
@@ -299,14 +299,14 @@ fn a_deploy_done_right_within_a_silence_ends_in_no_alarm() {
     host.order(Order::EndSilence(1));
     host.run(1000);
     host.blue_for(120);
-    assert_told(&host, &[&["silence", "held back"], &["silence", "over"]]);
+    assert_sent(&host, &[&["silence", "held back"], &["silence", "over"]]);
     let over = host.body(1);
     assert!(over.contains("15 of 35 requests to \\\"app\\\" failed, none for "), "{over}");
     assert_eq!(host.document()["upstreams"][0]["alerts"], serde_json::json!([]));
 }
 
 #[test]
-fn what_is_still_true_at_the_end_of_a_silence_is_told() {
+fn what_is_still_true_at_the_end_of_a_silence_is_sent() {
     let mut host = Host::new(1, &Rules::default());
     host.blue_for(60);
     host.order(silence(&host, 1, "app", 3600));
@@ -314,11 +314,11 @@ fn what_is_still_true_at_the_end_of_a_silence_is_told() {
     host.nobody_for(3);
     host.order(Order::EndSilence(1));
     host.run(1000);
-    assert_told(&host, &[&["silence", "held back"], &["silence", "over"], &["no pool answers"]]);
+    assert_sent(&host, &[&["silence", "held back"], &["silence", "over"], &["no pool answers"]]);
 }
 
 #[test]
-fn errors_that_go_on_after_a_silence_are_told() {
+fn errors_that_go_on_after_a_silence_are_sent() {
     let mut host = Host::new(1, &Rules { failover: None, ..Rules::default() });
     host.order(silence(&host, 1, "app", 3600));
     let errors = |host: &mut Host| {
@@ -331,11 +331,11 @@ fn errors_that_go_on_after_a_silence_are_told() {
     host.order(Order::EndSilence(1));
     host.run(1000);
     errors(&mut host);
-    assert_told(&host, &[&["silence", "held back"], &["silence", "over"], &["error rate"]]);
+    assert_sent(&host, &[&["silence", "held back"], &["silence", "over"], &["error rate"]]);
 }
 
 #[test]
-fn the_end_of_what_was_told_before_a_silence_is_told_after_it() {
+fn the_end_of_what_was_sent_before_a_silence_is_sent_after_it() {
     let mut host = Host::new(1, &Rules { error_rate: None, ..Rules::default() });
     host.blue_for(5);
     host.green_for(3);
@@ -344,7 +344,7 @@ fn the_end_of_what_was_told_before_a_silence_is_told_after_it() {
     host.blue_for(30);
     host.order(Order::EndSilence(1));
     host.run(2000);
-    assert_told(&host, &[&["failover"], &["silence"], &["silence", "over"], &["recovery"]]);
+    assert_sent(&host, &[&["failover"], &["silence"], &["silence", "over"], &["recovery"]]);
 }
 
 #[test]
@@ -356,14 +356,14 @@ fn an_incident_that_a_cooldown_held_back_to_its_end_is_not_sent() {
         host.blue_for(10);
     }
     host.run(600_000);
-    assert_told(&host, &[&["no pool answers"], &["serving traffic again"]]);
+    assert_sent(&host, &[&["no pool answers"], &["serving traffic again"]]);
     let document = host.document();
     assert_eq!(document["receivers"][0]["pending"], 0, "nothing is owed");
     assert_eq!(document["history"][0]["deliveries"][0]["result"], "covered");
 }
 
 #[test]
-fn what_came_and_went_while_a_receiver_was_gone_is_told_when_it_is_back() {
+fn what_came_and_went_while_a_receiver_was_gone_is_sent_when_it_is_back() {
     for status in [503, 404, 429] {
         let mut host = Host::new(1, &Rules { error_rate: None, ..Rules::default() });
         host.blue_for(5);
@@ -375,13 +375,13 @@ fn what_came_and_went_while_a_receiver_was_gone_is_told_when_it_is_back() {
         }
         host.slack.status.store(200, Ordering::Relaxed);
         host.run(3_600_000);
-        assert_told(&host, &[&["serving traffic again"]]);
+        assert_sent(&host, &[&["serving traffic again"]]);
         assert!(host.body(0).contains("3 more changes"), "{}", host.body(0));
     }
 }
 
 #[test]
-fn an_upstream_that_leaves_with_two_open_incidents_is_told_once() {
+fn an_upstream_that_leaves_with_two_open_incidents_is_sent_once() {
     let rules = Rules { cooldown: Millis::ZERO, ..Rules::default() };
     let other = WatchedUpstream { name: Name::new(b"other"), ..upstream(&rules) };
     let mut host = Host::new(1, &rules);
@@ -405,7 +405,7 @@ fn no_traffic_ends_an_error_rate_and_a_good_request_raises_no_alarm() {
         host.run(100);
     }
     host.run(620_000);
-    assert_told(&host, &[&["error rate"], &["no traffic"]]);
+    assert_sent(&host, &[&["error rate"], &["no traffic"]]);
     for _ in 0..12 {
         host.blue_for(1);
         host.run(1_800_000);
