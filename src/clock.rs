@@ -11,6 +11,11 @@ pub trait Clock {
     /// decisions use [`Clock::now`].
     fn wall(&self) -> u64;
 
+    /// This moment on both clocks.
+    fn times(&self) -> Times {
+        Times { now: self.now(), wall: self.wall() }
+    }
+
     /// Does the process with this id exist?
     fn is_alive(&self, process: u32) -> bool;
 
@@ -19,7 +24,7 @@ pub trait Clock {
 }
 
 /// The same moment on both clocks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
     /// Milliseconds since boot.
     pub now: Millis,
@@ -32,7 +37,7 @@ impl Times {
     pub fn date(self, instant: Millis) -> u64 {
         match instant {
             Millis::ZERO => 0,
-            _ if instant > self.now => self.wall + (instant - self.now).0,
+            _ if instant > self.now => self.wall.saturating_add((instant - self.now).0),
             _ => self.wall.saturating_sub((self.now - instant).0).max(1),
         }
     }

@@ -38,7 +38,7 @@ fn restore(text: &str) {
     saved.restore(&mut table, &[], times);
     saved.merge(&mut table, times);
     assert!(Saved::from_text(&Saved::of(&table, 1, times).to_text()).is_some(), "cannot be saved again");
-    let info = ModuleInfo { now: NOW, wall: WALL, host: "web1".into(), ..ModuleInfo::default() };
+    let info = ModuleInfo { times, host: "web1".into(), ..ModuleInfo::default() };
     let state = StateView::new(&Snapshot::new(table.contents(), &[], info), true);
     for text in [prometheus::body(&state), html::page(&state, ""), json::body(json::Part::State, &state)] {
         assert!(!text.chars().any(|letter| letter.is_control() && letter != '\n'), "{text}");

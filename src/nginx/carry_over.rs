@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nginx_sys::{NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_cycle_t};
 
+use crate::clock::Clock;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::conf::MainConf;
 use crate::nginx::state_file::file::StateFile;

@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::clock::{Clock, Times};
+use crate::clock::Clock;
 use crate::units::Millis;
 
 /// A span, or a time since 1970, as the kernel's calls take it. A span that does not fit becomes the longest one.
@@ -17,13 +17,6 @@ pub(crate) fn timespec(span: Millis) -> libc::timespec {
 /// The system's clocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SystemClock;
-
-impl SystemClock {
-    /// This moment on both clocks.
-    pub(crate) fn times(self) -> Times {
-        Times { now: self.now(), wall: self.wall() }
-    }
-}
 
 impl Clock for SystemClock {
     fn now(&self) -> Millis {

@@ -24,7 +24,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
             let env = self.env();
             let our_turn = self.store.delivers(&self.clock);
             let (alerts, claimed, due, outdated) = self.store.with(|table| {
-                let changes = table.tick(env.now);
+                let changes = table.tick(env.times.now);
                 let outdated = table.is_outdated(self.config.generation);
                 let may = our_turn && !outdated;
                 let claimed = may.then(|| table.claim(receiver_index, receiver.send_resolved, &env)).flatten();

@@ -156,7 +156,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
         let Config { upstreams, receivers, generation } = &self.config;
         let env = self.env();
         let mut changes = Vec::new();
-        let slot_map = table.adopt(upstreams, receivers, *generation, env.now, &mut changes);
+        let slot_map = table.adopt(upstreams, receivers, *generation, env.times.now, &mut changes);
         (slot_map, alerts(table, &changes, &env))
     }
 
@@ -168,7 +168,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
     }
 
     fn env(&self) -> Environment<'_> {
-        Environment { me: self.process, clock: &self.clock, now: self.clock.now(), wall: self.clock.wall() }
+        Environment { me: self.process, clock: &self.clock, times: self.clock.times() }
     }
 }
 

@@ -134,10 +134,10 @@ impl<S: Store, C: Clock> Worker<S, C> {
         batch.sort_by_key(|seen| seen.upstream);
         let env = self.env();
         let folded = lock(&mut |table| {
-            let mut changes = table.fold(&self.config.upstreams, slot_map, &batch, env.now);
+            let mut changes = table.fold(&self.config.upstreams, slot_map, &batch, env.times.now);
             let mut refused = Vec::new();
             for order in self.orders.1.try_iter() {
-                let subjects = carry_out(&order, table, env.now);
+                let subjects = carry_out(&order, table, env.times.now);
                 if subjects.is_empty() {
                     refused.push(order);
                 }

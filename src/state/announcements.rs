@@ -4,6 +4,7 @@
 //! the upstream is silenced, so each announcement has its own delivery states, by the same protocol as an incident.
 
 use crate::alert::{Alert, Kind, Severity, SilenceFacts};
+use crate::clock::Times;
 use crate::incident::{Revision, StateCode};
 use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::delivery_state::{Claim, DeliveryState};
@@ -198,13 +199,14 @@ impl Announcement {
     }
 
     /// The facts of the announcement; `claim` adds what was held back.
-    pub(crate) fn alert(&self, claim: Option<&Claim>, now: Millis, wall: u64, host: &str) -> Alert {
+    pub(crate) fn alert(&self, claim: Option<&Claim>, times: Times, host: &str) -> Alert {
         let Self { revision, silence, .. } = self;
-        let ends = (silence.until != Millis::NEVER).then(|| wall + (silence.until - now).0);
+        let Times { now, wall } = times;
+        let ends = (silence.until != Millis::NEVER).then(|| times.date(silence.until.max(now)));
         let alert = Alert {
             id: self.id(),
             change: revision.number,
-            since_unix: wall.saturating_sub((now - self.since).0),
+            since_unix: times.date(self.since.min(now)),
             lasted: revision.over.then_some(self.since - self.began),
             silence: (self.kind != Kind::Test).then(|| SilenceFacts {
                 ends_unix: ends,
@@ -286,14 +288,14 @@ mod tests {
         let mut announcements = Announcements::default();
         let asked = Silence { comment: Text::new(b"deploy"), ..silence(7, "app", 60) };
         let index = announcements.begin(asked, NOW).expect("there is room");
-        let began = announcements.list[index].alert(None, NOW + Millis(1000), 1_000_000, "web1");
+        let began = announcements.list[index].alert(None, Times { now: NOW + Millis(1000), wall: 1_000_000 }, "web1");
         assert_eq!((began.kind, began.id.as_str()), (Kind::SilenceBegan, "silence/7"));
         assert_eq!(
             began.silence,
             Some(SilenceFacts { ends_unix: Some(1_059_000), comment: b"deploy".to_vec(), during: vec![] })
         );
         announcements.tick(NOW + Millis(60_000));
-        let ended = announcements.list[index].alert(None, NOW + Millis(60_000), 1_059_000, "web1");
+        let ended = announcements.list[index].alert(None, Times { now: NOW + Millis(60_000), wall: 1_059_000 }, "web1");
         assert_eq!((ended.kind, ended.lasted), (Kind::SilenceEnded, Some(Millis(60_000))));
     }
 

@@ -1,5 +1,6 @@
 //! A copy of everything, taken at one moment, from which readers render without a lock.
 
+use crate::clock::Times;
 use crate::config::receiver::{PublicReceiver, Receiver};
 use crate::incident::Key;
 use crate::outbox::MAX_RECEIVERS;
@@ -44,10 +45,8 @@ pub struct Contents {
 /// Facts about the module and the machine that are not in the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModuleInfo {
-    /// The moment of the copy, an instant.
-    pub now: Millis,
-    /// The same moment, wall clock, milliseconds since the epoch.
-    pub wall: u64,
+    /// The moment of the copy.
+    pub times: Times,
     /// The machine's name.
     pub host: String,
     /// nginx's version, as nginx writes it.
@@ -117,15 +116,12 @@ impl Snapshot {
 
     /// Are messages about this upstream held back now, by the configuration or by an operator?
     pub(crate) fn is_silenced(&self, upstream: &Upstream) -> bool {
-        upstream.setup.rules.silenced || self.announcements.silenced_until(&upstream.name) > self.info.now
+        upstream.setup.rules.silenced || self.announcements.silenced_until(&upstream.name) > self.info.times.now
     }
 
-    /// The wall-clock time of an instant, milliseconds since the epoch.
-    pub(crate) fn wall(&self, instant: Millis) -> u64 {
-        if instant > self.info.now {
-            return self.info.wall.saturating_add((instant - self.info.now).0);
-        }
-        self.info.wall.saturating_sub((self.info.now - instant).0)
+    /// The date of an instant, milliseconds since the epoch; 0: never.
+    pub(crate) fn date(&self, instant: Millis) -> u64 {
+        self.info.times.date(instant)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The committed parts of an upstream as one value, either in the table under its lock or copied out of it.
 
 use crate::alert::{self, Alert, ExampleRequest, Kind, Missing, PoolFacts, Rates, Severity, Threshold};
+use crate::clock::Times;
 use crate::config::rules::RateOf;
 use crate::detect::error_rate::{self, Easing};
 use crate::detect::serving::Serving;
@@ -71,22 +72,22 @@ impl<'a> View<'a> {
 
     /// A change of a key's state as error.log reports it: while the serving pool changes again and again, each single
     /// change.
-    pub(crate) fn change(&self, key: Key, now: Millis, wall: u64, host: &str) -> Alert {
-        let alert = self.alert(key, now, wall, host);
+    pub(crate) fn change(&self, key: Key, times: Times, host: &str) -> Alert {
+        let alert = self.alert(key, times, host);
         let incident = self.incident(key);
         Alert { kind: incident.change, severity: severity(incident.change, incident.critical), ..alert }
     }
 
     /// A key's present state as an alert, with what the claim says about earlier revisions.
-    pub(crate) fn message(&self, key: Key, claim: &Claim, now: Millis, wall: u64, host: &str) -> Alert {
-        self.alert(key, now, wall, host).covering(claim.covered, now - self.incident(key).since)
+    pub(crate) fn message(&self, key: Key, claim: &Claim, times: Times, host: &str) -> Alert {
+        self.alert(key, times, host).covering(claim.covered, times.now - self.incident(key).since)
     }
 
     /// All facts about a key's present state.
-    pub(crate) fn alert(&self, key: Key, now: Millis, wall: u64, host: &str) -> Alert {
-        let Self { setup, detection, .. } = *self;
+    pub(crate) fn alert(&self, key: Key, times: Times, host: &str) -> Alert {
+        let (Self { setup, detection, .. }, Times { now, wall }) = (*self, times);
         let incident = self.incident(key);
-        let unix = |instant: Millis| wall.saturating_sub((now - instant).0);
+        let unix = |instant: Millis| times.date(instant.min(now));
         let serving = detection.failover.serving();
         let (from, to) = match key {
             Key::Serving => (self.pool_facts(incident.from), self.pool_facts(serving)),

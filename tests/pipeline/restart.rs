@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use ngx_http_poolwatch_module::clock::Times;
 use ngx_http_poolwatch_module::persist::document::Saved;
 use ngx_http_poolwatch_module::persist::record::UPSTREAM;
 
@@ -12,19 +11,15 @@ fn quiet() -> Rules {
 }
 
 impl Host {
-    fn times(&self) -> Times {
-        Times { now: self.time.now(), wall: self.time.wall() }
-    }
-
     fn saved(&self) -> Saved {
-        self.shared.with(|table| Saved::of(table, 1, self.times()))
+        self.shared.with(|table| Saved::of(table, 1, self.time.times()))
     }
 
     /// Another zone, empty except for what the text restores.
     fn restored(&self, text: &str) -> Shared {
         let shared = Shared::empty();
         if let Some(saved) = Saved::from_text(text) {
-            shared.with(|table| saved.restore(table, &[Name::new(b"app")], self.times()));
+            shared.with(|table| saved.restore(table, &[Name::new(b"app")], self.time.times()));
         }
         shared
     }
@@ -51,7 +46,7 @@ impl Host {
     /// This tree takes the state file over, which the other tree has written.
     fn take_over(&self, other: &Self) {
         let saved = Saved::from_text(&other.saved().to_text()).expect("its own text");
-        self.shared.with(|table| saved.merge(table, self.times()));
+        self.shared.with(|table| saved.merge(table, self.time.times()));
     }
 }
 
@@ -239,7 +234,7 @@ fn comes_back(seed: u64, forgets: bool) -> bool {
     if forgets {
         saved = Saved::default();
     }
-    let again = host.restored(&text).with(|table| Saved::of(table, 1, host.times()));
+    let again = host.restored(&text).with(|table| Saved::of(table, 1, host.time.times()));
     again == saved
 }
 
@@ -294,7 +289,7 @@ proptest! {
         host.served_by(GREEN);
         host.run(2000);
         if let Some(saved) = Saved::from_text(&text) {
-            host.shared.with(|table| saved.merge(table, host.times()));
+            host.shared.with(|table| saved.merge(table, host.time.times()));
         }
         host.run(2000);
     }
@@ -319,6 +314,6 @@ fn the_state_file_keeps_its_names_and_an_earlier_one_is_read_in_full() {
     let pretty: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let file = shown::expected("state_file.json", &format!("{pretty:#}\n"));
     assert_eq!(serde_json::from_str::<serde_json::Value>(&file).expect("JSON"), pretty, "is now\n{pretty:#}");
-    let again = host.restored(&file).with(|table| Saved::of(table, 1, host.times()));
+    let again = host.restored(&file).with(|table| Saved::of(table, 1, host.time.times()));
     assert_eq!(again, host.saved());
 }

@@ -18,8 +18,7 @@ use super::*;
 impl Host {
     fn snapshot(&self) -> Snapshot {
         let info = ModuleInfo {
-            now: self.time.now(),
-            wall: self.time.wall(),
+            times: self.time.times(),
             host: "web1".into(),
             nginx_version: "1.22.1".into(),
             worker_processes: self.workers.len() as u64,
@@ -180,7 +179,7 @@ fn variables_say_who_serves_and_how_often_it_fails() {
     let upstream = snapshot.upstream(b"app").expect("it is watched");
     assert_eq!((variables::state(upstream), variables::pool(upstream)), ("pool", Some("green".to_owned())));
     assert_eq!(variables::release(upstream).as_deref(), Some("v1.2.3"));
-    assert_eq!(variables::error_rate(upstream, snapshot.info.now).as_deref(), Some("0.1550"));
+    assert_eq!(variables::error_rate(upstream, snapshot.info.times.now).as_deref(), Some("0.1550"));
 }
 
 #[test]

@@ -48,8 +48,7 @@ fn state(conf: &MainConf) -> Option<StateView> {
 fn module_info(conf: &MainConf) -> ModuleInfo {
     let zone = conf.zone.mapped.get();
     ModuleInfo {
-        now: SystemClock.now(),
-        wall: SystemClock.wall(),
+        times: SystemClock.times(),
         host: SystemClock.host(),
         nginx_version: NGINX_VERSION.to_string_lossy().into_owned(),
         worker_processes: cycle::configured_workers(),

@@ -44,11 +44,11 @@ impl Table<'_> {
                 continue;
             }
             let Some(conditions) = self.conditions(subject, receiver, revision, env) else { continue };
-            if delivery.waits_for_receiver(&conditions, env.now) {
+            if delivery.waits_for_receiver(&conditions, env.times.now) {
                 self.edit_delivery(subject, receiver, DeliveryState::require_end);
                 continue;
             }
-            if delivery.due_at(&conditions).is_none_or(|due| due > env.now) {
+            if delivery.due_at(&conditions).is_none_or(|due| due > env.times.now) {
                 continue;
             }
             let Some(ready) = delivery.ready_at(&conditions) else { continue };
@@ -57,11 +57,11 @@ impl Table<'_> {
             }
         }
         let (_, subject, conditions) = first?;
-        let claim = self.edit_delivery(subject, receiver, |delivery| delivery.claim(&conditions, env.now)).flatten()?;
-        let Environment { now, wall, clock, .. } = *env;
-        let host = &clock.host();
+        let claim =
+            self.edit_delivery(subject, receiver, |delivery| delivery.claim(&conditions, env.times.now)).flatten()?;
+        let host = &env.clock.host();
         let alert = match subject {
-            Subject::Incident(slot, key) => self.slots.get(slot)?.view().message(key, &claim, now, wall, host),
+            Subject::Incident(slot, key) => self.slots.get(slot)?.view().message(key, &claim, env.times, host),
             Subject::Announcement(index) => self.announcement_alert(index, Some(&claim), env)?,
         };
         Some(ClaimedDelivery { subject, name: self.name_of(subject)?, receiver, to, claim, alert })
@@ -85,8 +85,9 @@ impl Table<'_> {
         let Some((revision, _)) = self.delivery(*subject, *receiver) else { return false };
         let Some(conditions) = self.conditions(*subject, *receiver, revision, env) else { return false };
         let mut state = conditions.receiver;
-        let may_send = self
-            .edit_delivery(*subject, *receiver, |delivery| delivery.may_send(claim, &conditions, &mut state, env.now));
+        let may_send = self.edit_delivery(*subject, *receiver, |delivery| {
+            delivery.may_send(claim, &conditions, &mut state, env.times.now)
+        });
         self.put_receiver(*receiver, &state);
         may_send.unwrap_or(false)
     }

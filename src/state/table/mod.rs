@@ -12,7 +12,7 @@ pub(crate) mod fixture;
 use std::mem;
 
 use crate::alert::{Alert, Kind};
-use crate::clock::Clock;
+use crate::clock::{Clock, Times};
 use crate::config::upstream::WatchedUpstream;
 use crate::incident::Key;
 use crate::observation::Observation;
@@ -64,10 +64,8 @@ pub struct Environment<'a> {
     pub me: u32,
     /// Knows which processes are alive, and the machine's name.
     pub clock: &'a dyn Clock,
-    /// The present instant.
-    pub now: Millis,
-    /// The same moment, wall clock, milliseconds since the epoch.
-    pub wall: u64,
+    /// The present moment.
+    pub times: Times,
 }
 
 impl Table<'_> {
@@ -171,10 +169,9 @@ impl Table<'_> {
 
     /// The facts of a change, for error.log; `None`: there is no such subject.
     pub fn alert(&self, subject: Subject, env: &Environment<'_>) -> Option<Alert> {
-        let Environment { now, wall, clock, .. } = *env;
-        let host = &clock.host();
+        let host = &env.clock.host();
         match subject {
-            Subject::Incident(slot, key) => Some(self.slots.get(slot)?.view().change(key, now, wall, host)),
+            Subject::Incident(slot, key) => Some(self.slots.get(slot)?.view().change(key, env.times, host)),
             Subject::Announcement(index) => self.announcement_alert(index, None, env),
         }
     }
@@ -189,10 +186,9 @@ impl Table<'_> {
     }
 
     fn announcement_alert(&self, index: usize, claim: Option<&Claim>, env: &Environment<'_>) -> Option<Alert> {
-        let Environment { now, wall, clock, .. } = *env;
-        let host = &clock.host();
+        let host = &env.clock.host();
         let announcement = self.announcements.live().list.get(index)?;
-        let mut alert = announcement.alert(claim, now, wall, host);
+        let mut alert = announcement.alert(claim, env.times, host);
         if let Some(silence) = alert.silence.as_mut().filter(|_| alert.kind == Kind::SilenceEnded) {
             let watched = self.slots.iter().filter(|slot| slot.is_watched());
             silence.during = watched.filter_map(|slot| slot.during(announcement.ended_at())).collect();

@@ -94,7 +94,7 @@ pub(super) fn alert(snapshot: &Snapshot, upstream: &Upstream, key: Key) -> Optio
         return None;
     }
     let info = &snapshot.info;
-    let alert = view.alert(key, info.now, info.wall, &info.host);
+    let alert = view.alert(key, info.times, &info.host);
     let number = incident.revision.number;
     let record = upstream.history.newest().find(|record| record.key() == key && record.revision() == number);
     Some(AlertView {
@@ -128,7 +128,7 @@ fn change(snapshot: &Snapshot, upstream: &Upstream, record: &ChangeRecord) -> Ch
         change: kind.map(|_| (number + 1).saturating_sub(record.incident_id())),
         kind: kind.map_or(ChangeKind::Quiet, ChangeKind::Announced),
         severity: record.severity(),
-        at: Timestamp::from_unix(snapshot.wall(record.at)),
+        at: Timestamp::from_unix(snapshot.date(record.at)),
         from: ServingView::new(upstream, record.from()),
         to: ServingView::new(upstream, record.to()),
         lasted_seconds: record.lasted().map(seconds),

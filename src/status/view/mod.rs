@@ -85,7 +85,7 @@ impl StateView {
     pub fn new(snapshot: &Snapshot, write: bool) -> Self {
         Self {
             version: VERSION,
-            now: Timestamp::from_unix(snapshot.info.wall),
+            now: Timestamp::from_unix(snapshot.info.times.wall),
             host: clean(snapshot.info.host.as_bytes(), HOST),
             write,
             module: ModuleView::new(snapshot),

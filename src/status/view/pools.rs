@@ -91,7 +91,7 @@ fn pool(snapshot: &Snapshot, upstream: &Upstream, id: PoolId) -> PoolView {
 
 fn peer(snapshot: &Snapshot, upstream: &Upstream, peer: &Peer, counts: &PeerCounts) -> PeerView {
     let last = RESULTS.get(usize::from(counts.result)).filter(|_| counts.attempts > 0);
-    let at = || Timestamp::from_unix(snapshot.wall(counts.at));
+    let at = || Timestamp::from_unix(snapshot.date(counts.at));
     PeerView {
         address: name(peer.address.as_bytes()),
         role: peer.role,
@@ -114,7 +114,7 @@ pub(super) fn releases(snapshot: &Snapshot, upstream: &Upstream) -> Vec<ReleaseV
         requests: counts.requests,
         errors: counts.errors,
         response_seconds: TimesView::new(&Histogram { buckets: counts.buckets.map(u64::from), sum: counts.sum }),
-        last_seen: Timestamp::from_unix(snapshot.wall(counts.seen)),
+        last_seen: Timestamp::from_unix(snapshot.date(counts.seen)),
         index,
     };
     all.into_iter().map(view).collect()

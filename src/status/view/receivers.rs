@@ -86,7 +86,7 @@ fn receiver(snapshot: &Snapshot, status: &ReceiverStatus) -> ReceiverView {
         upstream.delivery(key, *index).is_some_and(|delivery| delivery.is_due(revision))
     };
     let pending = snapshot.upstreams.iter().flat_map(|upstream| Key::ALL.map(|key| owes(upstream, key)));
-    let date = |instant: Millis| (instant > Millis::ZERO).then(|| Timestamp::from_unix(snapshot.wall(instant)));
+    let date = |instant: Millis| (instant > Millis::ZERO).then(|| Timestamp::from_unix(snapshot.date(instant)));
     let held = state.earliest.max(state.rests);
     ReceiverView {
         name: ForeignName::new(state.name.as_bytes()),
@@ -99,14 +99,14 @@ fn receiver(snapshot: &Snapshot, status: &ReceiverStatus) -> ReceiverView {
         pending: pending.filter(|&owed| owed).count() + snapshot.announcements.pending(*index),
         last_accepted: date(*last_accepted),
         last_error: date(*last_failed).map(|at| LastErrorView { text: words(last_error.as_bytes()), at }),
-        retry_seconds: (held > snapshot.info.now).then(|| seconds(held - snapshot.info.now)),
+        retry_seconds: (held > snapshot.info.times.now).then(|| seconds(held - snapshot.info.times.now)),
     }
 }
 
 /// Those that hold messages back now.
 pub(super) fn silences(snapshot: &Snapshot) -> Vec<SilenceView> {
-    let now = snapshot.info.now;
-    let date = |instant: Millis| Timestamp::from_unix(snapshot.wall(instant));
+    let now = snapshot.info.times.now;
+    let date = |instant: Millis| Timestamp::from_unix(snapshot.date(instant));
     let holding = snapshot.announcements.began().filter(|(silence, _)| silence.until > now);
     let view = |(silence, began): (&Silence, Millis)| SilenceView {
         id: silence.id.to_string(),

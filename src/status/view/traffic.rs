@@ -102,7 +102,7 @@ pub(crate) struct SeriesView {
 
 impl SeriesView {
     pub(super) fn new(snapshot: &Snapshot, upstream: &Upstream) -> Self {
-        let current = snapshot.info.now.0 / STEP.0;
+        let current = snapshot.info.times.now.0 / STEP.0;
         let first = current.saturating_sub(STEPS as u64 - 1);
         let points = points(upstream, first, current);
         let column = |value: fn(&SeriesPoint) -> u32| points.iter().map(value).collect();
@@ -112,7 +112,7 @@ impl SeriesView {
         };
         Self {
             step_seconds: seconds(STEP),
-            end: Timestamp::from_unix(snapshot.wall(STEP.times(current + 1))),
+            end: Timestamp::from_unix(snapshot.date(STEP.times(current + 1))),
             requests: column(|point| point.requests),
             upstream_errors: column(|point| point.upstream_errors),
             client_errors: column(|point| point.client_errors),

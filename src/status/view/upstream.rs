@@ -79,7 +79,7 @@ pub(crate) struct MetricsView {
 
 impl UpstreamView {
     pub(super) fn new(snapshot: &Snapshot, upstream: &Upstream) -> Self {
-        let now = snapshot.info.now;
+        let now = snapshot.info.times.now;
         let view = upstream.view();
         let failover = &upstream.detection.failover;
         let since = Some(failover.since()).filter(|_| failover.serving() != Serving::Unknown);
@@ -88,7 +88,7 @@ impl UpstreamView {
         Self {
             name: ForeignName::new(upstream.name.as_bytes()),
             serving: ServingView::now(upstream),
-            since: since.map(|since| Timestamp::from_unix(snapshot.wall(since))),
+            since: since.map(|since| Timestamp::from_unix(snapshot.date(since))),
             since_seconds: since.map(|since| seconds(now - since)),
             expected_pool: match upstream.setup.expected {
                 Expected::Pool(id) => Some(serving::pool(upstream, id)).filter(|pool| !pool.as_str().is_empty()),
@@ -121,7 +121,7 @@ fn error_rate(snapshot: &Snapshot, upstream: &Upstream, rules: &ErrorRateRules, 
     let since = Some(machine.since()).filter(|&since| since > Millis::ZERO);
     ErrorRateView {
         level: machine.level(),
-        since: since.map(|since| Timestamp::from_unix(snapshot.wall(since))),
+        since: since.map(|since| Timestamp::from_unix(snapshot.date(since))),
         of: rules.of,
         threshold: ratio(rules.threshold),
         resolve: ratio(rules.resolve),
