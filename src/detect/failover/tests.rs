@@ -37,6 +37,17 @@ impl Upstream {
         upstream
     }
 
+    /// Blue served, and three requests in three seconds failed.
+    fn in_outage() -> Self {
+        let mut upstream = Self::serving(BLUE);
+        for _ in 0..3 {
+            upstream.fail();
+            upstream.wait(1000);
+        }
+        upstream.changes.clear();
+        upstream
+    }
+
     fn note(&mut self, change: Option<Change>) {
         self.changes.extend(change.map(|change| (change.from, change.to)));
     }

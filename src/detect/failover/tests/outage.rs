@@ -36,12 +36,7 @@ fn every_second_request_failing_is_no_outage() {
 
 #[test]
 fn an_outage_ends_with_an_answer_that_no_failure_contradicts() {
-    let mut upstream = Upstream::serving(BLUE);
-    for _ in 0..3 {
-        upstream.fail();
-        upstream.wait(1000);
-    }
-    upstream.changes.clear();
+    let mut upstream = Upstream::in_outage();
     upstream.answer(GREEN, 0);
     upstream.wait(100);
     upstream.fail();
@@ -54,12 +49,7 @@ fn an_outage_ends_with_an_answer_that_no_failure_contradicts() {
 
 #[test]
 fn an_outage_ends_although_some_requests_still_fail() {
-    let mut upstream = Upstream::serving(BLUE);
-    for _ in 0..3 {
-        upstream.fail();
-        upstream.wait(1000);
-    }
-    upstream.changes.clear();
+    let mut upstream = Upstream::in_outage();
     for _ in 0..100 {
         for _ in 0..4 {
             upstream.answer(BLUE, 0);
@@ -73,12 +63,7 @@ fn an_outage_ends_although_some_requests_still_fail() {
 
 #[test]
 fn an_outage_goes_on_while_most_requests_fail() {
-    let mut upstream = Upstream::serving(BLUE);
-    for _ in 0..3 {
-        upstream.fail();
-        upstream.wait(1000);
-    }
-    upstream.changes.clear();
+    let mut upstream = Upstream::in_outage();
     for _ in 0..100 {
         upstream.answer(BLUE, 0);
         for _ in 0..4 {
