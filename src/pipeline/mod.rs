@@ -67,6 +67,20 @@ pub trait Store {
     fn count_lost(&self, count: u64);
 }
 
+/// What a worker is made of.
+pub struct Parts<S, C> {
+    /// The configuration.
+    pub config: Config,
+    /// The shared table.
+    pub store: S,
+    /// The clock.
+    pub clock: C,
+    /// The id of this process.
+    pub process: u32,
+    /// Receives lines for error.log; must not block.
+    pub log: Box<dyn Fn(LogLine) + Send + Sync>,
+}
+
 /// One worker process.
 pub struct Worker<S, C> {
     /// The configuration.
@@ -99,7 +113,7 @@ pub struct Worker<S, C> {
 
 impl<S: Store, C: Clock> Worker<S, C> {
     /// A worker that has not joined the table yet: its threads do that, because joining takes the lock.
-    pub fn new(config: Config, store: S, clock: C, process: u32, log: Box<dyn Fn(LogLine) + Send + Sync>) -> Self {
+    pub fn new(Parts { config, store, clock, process, log }: Parts<S, C>) -> Self {
         let (doorbell, slot_map) = (Doorbell::default(), OnceCell::new());
         let (observed, delivered) = (AtomicBool::new(false), AtomicBool::new(false));
         let (orders, lost, in_hand) = (channel::bounded(ORDERS), AtomicU64::new(0), AtomicU64::new(0));

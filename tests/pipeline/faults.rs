@@ -2,7 +2,7 @@
 
 use crossbeam_channel::unbounded;
 use ngx_http_poolwatch_module::pipeline::log_line::LogLine;
-use ngx_http_poolwatch_module::pipeline::{Config, Worker};
+use ngx_http_poolwatch_module::pipeline::{Config, Parts, Worker};
 use ngx_http_poolwatch_module::state::table::Table;
 
 use super::*;
@@ -269,7 +269,7 @@ fn a_worker_that_ends_without_the_lock_says_what_it_could_not_observe() {
         let lines = Arc::clone(&log);
         let log_line = Box::new(move |line| lines.lock().expect("no panic").push(line));
         let config = Config { upstreams: vec![upstream(&without_rates())], receivers: vec![], generation: 1 };
-        let worker = Worker::new(config, kept, Time::default(), 1, log_line);
+        let worker = Worker::new(Parts { config, store: kept, clock: Time::default(), process: 1, log: log_line });
         let (sender, channel) = unbounded();
         worker.fold(&channel);
         for _ in 0..300 {

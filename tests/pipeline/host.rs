@@ -14,7 +14,7 @@ use ngx_http_poolwatch_module::outbox::MAX_RECEIVERS;
 use ngx_http_poolwatch_module::outbox::receiver::ReceiverState;
 use ngx_http_poolwatch_module::pipeline::log_line::LogLine;
 use ngx_http_poolwatch_module::pipeline::order::Order;
-use ngx_http_poolwatch_module::pipeline::{Config, Store, Worker};
+use ngx_http_poolwatch_module::pipeline::{Config, Parts, Store, Worker};
 use ngx_http_poolwatch_module::shared::double_buffer::DoubleBuffer;
 use ngx_http_poolwatch_module::state::announcements::Announcements;
 use ngx_http_poolwatch_module::state::slot::Slot;
@@ -166,7 +166,8 @@ impl Host {
                 let log = Arc::clone(&self.log);
                 let log = Box::new(move |line| log.lock().expect("no panic").push(line));
                 let process = self.generation as u32 * 100 + process;
-                let worker = Worker::new(config, self.shared.clone(), self.time.clone(), process, log);
+                let (store, clock) = (self.shared.clone(), self.time.clone());
+                let worker = Worker::new(Parts { config, store, clock, process, log });
                 let (sender, channel) = unbounded();
                 (worker, sender, channel)
             })
