@@ -5,12 +5,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "a variable asks for new golden files")]
 
+mod file;
 mod hostile;
 mod rules;
 
 use std::fmt::Write;
-use std::path::PathBuf;
-use std::{env, fs};
 
 use ngx_http_poolwatch_module::alert::{
     Alert, During, Easing, ExampleRequest, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Severity, SilenceFacts,
@@ -21,6 +20,8 @@ use ngx_http_poolwatch_module::deliver::slack;
 use ngx_http_poolwatch_module::units::{Millis, Ratio};
 use ngx_http_poolwatch_module::wording;
 use serde_json::Value;
+
+use crate::file::expected;
 
 /// 2026-11-23T13:48:23Z.
 const BEGAN: u64 = 1_795_441_703_000;
@@ -264,18 +265,6 @@ fn cases() -> Vec<(&'static str, Alert)> {
             },
         ),
     ]
-}
-
-fn golden(name: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "tests", "golden", name].iter().collect()
-}
-
-/// The text of the golden file; with `UPDATE_GOLDEN` the file is written first.
-fn expected(name: &str, actual: &str) -> String {
-    if env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(golden(name), actual).expect("a writable golden file");
-    }
-    fs::read_to_string(golden(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 #[test]

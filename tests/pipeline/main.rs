@@ -4,6 +4,8 @@
 #![expect(clippy::disallowed_methods, reason = "a variable asks for new golden files")]
 
 mod faults;
+#[path = "../golden/file.rs"]
+mod golden;
 mod held_back;
 mod host;
 mod restart;

@@ -312,7 +312,7 @@ fn the_state_file_keeps_its_names_and_an_earlier_one_is_read_in_full() {
     host.run(2000);
     let text = host.saved().to_text();
     let pretty: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    let file = shown::expected("state_file.json", &format!("{pretty:#}\n"));
+    let file = golden::expected("state_file.json", &format!("{pretty:#}\n"));
     assert_eq!(serde_json::from_str::<serde_json::Value>(&file).expect("JSON"), pretty, "is now\n{pretty:#}");
     let again = host.restored(&file).with(|table| Saved::of(table, 1, host.time.times()));
     assert_eq!(again, host.saved());

@@ -3,8 +3,8 @@
 //! `UPDATE_GOLDEN=1 cargo test --test pipeline` writes the files; read the difference before you commit it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::PathBuf;
-use std::{env, fs};
 
 use ngx_http_poolwatch_module::state::snapshot::{ModuleInfo, Snapshot};
 use ngx_http_poolwatch_module::state::workers::{Condition, Workers};
@@ -14,6 +14,7 @@ use ngx_http_poolwatch_module::status::{html, prometheus, variables};
 use proptest::prelude::*;
 
 use super::*;
+use crate::golden::expected;
 
 impl Host {
     fn snapshot(&self) -> Snapshot {
@@ -82,15 +83,6 @@ fn incident() -> Host {
     host.order(silence(&host, 7, "app", 1800));
     host.run(1500);
     host
-}
-
-/// The text of the golden file; with `UPDATE_GOLDEN` the file is written first.
-pub(crate) fn expected(name: &str, actual: &str) -> String {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "golden", name].iter().collect();
-    if env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(&path, actual).expect("a writable golden file");
-    }
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 #[test]
