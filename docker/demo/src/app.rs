@@ -58,7 +58,7 @@ pub fn router(pool: &str, release: &str) -> Result<Router, String> {
         .route("/header", get(header))
         .route("/cacheable", get(cacheable))
         .fallback(version)
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), suffer));
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), fail_or_wait));
     let control = Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/chaos/start", post(start))
@@ -76,7 +76,7 @@ async fn introduce(State(app): State<Arc<App>>, request: Request, next: Next) ->
 }
 
 /// While the application is broken, only the controls work.
-async fn suffer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+async fn fail_or_wait(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let mut chaos = app.chaos.subscribe();
     let now = *chaos.borrow_and_update();
     match now {

@@ -55,7 +55,7 @@ fn the_port_of_the_application_is_not_the_port_for_clients() {
         let published = format!("ports: [\"127.0.0.1:${{{pool}}}:${{PORT:-3000}}\"]");
         assert!(ports.contains(&published.as_str()), "{published} is not in {ports:?}");
     }
-    assert_eq!(file.matches("PORT: \"${PORT:-3000}\"").count(), 2, "both applications are told");
+    assert_eq!(file.matches("PORT: \"${PORT:-3000}\"").count(), 2, "both applications agree");
 }
 
 #[test]

@@ -24,7 +24,7 @@ struct Drill {
     host: Host,
     begin: Instant,
     /// Messages about the serving pool for which the drill has waited.
-    told: usize,
+    seen: usize,
     to_mock: bool,
 }
 
@@ -34,7 +34,7 @@ struct Drill {
 pub fn run() -> Result<(), String> {
     let webhook = std::env::var("SLACK_WEBHOOK_URL").ok().filter(|url| !url.is_empty());
     let host = Host::start(&SETTINGS, webhook.as_deref())?;
-    let mut drill = Drill { host, begin: Instant::now(), told: 0, to_mock: webhook.is_none() };
+    let mut drill = Drill { host, begin: Instant::now(), seen: 0, to_mock: webhook.is_none() };
     let receiver = if drill.to_mock { "a mock Slack" } else { "your Slack (SLACK_WEBHOOK_URL is set)" };
     drill.say(&format!("nginx with 4 workers in front of blue and green, alerts go to {receiver}"));
     drill.baseline()?;
@@ -57,7 +57,7 @@ impl Drill {
         let load = Load::start(self.host.port, RATE, 4);
         self.host.chaos(self.host.blue_port, Some("error"))?;
         self.say("blue is broken now: it answers 500");
-        let message = self.told("Failover")?;
+        let message = self.expect("Failover")?;
         let first = load.first_of("green").ok_or("green never answered")?;
         let answers = load.answers();
         let failed = answers.iter().filter(|answer| !is_ok(answer)).count();
@@ -71,7 +71,7 @@ impl Drill {
         let load = Load::start(self.host.port, RATE, 4);
         self.host.chaos(self.host.blue_port, None)?;
         self.say("blue is mended; it must prove itself for 10 s, since nginx's probes are no recovery");
-        let message = self.told("serving traffic again")?;
+        let message = self.expect("serving traffic again")?;
         let failed = load.answers().iter().filter(|answer| !is_ok(answer)).count();
         self.check(failed == 0, &format!("{failed} requests failed for the client meanwhile"))?;
         self.show(&message, None);
@@ -84,21 +84,21 @@ impl Drill {
         self.host.chaos(self.host.green_port, Some("error"))?;
         self.host.chaos(self.host.blue_port, Some("error"))?;
         self.say("blue and green are broken now");
-        let down = self.told("no pool answers")?;
+        let down = self.expect("no pool answers")?;
         self.show(&down, None);
         self.host.chaos(self.host.blue_port, None)?;
         self.host.chaos(self.host.green_port, None)?;
         self.say("both are mended");
-        let message = self.told("serving traffic again")?;
+        let message = self.expect("serving traffic again")?;
         drop(load);
         self.show(&message, None);
         Ok(())
     }
 
     /// Waits for the next message about the serving pool. With the mock, checks that it has these words.
-    fn told(&mut self, words: &str) -> Result<Value, String> {
+    fn expect(&mut self, words: &str) -> Result<Value, String> {
         const ID: &str = "app/serving/";
-        let (to_mock, seen) = (self.to_mock, self.told);
+        let (to_mock, seen) = (self.to_mock, self.seen);
         let message = self.host.wait_for(&format!("a message about {ID} that says \"{words}\""), |host| {
             if !to_mock {
                 let lines = host.accepted().into_iter().filter(|line| line.contains(ID));
@@ -108,12 +108,12 @@ impl Drill {
             let message = messages.iter().filter(|message| message["raw"].to_string().contains(ID)).nth(seen);
             match message {
                 Some(message) if !message["body"]["text"].to_string().contains(words) => {
-                    Err(format!("\"{words}\" was to be told, but it was {}", message["body"]["text"]))
+                    Err(format!("\"{words}\" was expected, but it was {}", message["body"]["text"]))
                 }
                 other => Ok(other.cloned()),
             }
         })?;
-        self.told += 1;
+        self.seen += 1;
         Ok(message)
     }
 

@@ -56,6 +56,8 @@ struct Drill {
     stack: Stack,
     /// The first three numbers of the network's addresses.
     network: String,
+    /// nginx's image.
+    image: String,
     begin: Instant,
     passed: u32,
     failed: u32,
@@ -71,7 +73,8 @@ pub fn run(directory: &Path) -> Result<(), String> {
     changes.extend([("BASE_IMAGE", base.as_str()), ("STACK_NETWORK", network.as_str())]);
     let stack = Stack::new(directory, &setting("COMPOSE", "docker-compose"), &changes)?;
     stack.write("secrets/ca.pem", CERTIFICATE)?;
-    let mut drill = Drill { stack, network, begin: Instant::now(), passed: 0, failed: 0 };
+    let image = setting("STACK_IMAGE", "poolwatch");
+    let mut drill = Drill { stack, network, image, begin: Instant::now(), passed: 0, failed: 0 };
     if let Err(error) = drill.scenes() {
         drill.check(false, &error);
     }
@@ -91,22 +94,22 @@ impl Drill {
         self.strangers()?;
         self.baseline()?;
         self.one_url()?;
-        self.begin_anew(&[])?;
+        self.begin_again(&[])?;
         self.errors()?;
         self.timeouts()?;
         // Six changes in ten minutes are flapping, and then single changes are not sent.
-        self.begin_anew(&[])?;
+        self.begin_again(&[])?;
         self.kill()?;
         self.cut_off()?;
-        self.begin_anew(&[])?;
+        self.begin_again(&[])?;
         self.planned_switch()?;
         self.outage()?;
-        self.begin_anew(&[])?;
+        self.begin_again(&[])?;
         self.first_minutes()?;
-        self.begin_anew(&[("ALERT_COOLDOWN_SEC", "0")])?;
+        self.begin_again(&[("ALERT_COOLDOWN_SEC", "0")])?;
         self.maintenance()?;
         self.silent_death()?;
-        self.begin_anew(&[("MAINTENANCE_MODE", "true"), ("MAINTENANCE_DURATION", "25s")])?;
+        self.begin_again(&[("MAINTENANCE_MODE", "true"), ("MAINTENANCE_DURATION", "25s")])?;
         self.maintenance_at_start()?;
         self.bad_values()
     }
@@ -134,7 +137,7 @@ impl Drill {
     }
 
     /// Starts the stack again without anything remembered, with these changes of `.env`.
-    fn begin_anew(&mut self, changes: &[(&str, &str)]) -> Result<(), String> {
+    fn begin_again(&mut self, changes: &[(&str, &str)]) -> Result<(), String> {
         self.stack.down()?;
         for (name, value) in changes {
             self.stack.set(name, value)?;
@@ -223,7 +226,7 @@ impl Drill {
         let next = self.stack.get("/")?;
         self.check(is(&next, "green", "v1.1.0"), "blue answers 500: the very next request is answered 200 by green");
         self.green_serves("error");
-        let message = self.told(SERVING, 1, "Failover");
+        let message = self.expect(SERVING, 1, "Failover");
         let raw = message.map(|message| message["raw"].to_string()).unwrap_or_default();
         self.check(raw.contains("web-7.example"), "the alert names the host as NGINX_HOST does");
         let linked = raw.contains("/runbook.md#failover");
@@ -235,7 +238,7 @@ impl Drill {
         self.check(shown, "the mock Slack's page shows the alert");
         self.stack.chaos(self.stack.blue_port, None)?;
         let load = self.stack.load();
-        self.told(SERVING, 2, "serving traffic again");
+        self.expect(SERVING, 2, "serving traffic again");
         let answers = load.finish();
         self.check(all_ok(&answers), "no request failed while blue came back");
         Ok(())
@@ -246,9 +249,9 @@ impl Drill {
         // The idle pool first, so that there is no failover in between.
         self.stack.chaos(self.stack.green_port, Some("error"))?;
         self.stack.chaos(self.stack.blue_port, Some("error"))?;
-        self.told(SERVING, 3, "no pool answers");
+        self.expect(SERVING, 3, "no pool answers");
         self.stack.chaos(self.stack.blue_port, None)?;
-        self.told(SERVING, 4, "serving traffic again");
+        self.expect(SERVING, 4, "serving traffic again");
         // Green is repaired only now: nginx might otherwise try it first.
         self.stack.chaos(self.stack.green_port, None)?;
         let rates = self.stack.messages(ERROR_RATE)?.len();
@@ -273,8 +276,8 @@ impl Drill {
         });
         self.check(back.is_ok(), "blue serves again, says the log");
         drop(load);
-        let told = self.stack.messages(SERVING)?.len();
-        self.check(told == 2, &format!("no duplicate within the cooldown ({told} messages of 2)"));
+        let sent = self.stack.messages(SERVING)?.len();
+        self.check(sent == 2, &format!("no duplicate within the cooldown ({sent} messages of 2)"));
         Ok(())
     }
 
@@ -282,7 +285,7 @@ impl Drill {
         let load = self.stack.load();
         let switch = self.stack.in_nginx(&["poolwatch-switch", "green"])?;
         self.check(switch.success, &format!("poolwatch-switch green: {}", switch.text.trim()));
-        self.told(SERVING, 1, "Planned switch");
+        self.expect(SERVING, 1, "Planned switch");
         let next = self.stack.get("/")?;
         self.check(is(&next, "green", "v1.1.0"), "D29: green serves after the switch");
         let refused = self.stack.in_nginx(&["poolwatch-switch", "purple"])?;
@@ -301,7 +304,7 @@ impl Drill {
         let load = self.stack.load();
         let switch = self.stack.in_nginx(&["poolwatch-switch", "blue"])?;
         self.check(switch.success, &format!("poolwatch-switch blue: {}", switch.text.trim()));
-        self.told(SERVING, 2, "Planned switch");
+        self.expect(SERVING, 2, "Planned switch");
         self.check(all_ok(&load.finish()), "nor does the way back lose a request");
         let next = self.stack.get("/")?;
         self.check(is(&next, "blue", "v1.0.0"), "blue serves again");
@@ -314,13 +317,13 @@ impl Drill {
         let begin = Instant::now();
         let load = self.stack.load();
         self.stack.chaos(self.stack.blue_port, Some("error"))?;
-        self.told(SERVING, 1, "Failover");
+        self.expect(SERVING, 1, "Failover");
         self.stack.chaos(self.stack.blue_port, None)?;
-        self.told(SERVING, 2, "serving traffic again");
+        self.expect(SERVING, 2, "serving traffic again");
         for (count, pool) in (3..).zip(["green", "blue", "green", "blue"]) {
             let switch = self.stack.in_nginx(&["poolwatch-switch", pool])?;
             self.check(switch.success, &format!("poolwatch-switch {pool}: {}", switch.text.trim()));
-            self.told(SERVING, count, "Planned switch");
+            self.expect(SERVING, count, "Planned switch");
         }
         let took = begin.elapsed();
         self.check(
@@ -330,9 +333,9 @@ impl Drill {
         // The idle pool first, so that there is no failover in between.
         self.stack.chaos(self.stack.green_port, Some("error"))?;
         self.stack.chaos(self.stack.blue_port, Some("error"))?;
-        self.told(SERVING, 7, "no pool answers");
+        self.expect(SERVING, 7, "no pool answers");
         self.stack.chaos(self.stack.blue_port, None)?;
-        self.told(SERVING, 8, "serving traffic again");
+        self.expect(SERVING, 8, "serving traffic again");
         let flapping = self.stack.messages(SERVING)?.iter().any(|message| message.to_string().contains("Flapping"));
         self.check(!flapping && !self.stack.log().contains("flapping of"), "nothing of that is called flapping");
         drop(load);
@@ -343,11 +346,11 @@ impl Drill {
         let load = self.stack.load();
         wait_for("traffic", || Ok(load.first_of("blue")))?;
         docker(&["kill", &self.stack.container("app_blue")?])?;
-        self.told(SERVING, 1, "Failover");
+        self.expect(SERVING, 1, "Failover");
         self.check(all_ok(&load.finish()), "blue is killed: no request failed");
         self.stack.compose(&["up", "-d"])?;
         let load = self.stack.load();
-        self.told(SERVING, 2, "serving traffic again");
+        self.expect(SERVING, 2, "serving traffic again");
         self.check(all_ok(&load.finish()), "blue is started again: no request failed");
         Ok(())
     }
@@ -360,7 +363,7 @@ impl Drill {
         for (service, _) in containers.iter().rev() {
             docker(&["network", "disconnect", &network, &self.stack.container(service)?])?;
         }
-        self.told(SERVING, 3, "no pool answers");
+        self.expect(SERVING, 3, "no pool answers");
         let slowest = load.answers().iter().flatten().map(|answer| answer.took).max();
         self.check(
             slowest < Some(LONGEST),
@@ -371,7 +374,7 @@ impl Drill {
             docker(&["network", "connect", "--ip", &address, &network, &self.stack.container(service)?])?;
             // Green must come back later: nginx asks the backup first, as soon as it answers.
             if service == "app_blue" {
-                self.told(SERVING, 4, "serving traffic again");
+                self.expect(SERVING, 4, "serving traffic again");
             }
         }
         drop(load);
@@ -397,7 +400,7 @@ impl Drill {
         wait_for("green to serve", || Ok(load.first_of("green")))?;
         self.stack.chaos(self.stack.blue_port, None)?;
         // The next message: the failover was sent before the restart, and is not sent again.
-        self.told(SERVING, 2, "serving traffic again");
+        self.expect(SERVING, 2, "serving traffic again");
         self.check(all_ok(&load.finish()), "and no request failed since");
         Ok(())
     }
@@ -407,10 +410,10 @@ impl Drill {
         let load = self.stack.load();
         self.stack.chaos(self.stack.blue_port, Some("error"))?;
         let decided = wait_for("a failover", || Ok(self.stack.log().contains("poolwatch: failover").then_some(())));
-        let told = self.stack.messages(SERVING)?.len();
-        self.check(decided.is_ok() && told == 0, "MAINTENANCE_MODE=true: a failover is logged, and not told");
-        self.told(SERVING, 1, "Failover");
-        self.check(self.stack.log().contains("silence"), "D18: when its time is over, what is still true is told");
+        let sent = self.stack.messages(SERVING)?.len();
+        self.check(decided.is_ok() && sent == 0, "MAINTENANCE_MODE=true: a failover is logged, and not sent");
+        self.expect(SERVING, 1, "Failover");
+        self.check(self.stack.log().contains("silence"), "D18: when its time is over, what is still true is sent");
         self.check(all_ok(&load.finish()), "and no request failed");
         Ok(())
     }
@@ -427,11 +430,11 @@ impl Drill {
         self.stack.chaos(self.stack.blue_port, Some("error"))?;
         let decided = || Ok(self.stack.log().contains("poolwatch: failover").then_some(()));
         let decided = wait_for("a failover", decided);
-        let told = self.stack.messages(SERVING)?.len();
-        self.check(decided.is_ok() && told == 0, "a failover meanwhile is logged, and not told");
+        let sent = self.stack.messages(SERVING)?.len();
+        self.check(decided.is_ok() && sent == 0, "a failover meanwhile is logged, and not sent");
         let ended = self.stack.in_nginx(&["poolwatch-maintenance", "end"])?;
         self.check(ended.success, &format!("poolwatch-maintenance end: {}", ended.text.trim()));
-        self.told(SERVING, 1, "Failover");
+        self.expect(SERVING, 1, "Failover");
         self.check(all_ok(&load.finish()), "and no request failed");
         let refused = self.stack.in_nginx(&["poolwatch-maintenance", "25h"])?;
         self.check(!refused.success, &format!("more than a day is refused: {}", refused.text.trim()));
@@ -444,7 +447,7 @@ impl Drill {
         for (name, value) in BAD_VALUES {
             let bad = format!("{name}={value}");
             let servers = ["-e", "BLUE_SERVER=127.0.0.1:3001", "-e", "GREEN_SERVER=127.0.0.1:3002"];
-            let arguments = [&["run", "--rm", "-e", url], &servers[..], &["-e", &bad, "poolwatch"]].concat();
+            let arguments = [&["run", "--rm", "-e", url], &servers[..], &["-e", &bad, &self.image]].concat();
             let said = try_docker(&arguments)?;
             let line = said.text.trim();
             let refused = !said.success && line.lines().count() == 1 && line.contains(name) && !line.contains("canary");
@@ -470,7 +473,7 @@ impl Drill {
     }
 
     /// Waits for this many messages about an incident key; the last one must have these words.
-    fn told(&mut self, key: &str, count: usize, words: &str) -> Option<Value> {
+    fn expect(&mut self, key: &str, count: usize, words: &str) -> Option<Value> {
         let what = format!("message {count} about {key}: {words}");
         let message = wait_for(&what, || Ok(self.stack.messages(key)?.into_iter().nth(count - 1)));
         // The error text for a missing message contains these words too.
