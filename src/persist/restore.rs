@@ -43,7 +43,7 @@ impl Saved {
         upstreams.sort_by_key(|upstream| upstream.need(watched));
         let mut free = table.slots.iter_mut().filter(|slot| slot.name.is_empty());
         for upstream in upstreams {
-            let Some(known) = upstream.known(None, &receivers, times) else { continue };
+            let Some(known) = upstream.restored(None, &receivers, times) else { continue };
             let Some(slot) = free.next() else { return };
             known.fill(slot, upstream.name());
         }
@@ -63,7 +63,7 @@ impl Saved {
                 upstream.pools.iter().for_each(|pool| setup.directory.admit(&name_of(&pool.name)));
                 setup.directory
             });
-            let Some(known) = upstream.known(Some(&directory), &receivers, times) else { continue };
+            let Some(known) = upstream.restored(Some(&directory), &receivers, times) else { continue };
             known.meet(slot);
         }
         self.restore_announcements(table, &receivers, times);
@@ -89,11 +89,11 @@ impl Saved {
     fn restore_announcements(&self, table: &mut Table<'_>, receivers: &[ReceiverState; MAX_RECEIVERS], times: Times) {
         table.announcements.edit(|announcements| {
             for saved in &self.announcements {
-                let Some(known) = saved.known(receivers, times) else { continue };
-                let index = announcements.list.get_mut(saved.index);
+                let Some(known) = saved.restored(receivers, times) else { continue };
+                let own = announcements.list.get_mut(saved.index);
                 // A silence that began or ended here meanwhile stays as it is.
-                if let Some(index) = index.filter(|index| index.revision.number <= known.revision.number) {
-                    *index = known;
+                if let Some(own) = own.filter(|own| own.revision.number <= known.revision.number) {
+                    *own = known;
                 }
             }
         });
@@ -101,14 +101,14 @@ impl Saved {
 }
 
 /// A restored upstream: its pools, incidents and delivery states, with the indices of a table.
-struct Known {
+struct RestoredUpstream {
     left: bool,
     setup: Setup,
     detection: Detection,
     deliveries: [[DeliveryState; MAX_RECEIVERS]; 2],
 }
 
-impl Known {
+impl RestoredUpstream {
     /// Puts the upstream into a free slot.
     fn fill(self, slot: &mut Slot, name: Name) {
         slot.reset(name);
@@ -165,12 +165,12 @@ impl SavedUpstream {
 
     /// The restored upstream, with the pool ids of `directory` or, without one, of its own. `None`: the text
     /// contradicts itself.
-    fn known(
+    fn restored(
         &self,
         directory: Option<&Directory>,
         receivers: &[ReceiverState; MAX_RECEIVERS],
         times: Times,
-    ) -> Option<Known> {
+    ) -> Option<RestoredUpstream> {
         let own = self.directory();
         let directory = directory.unwrap_or(&own);
         // The ids of pools here, by their indices in the text.
@@ -196,7 +196,7 @@ impl SavedUpstream {
         let mut deliveries = [[DeliveryState::default(); MAX_RECEIVERS]; 2];
         for (key, saved) in Key::ALL.into_iter().zip(&self.incidents) {
             let states = States::of(key);
-            let incident = saved.known(states, &pool_ids, times)?;
+            let incident = saved.restored(states, &pool_ids, times)?;
             *detection.incidents.get_mut(key as usize)? = incident;
             *deliveries.get_mut(key as usize)? = deliveries_of(&saved.deliveries, states, &pool_ids, receivers, times)?;
         }
@@ -206,7 +206,7 @@ impl SavedUpstream {
             pools.insert(pool);
         }
         let expected = Expected::from(pools);
-        Some(Known {
+        Some(RestoredUpstream {
             left: self.left,
             setup: Setup { directory: own, expected, ..Setup::default() },
             detection,
@@ -229,7 +229,7 @@ impl SavedUpstream {
 }
 
 impl SavedIncident {
-    fn known(&self, states: States, pool_ids: &[Option<PoolId>], times: Times) -> Option<Incident> {
+    fn restored(&self, states: States, pool_ids: &[Option<PoolId>], times: Times) -> Option<Incident> {
         let kind = self.kind?;
         Some(Incident {
             revision: Revision {
@@ -262,7 +262,7 @@ impl SavedIncident {
 }
 
 impl SavedAnnouncement {
-    fn known(&self, receivers: &[ReceiverState; MAX_RECEIVERS], times: Times) -> Option<Announcement> {
+    fn restored(&self, receivers: &[ReceiverState; MAX_RECEIVERS], times: Times) -> Option<Announcement> {
         let kind = self.kind?;
         let until = self.remaining.map_or(Millis::NEVER, |remaining| times.now + Millis(remaining));
         let (upstream, comment) = (name_of(&self.upstream), Text::new(&bytes_of(&self.comment)));
@@ -298,9 +298,9 @@ fn deliveries_of(
         delivery.acked_open = saved.is_open();
         (delivery.acked_critical, delivery.must_send_end) = (saved.acked_critical, saved.owed_end);
         (delivery.refused, delivery.plain, delivery.repair) = (saved.refused, saved.plain, u64::from(saved.repair));
-        for (index, (from, to, at)) in delivery.sent.iter_mut().zip(saved.sent.iter().take(LAST_SENT)) {
+        for (entry, (from, to, at)) in delivery.sent.iter_mut().zip(saved.sent.iter().take(LAST_SENT)) {
             let (from, to) = (states.index(from, pool_ids)?, states.index(to, pool_ids)?);
-            *index = LastSent { from, to, at: times.instant(*at) };
+            *entry = LastSent { from, to, at: times.instant(*at) };
         }
     }
     Some(deliveries)

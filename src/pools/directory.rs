@@ -76,8 +76,8 @@ impl Directory {
             directory.add(pool);
         }
         let known = directory;
-        for (index, peer) in directory.peers.iter_mut().zip(peers.filter(|peer| known.has(peer.pool))) {
-            *index = peer;
+        for (entry, peer) in directory.peers.iter_mut().zip(peers.filter(|peer| known.has(peer.pool))) {
+            *entry = peer;
             directory.peer_count += 1;
         }
         directory
@@ -106,8 +106,8 @@ impl Directory {
             };
             let certain = named.is_some() || known.is_some_and(|peer| peer.certain);
             let peer = Peer { address, pool: pool.unwrap_or_default(), role: configured.role, certain };
-            if let Some(index) = self.peers.get_mut(usize::from(self.peer_count)) {
-                *index = peer;
+            if let Some(entry) = self.peers.get_mut(usize::from(self.peer_count)) {
+                *entry = peer;
                 self.peer_count += 1;
             }
         }

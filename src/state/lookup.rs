@@ -48,9 +48,9 @@ impl<'a> ResolveCache<'a> {
 
     /// Keeps the observation, if it is a plain answer.
     pub(crate) fn put(&mut self, resolved: ResolvedObservation<'a>) {
-        let index = plain(resolved.seen).and_then(|(peer, _)| self.answers.get_mut(usize::from(peer) % PEERS));
-        if let Some(index) = index {
-            *index = Some(resolved);
+        let entry = plain(resolved.seen).and_then(|(peer, _)| self.answers.get_mut(usize::from(peer) % PEERS));
+        if let Some(entry) = entry {
+            *entry = Some(resolved);
         }
     }
 }
