@@ -6,7 +6,7 @@ use crate::detect::error_rate::{self, Easing, RateState};
 use crate::detect::flapping::Flapping;
 use crate::detect::serving::{Change, Serving};
 use crate::incident::{Incident, Key, Revision, StateCode, Sums, serves_expected_pool, severity};
-use crate::state::detection::{Detection, News, Setup};
+use crate::state::detection::{Changes, Detection, Setup};
 use crate::state::history::ChangeRecord;
 use crate::units::Millis;
 use crate::window::Ring;
@@ -15,7 +15,7 @@ use crate::window::Ring;
 const SAME_SECONDS: Millis = Millis::from_secs(5);
 
 impl Detection {
-    pub(super) fn note_serving(&mut self, setup: &Setup, change: Change, ring: &Ring, news: &mut News) {
+    pub(super) fn note_serving(&mut self, setup: &Setup, change: Change, ring: &Ring, changes: &mut Changes) {
         let kind = self.kind_of(setup, change.to);
         let is_first = change.from == Serving::Unknown && [Serving::Unknown, change.to].contains(&self.switching);
         let [incident, _] = &mut self.incidents;
@@ -23,7 +23,7 @@ impl Detection {
             // The first answer of the expected pool is the normal state: no message, and no change.
             incident.revision.state = StateCode::serving(change.to);
             self.switching = Serving::Unknown;
-            news.records.push(ChangeRecord::unannounced(change));
+            changes.records.push(ChangeRecord::unannounced(change));
             return;
         }
         let from = match (kind, change.from) {
@@ -36,15 +36,15 @@ impl Detection {
             // A change by the operator begins a new count of changes.
             self.flapping = Flapping::default();
         } else {
-            self.flapping.note(news.now);
+            self.flapping.note(changes.now);
         }
         if self.silenced.is_going_on() {
             self.silenced.changes = self.silenced.changes.saturating_add(1);
         }
         let outage_began = (incident.revision.state == StateCode::serving(Serving::Down)).then_some(incident.since);
-        self.put_serving(setup, kind, from, change.since, ring, news);
+        self.put_serving(setup, kind, from, change.since, ring, changes);
         if let Some(began) = outage_began {
-            self.forget_errors_since(began - SAME_SECONDS, news);
+            self.forget_errors_since(began - SAME_SECONDS, changes);
         }
     }
 
@@ -72,7 +72,7 @@ impl Detection {
         from: Serving,
         since: Millis,
         ring: &Ring,
-        news: &mut News,
+        changes: &mut Changes,
     ) {
         let serving = self.failover.serving();
         let [before, _] = self.incidents;
@@ -98,11 +98,11 @@ impl Detection {
         if planned {
             incident.sums = Sums::default();
         }
-        incident.critical = self.is_critical(&incident, &setup.rules, ring, news.now);
-        self.put_incident(Key::Serving, incident, (incident.from, serving), news);
+        incident.critical = self.is_critical(&incident, &setup.rules, ring, changes.now);
+        self.put_incident(Key::Serving, incident, (incident.from, serving), changes);
     }
 
-    pub(super) fn note_level(&mut self, setup: &Setup, level: RateState, ring: &Ring, news: &mut News) {
+    pub(super) fn note_level(&mut self, setup: &Setup, level: RateState, ring: &Ring, changes: &mut Changes) {
         let since = self.error_rate.since();
         let kind = match level {
             RateState::Ok => Kind::ErrorRateResolved,
@@ -118,11 +118,11 @@ impl Detection {
         };
         if before.revision.over {
             incident.begin();
-            self.count_window(&mut incident, &setup.rules, news.now);
+            self.count_window(&mut incident, &setup.rules, changes.now);
         }
         let serving = self.failover.serving();
-        incident.critical = self.is_critical(&incident, &setup.rules, ring, news.now);
-        self.put_incident(Key::ErrorRate, incident, (serving, serving), news);
+        incident.critical = self.is_critical(&incident, &setup.rules, ring, changes.now);
+        self.put_incident(Key::ErrorRate, incident, (serving, serving), changes);
     }
 
     /// Sets the sums of an error rate that begins to fire: the requests and errors of its window or period.
@@ -142,7 +142,7 @@ impl Detection {
 
     /// Forgets the errors counted so far, because those since `since` belong to something that is over. Does nothing if
     /// the error rate began to fire before `since`.
-    pub(super) fn forget_errors_since(&mut self, since: Millis, news: &mut News) {
+    pub(super) fn forget_errors_since(&mut self, since: Millis, changes: &mut Changes) {
         let [_, before] = self.incidents;
         if !before.revision.over {
             if before.began < since {
@@ -152,8 +152,8 @@ impl Detection {
             let revision =
                 Revision { state: StateCode::error_rate(RateState::Ok), over: true, ..before.next_revision() };
             let serving = self.failover.serving();
-            let incident = Incident { revision, kind, change: kind, since: news.now, ..before };
-            self.put_incident(Key::ErrorRate, incident, (serving, serving), news);
+            let incident = Incident { revision, kind, change: kind, since: changes.now, ..before };
+            self.put_incident(Key::ErrorRate, incident, (serving, serving), changes);
         }
         self.error_rate.reset();
         self.window.clear();
@@ -161,21 +161,21 @@ impl Detection {
     }
 
     /// Sends an open incident once more if clients get errors in it now that they did not get before.
-    pub(super) fn worsen(&mut self, rules: &Rules, ring: &Ring, news: &mut News) {
+    pub(super) fn worsen(&mut self, rules: &Rules, ring: &Ring, changes: &mut Changes) {
         for key in Key::ALL {
             let incident = self.incidents[key as usize];
             // The errors of an outage belong to the outage.
             if key == Key::ErrorRate && self.failover.serving() == Serving::Down {
                 continue;
             }
-            if incident.revision.over || incident.critical || !self.is_critical(&incident, rules, ring, news.now) {
+            if incident.revision.over || incident.critical || !self.is_critical(&incident, rules, ring, changes.now) {
                 continue;
             }
             let state = incident.revision.state;
             let revision = Revision { state, ..incident.next_revision() };
             let incident = Incident { revision, critical: true, ..incident };
             let serving = self.failover.serving();
-            self.put_incident(key, incident, (serving, serving), news);
+            self.put_incident(key, incident, (serving, serving), changes);
         }
     }
 
@@ -204,15 +204,22 @@ impl Detection {
         key: Key,
         mut incident: Incident,
         moved: (Serving, Serving),
-        news: &mut News,
+        changes: &mut Changes,
     ) {
         incident.revision.critical = incident.critical && !incident.revision.over;
         let over = incident.revision.over;
         let lasted = (over && incident.is_continued()).then(|| incident.since - incident.began);
         let numbers = (incident.revision.number, incident.id);
         let severity = severity(incident.change, incident.critical);
-        news.records.push(ChangeRecord::announced(incident.change, severity, numbers, moved, incident.since, lasted));
-        news.keys.push(key);
+        changes.records.push(ChangeRecord::announced(
+            incident.change,
+            severity,
+            numbers,
+            moved,
+            incident.since,
+            lasted,
+        ));
+        changes.keys.push(key);
         self.incidents[key as usize] = incident;
     }
 

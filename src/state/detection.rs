@@ -72,7 +72,7 @@ pub(crate) struct Detection {
 
 /// What a batch or a tick changed: to be sent and recorded once it is committed.
 #[derive(Default)]
-pub(super) struct News {
+pub(super) struct Changes {
     pub(super) now: Millis,
     pub(super) keys: Vec<Key>,
     pub(super) records: Vec<ChangeRecord>,
@@ -80,11 +80,11 @@ pub(super) struct News {
 
 impl Detection {
     /// Counts a request and its errors.
-    pub(super) fn count(&mut self, ring: &mut Ring, resolved: &ResolvedObservation<'_>, news: &mut News) {
+    pub(super) fn count(&mut self, ring: &mut Ring, resolved: &ResolvedObservation<'_>, changes: &mut Changes) {
         let ResolvedObservation { seen, answered, failed, .. } = *resolved;
-        let now = news.now;
+        let now = changes.now;
         if self.error_rate.level() == RateState::NoData {
-            self.forget_errors_since(Millis::ZERO, news);
+            self.forget_errors_since(Millis::ZERO, changes);
         }
         let entry = Entry { upstream_error: failed, client_error: seen.status >= 500 };
         let reasons = if failed { reasons_of(seen) } else { Reasons::default() };
@@ -119,7 +119,7 @@ impl Detection {
         watched: &WatchedUpstream,
         resolved: &ResolvedObservation<'_>,
         ring: &Ring,
-        news: &mut News,
+        changes: &mut Changes,
     ) {
         let Setup { directory, expected, .. } = setup;
         let ResolvedObservation { seen, answered, .. } = *resolved;
@@ -145,31 +145,31 @@ impl Detection {
             }
         };
         if let Some(change) = change {
-            self.note_serving(setup, change, ring, news);
+            self.note_serving(setup, change, ring, changes);
         }
     }
 
-    pub(super) fn tick(&mut self, setup: &Setup, ring: &Ring, news: &mut News) {
-        let now = news.now;
+    pub(super) fn tick(&mut self, setup: &Setup, ring: &Ring, changes: &mut Changes) {
+        let now = changes.now;
         let watched = setup.rules.failover.is_some();
         if let Some(change) = watched.then(|| self.failover.tick(&setup.rules, setup.expected, now)).flatten() {
-            self.note_serving(setup, change, ring, news);
+            self.note_serving(setup, change, ring, changes);
         }
         let [incident, _] = &self.incidents;
         if self.flapping.ends(now) && incident.revision.state.is_flapping() {
             let (serving, since) = (self.failover.serving(), self.failover.since());
-            self.put_serving(setup, self.kind_of(setup, serving), serving, since, ring, news);
+            self.put_serving(setup, self.kind_of(setup, serving), serving, since, ring, changes);
         }
         let rules = setup.rules.error_rate.as_ref();
         let level = rules.and_then(|rules| self.error_rate.tick(rules, &self.window, &self.period, now));
         if let Some(level) = level {
-            self.note_level(setup, level, ring, news);
+            self.note_level(setup, level, ring, changes);
         }
         // What may become an outage in a moment is sent as an outage.
         let may_be_outage = watched && self.failover.outage_due(&setup.rules).is_some();
         if self.clients_erred && !may_be_outage {
             self.clients_erred = false;
-            self.worsen(&setup.rules, ring, news);
+            self.worsen(&setup.rules, ring, changes);
         }
     }
 }

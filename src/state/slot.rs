@@ -10,7 +10,7 @@ use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::delivery_state::DeliveryState;
 use crate::shared::double_buffer::DoubleBuffer;
 use crate::state::counters::{Counters, Releases};
-use crate::state::detection::{Detection, News, Setup, Silenced};
+use crate::state::detection::{Changes, Detection, Setup, Silenced};
 use crate::state::history::History;
 use crate::state::lookup::{ResolveCache, ResolvedObservation};
 use crate::state::series::Series;
@@ -117,16 +117,16 @@ impl Slot {
         if self.detection.live().silenced.is_going_on() == is_silenced {
             return;
         }
-        let mut news = News { now, ..News::default() };
+        let mut changes = Changes { now, ..Changes::default() };
         self.detection.edit(|detection| {
             if is_silenced {
                 detection.silenced = Silenced { since: now.max(Millis(1)), ..Silenced::default() };
             } else {
                 detection.silenced.ended = now;
-                detection.forget_errors_since(detection.silenced.since, &mut news);
+                detection.forget_errors_since(detection.silenced.since, &mut changes);
             }
         });
-        self.note(news, changed);
+        self.note(changes, changed);
     }
 
     /// Notes that the upstream is configured again; its detection starts from nothing. Messages that are still due stay
@@ -193,7 +193,7 @@ impl Slot {
     ) {
         let is_current = generation >= self.adopted;
         let Self { setup, detection, examples, counters, releases, series, ring, .. } = self;
-        let mut news = News { now, ..News::default() };
+        let mut changes = Changes { now, ..Changes::default() };
         detection.edit(|detection| {
             let mut cache = ResolveCache::default();
             for seen in batch {
@@ -222,25 +222,25 @@ impl Slot {
                         examples.list[0] = Some(example);
                     });
                 }
-                detection.count(ring, &resolved, &mut news);
+                detection.count(ring, &resolved, &mut changes);
                 // Workers of an older configuration only finish requests that began before, which say nothing about the
                 // pool that serves now.
                 if is_current && setup.rules.failover.is_some() {
-                    detection.follow(setup, watched, &resolved, ring, &mut news);
+                    detection.follow(setup, watched, &resolved, ring, &mut changes);
                 }
             }
-            detection.tick(setup.live(), ring, &mut news);
+            detection.tick(setup.live(), ring, &mut changes);
         });
-        self.note(news, changed);
+        self.note(changes, changed);
     }
 
     /// Lets the detectors act on time alone, without a request.
     pub(crate) fn tick(&mut self, now: Millis, changed: &mut Vec<Key>) {
         if self.deadline().is_some_and(|due| due <= now) {
             let Self { setup, detection, ring, .. } = self;
-            let mut news = News { now, ..News::default() };
-            detection.edit(|detection| detection.tick(setup.live(), ring, &mut news));
-            self.note(news, changed);
+            let mut changes = Changes { now, ..Changes::default() };
+            detection.edit(|detection| detection.tick(setup.live(), ring, &mut changes));
+            self.note(changes, changed);
         }
     }
 
@@ -315,8 +315,8 @@ impl Slot {
     }
 
     /// Puts changes that are committed now into the history and the counters.
-    fn note(&mut self, news: News, changed: &mut Vec<Key>) {
-        for record in news.records {
+    fn note(&mut self, changes: Changes, changed: &mut Vec<Key>) {
+        for record in changes.records {
             let (from, to) = (record.from(), record.to());
             if from != to && from != Serving::Unknown {
                 let count = &mut self.counters.changes[from.index()][to.index()];
@@ -324,6 +324,6 @@ impl Slot {
             }
             self.history.push(record);
         }
-        changed.extend(news.keys);
+        changed.extend(changes.keys);
     }
 }
