@@ -49,9 +49,9 @@ pub enum Health {
 impl ReceiverState {
     /// Applies a configuration. A reload is an act of the operator: a failing or broken receiver is tried again at
     /// once.
-    pub fn adopt(&mut self, number: u64) {
-        if self.adopted < number {
-            (self.adopted, self.rests) = (number, Millis::ZERO);
+    pub fn adopt(&mut self, generation: u64) {
+        if self.adopted < generation {
+            (self.adopted, self.rests) = (generation, Millis::ZERO);
         }
     }
 

@@ -87,7 +87,7 @@ fn receiver(snapshot: &Snapshot, status: &ReceiverStatus) -> ReceiverView {
     };
     let pending = snapshot.upstreams.iter().flat_map(|upstream| Key::ALL.map(|key| owes(upstream, key)));
     let date = |instant: Millis| (instant > Millis::ZERO).then(|| Timestamp::from_unix(snapshot.date(instant)));
-    let held = state.earliest.max(state.rests);
+    let held = state.opens();
     ReceiverView {
         name: ForeignName::new(state.name.as_bytes()),
         kind: receiver.kind.name().to_owned(),
