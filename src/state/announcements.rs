@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_says_until_when_and_why() {
+    fn an_alert_says_until_when_and_why() {
         let mut announcements = Announcements::default();
         let asked = Silence { comment: Text::new(b"deploy"), ..silence(7, "app", 60) };
         let index = announcements.begin(asked, NOW).expect("there is room");

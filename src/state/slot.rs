@@ -95,7 +95,7 @@ impl Slot {
 
     /// Notes that a newer configuration no longer names this upstream. An open incident ends as no longer watched; from
     /// then on the detectors stand still.
-    pub(crate) fn leave(&mut self, generation: u64, now: Millis, changed: &mut Vec<Key>) {
+    pub(crate) fn leave(&mut self, generation: u64, now: Millis, keys: &mut Vec<Key>) {
         let open = self.detection.edit(|detection| {
             let mut first = None;
             for (key, incident) in Key::ALL.into_iter().zip(&mut detection.incidents) {
@@ -107,13 +107,13 @@ impl Slot {
             first
         });
         // One line in error.log for all open incidents.
-        changed.extend(open);
+        keys.extend(open);
         self.left = generation;
     }
 
     /// Notes whether messages about the upstream are held back from now on. When that ends, the errors since its
     /// beginning are forgotten, so of what began meanwhile only what is still true is sent.
-    pub(crate) fn follow_silence(&mut self, is_silenced: bool, now: Millis, changed: &mut Vec<Key>) {
+    pub(crate) fn follow_silence(&mut self, is_silenced: bool, now: Millis, keys: &mut Vec<Key>) {
         if self.detection.live().silenced.is_going_on() == is_silenced {
             return;
         }
@@ -126,7 +126,7 @@ impl Slot {
                 detection.forget_errors_since(detection.silenced.since, &mut changes);
             }
         });
-        self.note(changes, changed);
+        self.note(changes, keys);
     }
 
     /// Notes that the upstream is configured again; its detection starts from nothing. Messages that are still due stay
@@ -182,14 +182,14 @@ impl Slot {
     }
 
     /// Folds a batch of this upstream's observations, all in one edit. `generation` is that of the configuration that
-    /// made them. Appends the keys that changed to `changed`.
+    /// made them. Appends the keys that changed to `keys`.
     pub(crate) fn fold(
         &mut self,
         watched: &WatchedUpstream,
         generation: u64,
         batch: &[Observation],
         now: Millis,
-        changed: &mut Vec<Key>,
+        keys: &mut Vec<Key>,
     ) {
         let is_current = generation >= self.adopted;
         let Self { setup, detection, examples, counters, releases, series, ring, .. } = self;
@@ -231,16 +231,16 @@ impl Slot {
             }
             detection.tick(setup.live(), ring, &mut changes);
         });
-        self.note(changes, changed);
+        self.note(changes, keys);
     }
 
     /// Lets the detectors act on time alone, without a request.
-    pub(crate) fn tick(&mut self, now: Millis, changed: &mut Vec<Key>) {
+    pub(crate) fn tick(&mut self, now: Millis, keys: &mut Vec<Key>) {
         if self.deadline().is_some_and(|due| due <= now) {
             let Self { setup, detection, ring, .. } = self;
             let mut changes = Changes { now, ..Changes::default() };
             detection.edit(|detection| detection.tick(setup.live(), ring, &mut changes));
-            self.note(changes, changed);
+            self.note(changes, keys);
         }
     }
 
@@ -315,7 +315,7 @@ impl Slot {
     }
 
     /// Puts changes that are committed now into the history and the counters.
-    fn note(&mut self, changes: Changes, changed: &mut Vec<Key>) {
+    fn note(&mut self, changes: Changes, keys: &mut Vec<Key>) {
         for record in changes.records {
             let (from, to) = (record.from(), record.to());
             if from != to && from != Serving::Unknown {
@@ -324,6 +324,6 @@ impl Slot {
             }
             self.history.push(record);
         }
-        changed.extend(changes.keys);
+        keys.extend(changes.keys);
     }
 }

@@ -176,7 +176,7 @@ fn alert() -> impl Strategy<Value = Alert> {
 
 proptest! {
     #[test]
-    fn invariant_22_any_report_is_a_message_that_slack_takes_and_that_harms_nobody(alert in alert()) {
+    fn invariant_22_any_alert_is_a_message_that_slack_takes_and_that_harms_nobody(alert in alert()) {
         let body = slack::body(&alert);
         prop_assert_eq!(rules::check(&body), Ok(()));
         prop_assert!(body.contains("blocks"), "fell back");
@@ -184,7 +184,7 @@ proptest! {
     }
 
     #[test]
-    fn any_report_has_a_plain_form_in_ascii_below_1000_bytes(alert in alert()) {
+    fn any_alert_has_a_plain_form_in_ascii_below_1000_bytes(alert in alert()) {
         let plain = slack::fallback(&alert);
         prop_assert!(plain.is_ascii() && plain.len() < 1000, "{} bytes: {plain}", plain.len());
         prop_assert_eq!(rules::check(&plain), Ok(()));
@@ -192,7 +192,7 @@ proptest! {
     }
 
     #[test]
-    fn any_report_is_one_clean_bounded_line_of_error_log(alert in alert()) {
+    fn any_alert_is_one_clean_bounded_line_of_error_log(alert in alert()) {
         // nginx cuts its log lines at 2048 bytes.
         for line in [wording::log_line(&alert), wording::headline(&alert), wording::subject(&alert)] {
             prop_assert!(line.len() < 1500, "{} bytes", line.len());
