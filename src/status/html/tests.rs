@@ -334,3 +334,38 @@ fn an_nginx_that_delivers_nothing_says_so_where_there_is_somebody_to_deliver_to(
     assert!(!shown(&document).contains("not delivered from here"));
     assert!(!shown(&with(true, None)).contains("not delivered from here"));
 }
+
+/// The names of classes that a style sheet has rules for.
+fn classes(style: &str) -> Vec<&str> {
+    let names = style.split('.').skip(1).map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric()).next());
+    let mut names: Vec<&str> =
+        names.flatten().filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase())).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// The classes of the page's elements.
+fn classes_of(page: &str) -> Vec<&str> {
+    let attributes = page.split(" class=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    attributes.flat_map(str::split_whitespace).collect()
+}
+
+#[test]
+fn each_class_of_the_style_sheet_is_in_the_markup() {
+    let states = [("pool", Some("blue")), ("down", None), ("mixed", None), ("unknown", None)];
+    let states = states.map(|(state, pool)| shown(&in_state(state, pool, pool.is_some())));
+    let pages = [shown(&example()), shown(&many(100, 10)), page(&many(200, 2), "upstream=app%20151")];
+    let markup: Vec<&str> = pages.iter().chain(&states).flat_map(|page| classes_of(page)).collect();
+    let is_in_markup = |name: &str| markup.contains(&name);
+    // The script sets some, the API's words are some, and further pools have looks of their own.
+    let words = include_str!("../view/names.rs");
+    let is_word = |name: &str| words.contains(&format!("\"{name}\"")) || SCRIPT.contains(&format!("'{name}'"));
+    let is_look =
+        |name: &str| name.strip_prefix('p').is_some_and(|look| look.parse::<u8>().is_ok() || look == "several");
+    let unused = |style| -> Vec<&str> {
+        classes(style).into_iter().filter(|name| !is_in_markup(name) && !is_word(name) && !is_look(name)).collect()
+    };
+    assert_eq!(unused(STYLE), [""; 0]);
+    assert_eq!(unused(".told { } .p3 { } .card .refused::before { }"), ["told"]);
+}
