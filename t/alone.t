@@ -38,7 +38,7 @@ my $ask  = sub { my ($path) = @_; return $kept->get("$base$path") };
 my $seen = sub { return { map { $_->{name} => $_->{requests}{served} + $_->{requests}{masked_failover} } @{ decode_json($ask->('/poolwatch/api/v1/state')->{content})->{upstreams} } } };
 $ask->('/') for 1 .. 20;
 $host->stop('blue');
-Poolwatch::wait_until(sub { $ask->('/'); decode_json($ask->('/poolwatch/api/v1/state')->{content})->{upstreams}[0]{serving}{pool} eq 'green' }, 'the failover to be seen');
+Poolwatch::wait_until(sub { $ask->('/'); (decode_json($ask->('/poolwatch/api/v1/state')->{content})->{upstreams}[0]{serving}{pool} // '') eq 'green' }, 'the failover to be seen');
 Poolwatch::wait_until(sub { $host->captured('count=0') }, 'a message in vain');
 Poolwatch::wait_until(sub { my $now = $seen->()->{app}; sleep 1; $now == $seen->()->{app} }, 'all requests to be counted');
 my $before = $seen->();
