@@ -4,9 +4,9 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
+use ngx_http_poolwatch_module::deliver::{PostError, Reply, slack};
 use ngx_http_poolwatch_module::outbox::backoff::LONGEST_PAUSE;
 use ngx_http_poolwatch_module::outbox::outcome::Outcome;
-use ngx_http_poolwatch_module::deliver::{PostError, Reply, slack};
 use ngx_http_poolwatch_module::units::Millis;
 
 #[derive(Arbitrary, Debug)]

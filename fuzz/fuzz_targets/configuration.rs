@@ -3,10 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ngx_http_poolwatch_module::directives::block::{Block, Http, Location};
-use ngx_http_poolwatch_module::directives::place::{DirectiveLine, Place};
 use ngx_http_poolwatch_module::directives::DIRECTIVES;
+use ngx_http_poolwatch_module::directives::block::{Block, Http, Location};
 use ngx_http_poolwatch_module::directives::directive::Context;
+use ngx_http_poolwatch_module::directives::place::{DirectiveLine, Place};
 
 fuzz_target!(|input: (u8, Vec<Vec<u8>>)| {
     let (which, args) = input;

@@ -6,11 +6,11 @@
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use ngx_http_poolwatch_module::alert::{
-    During, Easing, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Alert, ExampleRequest, Severity, SilenceFacts, Suppressed,
-    Threshold,
+    Alert, During, Easing, ExampleRequest, Kind, Missing, PoolFacts, Rate, Rates, Reasons, Severity, SilenceFacts,
+    Suppressed, Threshold,
 };
-use ngx_http_poolwatch_module::deliver::slack;
 use ngx_http_poolwatch_module::config::rules::RateOf;
+use ngx_http_poolwatch_module::deliver::slack;
 use ngx_http_poolwatch_module::units::{Millis, Ratio};
 use ngx_http_poolwatch_module::wording;
 

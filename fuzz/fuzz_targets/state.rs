@@ -3,17 +3,17 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use ngx_http_poolwatch_module::clock::Times;
 use ngx_http_poolwatch_module::outbox::MAX_RECEIVERS;
 use ngx_http_poolwatch_module::outbox::receiver::ReceiverState;
-use ngx_http_poolwatch_module::state::announcements::Announcements;
+use ngx_http_poolwatch_module::persist::document::Saved;
 use ngx_http_poolwatch_module::persist::record;
 use ngx_http_poolwatch_module::persist::record::Found;
-use ngx_http_poolwatch_module::persist::document::Saved;
-use ngx_http_poolwatch_module::clock::Times;
+use ngx_http_poolwatch_module::shared::double_buffer::DoubleBuffer;
+use ngx_http_poolwatch_module::state::announcements::Announcements;
 use ngx_http_poolwatch_module::state::slot::Slot;
 use ngx_http_poolwatch_module::state::snapshot::{ModuleInfo, Snapshot};
 use ngx_http_poolwatch_module::state::table::Table;
-use ngx_http_poolwatch_module::shared::double_buffer::DoubleBuffer;
 use ngx_http_poolwatch_module::status::view::StateView;
 use ngx_http_poolwatch_module::status::{html, json, prometheus};
 use ngx_http_poolwatch_module::units::Millis;
@@ -30,10 +30,14 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn restore(text: &str) {
     let Some(saved) = Saved::from_text(text) else { return };
-    let (mut receivers, mut announcements, mut due) =
-        (DoubleBuffer::new([ReceiverState::default(); MAX_RECEIVERS]), DoubleBuffer::new(Announcements::default()), Millis::ZERO);
+    let (mut receivers, mut announcements, mut due) = (
+        DoubleBuffer::new([ReceiverState::default(); MAX_RECEIVERS]),
+        DoubleBuffer::new(Announcements::default()),
+        Millis::ZERO,
+    );
     let mut slots: Vec<Slot> = (0..2).map(|_| Slot::empty()).collect();
-    let mut table = Table { receivers: &mut receivers, announcements: &mut announcements, due: &mut due, slots: &mut slots };
+    let mut table =
+        Table { receivers: &mut receivers, announcements: &mut announcements, due: &mut due, slots: &mut slots };
     let times = Times { now: NOW, wall: WALL };
     saved.restore(&mut table, &[], times);
     saved.merge(&mut table, times);
