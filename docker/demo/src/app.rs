@@ -42,6 +42,7 @@ struct App {
 
 /// The routes of the application.
 ///
+/// # Errors
 /// The pool or the release contains a byte that no header may have.
 pub fn router(pool: &str, release: &str) -> Result<Router, String> {
     let value = |name, text: &str| {

@@ -39,6 +39,7 @@ const MOST_ATTACHMENTS: usize = 100;
 
 /// Would Slack accept this payload?
 ///
+/// # Errors
 /// The reason for which Slack would refuse it.
 pub fn validate(payload: &Value) -> Result<(), Refusal> {
     let payload = payload.as_object().ok_or(Refusal::InvalidPayload)?;

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The variable's value, or `default` if the variable is not set.
 ///
+/// # Errors
 /// The variable has a value of another type.
 pub fn setting<T: FromStr>(name: &str, default: T) -> Result<T, String> {
     match env::var(name) {
@@ -21,6 +22,7 @@ pub fn setting<T: FromStr>(name: &str, default: T) -> Result<T, String> {
 
 /// Serves until SIGTERM or SIGINT. Requests that hang at that time do not delay the end.
 ///
+/// # Errors
 /// The address cannot be bound.
 pub async fn run(name: impl Display, host: &str, port: u16, router: Router) -> Result<(), String> {
     let listener =

@@ -30,6 +30,7 @@ struct Drill {
 
 /// Runs the drill, prints its timeline, and fails if anything is not as it should be.
 ///
+/// # Errors
 /// The first thing that was not as it should be.
 pub fn run() -> Result<(), String> {
     let webhook = std::env::var("SLACK_WEBHOOK_URL").ok().filter(|url| !url.is_empty());

@@ -65,6 +65,7 @@ struct Drill {
 
 /// Runs the drill and prints its checks; the last line is the count.
 ///
+/// # Errors
 /// A check failed, or the stack could not be started.
 pub fn run(directory: &Path) -> Result<(), String> {
     let setting = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
