@@ -119,4 +119,24 @@ mod tests {
             assert_eq!(receiver.rests, rests, "{outcome:?}");
         }
     }
+
+    #[test]
+    fn a_configuration_ends_the_rest_of_a_failing_receiver_once() {
+        let mut receiver = ReceiverState::default();
+        for (number, rests) in [(1, Millis::ZERO), (1, Millis(9_000)), (2, Millis::ZERO)] {
+            receiver.adopt(number);
+            assert_eq!(receiver.rests, rests);
+            receiver.rests = Millis(9_000);
+        }
+    }
+
+    #[test]
+    fn an_exchange_cut_short_does_not_end_a_row_of_pauses() {
+        let mut receiver = ReceiverState::default();
+        receiver.note(&Outcome::RateLimited(None), Millis(1_000), 0);
+        receiver.note(&Outcome::CutShort, Millis(2_000), 0);
+        assert_eq!(receiver.vague, 1);
+        receiver.note(&Outcome::Retry("503".into()), Millis(3_000), 0);
+        assert_eq!(receiver.vague, 0);
+    }
 }

@@ -415,3 +415,109 @@ fn a_change_that_is_sent_again_takes_one_place_of_the_memory() {
     assert_eq!(known, [true; LAST_SENT]);
     assert_eq!(delivery.last_sent(&change(0)), Some(Millis(3_000)));
 }
+
+#[test]
+fn a_new_receiver_is_sent_the_open_incident_and_no_past_one() {
+    let begun = |number, over| {
+        let delivery =
+            DeliveryState::begin(&Revision { number, state: DOWN, from: GREEN, over, ..Revision::default() });
+        (delivery.acked, delivery.acked_state)
+    };
+    assert_eq!(begun(3, false), (2, GREEN));
+    assert_eq!(begun(3, true), (3, DOWN));
+    assert_eq!(begun(0, false), (0, DOWN), "before the first revision there is no incident");
+}
+
+#[test]
+fn before_the_first_revision_nothing_is_due() {
+    let delivery = DeliveryState { repair: 1, ..DeliveryState::default() };
+    assert!(!delivery.is_due(&Revision::default()));
+    assert!(delivery.is_due(&FIRING));
+}
+
+#[test]
+fn only_an_open_incident_whose_end_is_not_owed_waits_for_the_receiver() {
+    let waits = |revision: &Revision, must_send_end| {
+        let mut outbox = Outbox::default();
+        outbox.receiver.rests = Millis(900_000);
+        outbox.delivery.must_send_end = must_send_end;
+        outbox.delivery.waits_for_receiver(&outbox.conditions(ME, revision), Millis(1_000))
+    };
+    assert!(waits(&FIRING, false));
+    assert!(!waits(&FIRING, true));
+    assert!(!waits(&Revision { over: true, planned: true, ..FIRING }, false));
+}
+
+#[test]
+fn a_receiver_whose_pause_ends_now_holds_nothing_back() {
+    let mut outbox = Outbox::default();
+    outbox.receiver.rests = Millis(1_000);
+    assert!(!outbox.delivery.waits_for_receiver(&outbox.conditions(ME, &FIRING), Millis(1_000)));
+    assert!(outbox.send(&FIRING, 1_000));
+}
+
+#[test]
+fn a_revision_is_done_if_it_or_a_later_one_was_accepted_or_it_was_rejected() {
+    let is_done = |acked, refused| DeliveryState { acked, refused, ..DeliveryState::default() }.is_done(5);
+    assert_eq!(
+        [(4, 0), (5, 0), (6, 0), (0, 5), (0, 4), (0, 6)].map(|(acked, refused)| is_done(acked, refused)),
+        [false, true, true, true, false, false]
+    );
+}
+
+#[test]
+fn a_lease_that_was_given_back_holds_nobody_back_whatever_lives() {
+    let mut outbox = Outbox { processes: Processes { dead: 99 }, ..Outbox::default() };
+    let claim = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
+    outbox.settle(&claim, &Outcome::CutShort, 1_100);
+    assert!(outbox.send(&FIRING, 1_200));
+}
+
+#[test]
+fn of_two_claims_at_one_instant_only_the_later_one_sends() {
+    let mut outbox = Outbox::default();
+    let first = outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
+    outbox.processes.dead = OTHER;
+    let second = outbox.claim_as(ME, &FIRING, 1_000).expect("the owner is dead");
+    assert!(!outbox.may_send(&first, &FIRING, 1_000));
+    assert!(outbox.may_send(&second, &FIRING, 1_000));
+}
+
+#[test]
+fn a_message_may_be_on_its_way_while_a_living_process_has_the_lease() {
+    let mut outbox = Outbox { processes: Processes { dead: 99 }, ..Outbox::default() };
+    let is_leased = |outbox: &Outbox, now| outbox.delivery.is_leased(&outbox.processes, Millis(now));
+    assert!(!is_leased(&outbox, 0), "nobody ever had it");
+    outbox.claim_as(ME, &FIRING, 1_000).expect("due");
+    assert_eq!([30_999, 31_000].map(|now| is_leased(&outbox, now)), [true, false]);
+    outbox.processes.dead = ME;
+    assert!(!is_leased(&outbox, 30_999));
+}
+
+#[test]
+fn an_exiting_worker_gives_back_its_own_lease_and_no_other() {
+    let mut outbox = Outbox::default();
+    outbox.claim_as(OTHER, &FIRING, 1_000).expect("due");
+    outbox.delivery.release(ME);
+    assert_eq!(outbox.claim_as(ME, &FIRING, 2_000), None);
+    outbox.delivery.release(OTHER);
+    assert!(outbox.claim_as(ME, &FIRING, 2_000).is_some());
+}
+
+#[test]
+fn a_receiver_sees_a_change_from_the_state_that_it_was_sent_last() {
+    let delivery = DeliveryState { acked: 1, acked_state: BLUE, ..DeliveryState::default() };
+    let revision = |number| Revision { number, from: GREEN, state: DOWN, ..Revision::default() };
+    assert_eq!([2, 3].map(|number| delivery.change(&revision(number))), [(GREEN, DOWN), (BLUE, DOWN)]);
+}
+
+#[test]
+fn while_flapping_an_outage_counts_for_the_cooldown_whichever_pool_served_before() {
+    let mut outbox = Outbox::default();
+    let at = |number, state, from| Revision { number, state, from, ..Revision::default() };
+    assert!(outbox.send(&at(1, DOWN, BLUE), 1_000));
+    assert!(outbox.send(&at(2, BLUE.flapping(), DOWN), 3_000));
+    let again = at(3, DOWN, BLUE.flapping());
+    assert!(!outbox.send(&again, 300_999));
+    assert!(outbox.send(&again, 301_000));
+}
