@@ -278,4 +278,34 @@ mod tests {
         committed.resize(&ring, 1000);
         assert_eq!((committed.upstream_errors, committed.client_errors), (500, 0));
     }
+
+    #[test]
+    fn requests_from_a_number_on_are_counted_by_kind_of_error_and_a_cleared_window_has_none() {
+        let (mut ring, mut window) = (ring(), Window::new(10));
+        for (upstream_error, client_error) in
+            [(true, true), (true, false), (true, false), (false, true), (false, false)]
+        {
+            window.push(&mut ring, Entry { upstream_error, client_error });
+        }
+        let counts = |number, most| {
+            let Counts { requests, upstream_errors, client_errors } = window.counts_from(&ring, number, most);
+            [requests, upstream_errors, client_errors]
+        };
+        assert_eq!([counts(1, 10), counts(0, 2), counts(5, 10)], [[4, 2, 1], [2, 0, 1], [0, 0, 0]]);
+        window.clear();
+        assert_eq!((window.counts(), window.head), (Counts::default(), 5));
+    }
+
+    #[test]
+    fn a_period_counts_each_kind_of_error_and_forgets_a_request_when_it_is_as_old_as_itself() {
+        let mut period = Period::new(Millis::from_secs(60));
+        for (upstream_error, client_error) in [(true, false), (false, true), (false, true)] {
+            period.push(Entry { upstream_error, client_error }, Millis::from_secs(1000));
+        }
+        let counts = Counts { requests: 3, upstream_errors: 1, client_errors: 2 };
+        assert_eq!(period.counts(Millis::from_secs(1059)), Some(counts));
+        assert_eq!(period.counts(Millis::from_secs(1060)), Some(Counts::default()));
+        period.clear();
+        assert_eq!(period.counts(Millis::from_secs(1059)), Some(Counts::default()));
+    }
 }

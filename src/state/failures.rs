@@ -108,6 +108,7 @@ pub(crate) fn reasons_of(seen: &Observation) -> Reasons {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observation::Attempt;
 
     const FAILED: Entry = Entry { upstream_error: true, client_error: true };
     const REFUSED: Reasons = Reasons { refused: 1, timed_out: 0, server_errors: 0, no_live_upstreams: 0 };
@@ -136,5 +137,44 @@ mod tests {
         }
         let (sums, first, _) = failures.since(Millis::ZERO, 1000);
         assert_eq!((sums.upstream_errors, first), (SECONDS as u32, 360));
+    }
+
+    #[test]
+    fn a_request_counts_that_failed_at_the_upstream_or_for_the_client_alone() {
+        let mut failures = Failures::default();
+        let push = |failures: &mut Failures, upstream_error, client_error, number| {
+            failures.push(Entry { upstream_error, client_error }, &REFUSED, number, Millis(5_000 + number));
+        };
+        push(&mut failures, false, false, 9);
+        push(&mut failures, true, false, 10);
+        push(&mut failures, false, true, 11);
+        let (sums, first, _) = failures.since(Millis::ZERO, 20);
+        assert_eq!((sums.requests, sums.upstream_errors, sums.client_errors, first), (10, 1, 1, 10));
+    }
+
+    #[test]
+    fn what_fails_within_a_second_takes_the_place_of_one_second() {
+        let mut failures = Failures::default();
+        failures.push(FAILED, &REFUSED, 1, Millis(1_000));
+        (0..100).for_each(|index| failures.push(FAILED, &REFUSED, 10 + index, Millis(60_000 + index)));
+        assert_eq!(failures.since(Millis::ZERO, 200).0.upstream_errors, 101);
+    }
+
+    #[test]
+    fn each_failed_attempt_has_its_reason() {
+        let mut seen = Observation::default();
+        let verdicts = [
+            Verdict::Refused,
+            Verdict::TimedOut,
+            Verdict::TimedOut,
+            Verdict::ServerError,
+            Verdict::NoLiveUpstreams,
+            Verdict::Ok,
+        ];
+        for (peer, verdict) in (0..).zip(verdicts) {
+            seen.push(Attempt { peer, verdict, ..Attempt::default() });
+        }
+        let reasons = Reasons { refused: 1, timed_out: 2, server_errors: 1, no_live_upstreams: 1 };
+        assert_eq!(reasons_of(&seen), reasons);
     }
 }
