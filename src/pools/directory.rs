@@ -544,4 +544,48 @@ mod tests {
         let pools = [Pool { name: Name::new(b"one"), unnamed: false }];
         assert_eq!(Directory::resume(pools.into_iter(), addresses.iter().map(peer)).peers().count(), MAX_PEERS);
     }
+
+    #[test]
+    fn the_active_pool_of_the_rules_is_expected_instead_of_the_primary_servers() {
+        let mut watched = blue_green();
+        assert_eq!(adopted(&watched).expected(&watched.rules), Expected::Pool(FIRST));
+        watched.rules.active = Name::new(b"green");
+        let directory = adopted(&watched);
+        let green = directory.find(&watched.rules.active).expect("adopted");
+        assert_eq!((directory.expected(&watched.rules), green), (Expected::Pool(green), THIRD));
+    }
+
+    #[test]
+    fn a_worker_of_another_configuration_finds_the_peer_by_its_address() {
+        let directory = adopted(&blue_green());
+        let old = watched(&[(GREEN, Role::Primary, None), (BLUE, Role::Backup, None)], &[]);
+        let index = |peer| directory.index_of_peer(&old, &Attempt { peer, ..Attempt::default() });
+        assert_eq!([0, 1].map(index), [Some(1), Some(0)]);
+        assert_eq!(directory.addresses(FIRST).collect::<Vec<_>>(), [BLUE.as_bytes()]);
+    }
+
+    #[test]
+    fn a_pool_is_named_by_its_role_until_a_header_names_it() {
+        let watched = blue_green();
+        let mut directory = adopted(&watched);
+        see(&mut directory, &watched, &answer(0, b"blue"));
+        assert_eq!([FIRST, SECOND].map(|pool| directory.named_by(pool)), [Origin::Header, Origin::Role]);
+    }
+
+    #[test]
+    fn a_name_is_free_under_a_number_even_if_all_pools_have_it() {
+        let mut directory = Directory::default();
+        directory.admit(&Name::new(b"p"));
+        directory.admit(&Name::new(b"p"));
+        assert_eq!(directory.pools().count(), 1);
+        (2..=MAX_POOLS).for_each(|number| directory.admit(&Name::new(format!("p {number}").as_bytes())));
+        assert_eq!(directory.free_name(&Name::new(b"p")), Name::new(b"p 9"));
+    }
+
+    #[test]
+    fn saved_peers_of_an_unknown_pool_are_left_out() {
+        let pools = [Pool { name: Name::new(b"one"), unnamed: false }];
+        let peers = [FIRST, SECOND, FIRST].map(|pool| Peer { pool, ..Peer::default() });
+        assert_eq!(Directory::resume(pools.into_iter(), peers.into_iter()).peers().count(), 2);
+    }
 }
