@@ -446,4 +446,92 @@ mod tests {
         upstream.requests(401, false, Millis(100));
         assert_eq!(upstream.changes, [RateState::Firing, RateState::Ok]);
     }
+
+    #[test]
+    fn a_resumed_state_is_the_one_that_was_saved_and_a_reset_one_keeps_the_last_request() {
+        let mut machine = ErrorRate::resume(RateState::Firing, Millis(5), Millis(9));
+        assert_eq!((machine.level(), machine.since(), machine.seen()), (RateState::Firing, Millis(5), Millis(9)));
+        machine.reset();
+        assert_eq!((machine.level(), machine.since(), machine.seen()), (RateState::Ok, Millis::ZERO, Millis(9)));
+    }
+
+    #[test]
+    fn a_level_begins_when_it_changes_and_without_requests_a_low_rate_does_not_resolve() {
+        let mut upstream = Upstream::new();
+        upstream.requests(5, true, Millis(10));
+        assert_eq!((upstream.machine.since(), upstream.machine.seen()), (upstream.now, upstream.now));
+        upstream.requests(250, false, Millis(10));
+        let seen = upstream.now;
+        assert_eq!(upstream.machine.deadline(&upstream.rules, &upstream.window), Some(seen + NO_DATA));
+        upstream.now = seen + HOLD + HOLD;
+        upstream.tick();
+        assert_eq!(upstream.changes, [RateState::Firing]);
+    }
+
+    #[test]
+    fn by_the_period_clients_get_errors_by_the_client_errors_since_that_number_whatever_the_rules_watch() {
+        let mut upstream = Upstream::new();
+        upstream.rules =
+            ErrorRateRules { window: 0, period: Millis::from_secs(60), of: RateOf::Upstream, ..upstream.rules };
+        upstream.period.set_span(upstream.rules.period);
+        let push = |upstream: &mut Upstream, count, entry| {
+            for _ in 0..count {
+                upstream.window.push(&mut upstream.ring, entry);
+                upstream.period.push(entry, upstream.now);
+            }
+        };
+        let get_errors = |upstream: &Upstream, number| {
+            do_clients_get_errors(
+                &upstream.rules,
+                &upstream.window,
+                &upstream.period,
+                &upstream.ring,
+                number,
+                upstream.now,
+            )
+        };
+        push(&mut upstream, 60, Entry { upstream_error: true, client_error: false });
+        assert!(!get_errors(&upstream, 0), "a retry gave the clients good answers");
+        push(&mut upstream, 10, Entry { upstream_error: true, client_error: true });
+        assert!(get_errors(&upstream, 0) && get_errors(&upstream, 60));
+        assert!(!get_errors(&upstream, 66), "four errors are too few");
+        push(&mut upstream, 600, Entry::default());
+        push(&mut upstream, 10, Entry { upstream_error: true, client_error: true });
+        assert!(
+            !get_errors(&upstream, 100),
+            "the ten of six hundred are many of the last two hundred, but there is no window"
+        );
+    }
+
+    #[test]
+    fn the_periods_counts_are_shown_if_there_is_no_window_or_only_the_period_is_above() {
+        // The window's length, errors, good requests after them; is the period shown?
+        for (window, errors, good, by_period) in
+            [(0, 0, 10, true), (200, 0, 60, false), (200, 4, 60, false), (200, 6, 60, false), (200, 5, 200, true)]
+        {
+            let mut upstream = Upstream::new();
+            upstream.rules = ErrorRateRules { window, period: Millis::from_secs(60), ..upstream.rules };
+            upstream.period.set_span(upstream.rules.period);
+            // One request that only the window saw tells the two apart.
+            upstream.push(1, false);
+            upstream.requests(errors, true, Millis(10));
+            upstream.requests(good, false, Millis(10));
+            let shown = shown(&upstream.rules, &upstream.window, &upstream.period, upstream.now);
+            let period = upstream.period.counts(upstream.now).unwrap_or_default();
+            assert_eq!(shown == period, by_period, "{window} {errors} {good}");
+        }
+    }
+
+    #[test]
+    fn when_the_requests_end_a_period_without_errors_is_no_recovery() {
+        let mut upstream = Upstream::new();
+        upstream.rules = ErrorRateRules { window: 0, period: Millis::from_secs(60), ..upstream.rules };
+        upstream.period.set_span(upstream.rules.period);
+        upstream.requests(50, true, Millis(100));
+        for _ in 0..5 {
+            upstream.now = upstream.now + Millis::from_secs(61);
+            upstream.tick();
+        }
+        assert_eq!(upstream.changes, [RateState::Firing]);
+    }
 }

@@ -90,4 +90,12 @@ mod tests {
         let mut flapping = Flapping::default();
         assert!((0..100).all(|count| !flapping.note(Millis::from_secs(1 + 121 * count))));
     }
+
+    #[test]
+    fn a_resumed_flapping_is_the_one_that_was_saved() {
+        for is_on in [false, true] {
+            let flapping = Flapping::resume(is_on, [Millis(9), Millis(5)].into_iter());
+            assert_eq!((flapping.is_on(), flapping.times().collect()), (is_on, vec![Millis(9), Millis(5)]));
+        }
+    }
 }

@@ -169,3 +169,29 @@ impl Span {
 pub(super) fn return_span(rules: &Rules) -> Millis {
     SHORTEST_SPAN.max(Millis(rules.fail_timeout.0 / 2 * 3) + Millis(1000))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_return_span_is_longer_than_the_rhythm_in_which_nginx_probes() {
+        let span = |seconds| {
+            let fail_timeout = Millis::from_secs(seconds);
+            return_span(&Rules { fail_timeout, ..Rules::default() }).as_secs()
+        };
+        assert_eq!([0, 2, 6, 10, 60].map(span), [10, 10, 10, 16, 91]);
+    }
+
+    #[test]
+    fn a_part_of_a_span_reaches_to_where_the_next_begins() {
+        let (mut ledger, rules) = (Ledger::default(), Rules::default());
+        (0..100).for_each(|index| ledger.note(PoolId::FIRST, Millis(100_000 + 100 * index), 1));
+        let (serving, expected) = (Serving::Unknown, Expected::default());
+        let case = Case { serving, since: Millis::ZERO, rules: &rules, expected, ledger: &ledger };
+        let span = Span { begin: Millis(100_000), length: Millis::from_secs(10) };
+        // Buckets of 1.25 s, and the one that begins where the part ends.
+        let counted = [0, 1, 2, 3].map(|part| case.share_in_part(PoolId::FIRST, span, part).of);
+        assert_eq!(counted, [38, 38, 38, 25]);
+    }
+}

@@ -232,6 +232,14 @@ impl Ledger {
 mod tests {
     use super::*;
 
+    const BLUE: PoolId = PoolId::FIRST;
+    const GREEN: PoolId = PoolId::new(1).expect("a pool");
+    const RED: PoolId = PoolId::new(2).expect("a pool");
+
+    fn challenge(ledger: &Ledger, pool: PoolId) -> Option<(u64, u32)> {
+        ledger.challenge_of(pool).map(|challenge| (challenge.first().0, challenge.count()))
+    }
+
     fn median(millis: &[u32]) -> Millis {
         let mut times = Times::default();
         for &millis in millis {
@@ -247,6 +255,8 @@ mod tests {
         assert_eq!(median(&[1, 5, 900, 7]), Millis(7));
         let changed: Vec<u32> = [[9; 21].as_slice(), &[3; 11]].concat();
         assert_eq!((median(&changed[..31]), median(&changed)), (Millis(9), Millis(3)));
+        let later: Vec<u32> = [[9; 42].as_slice(), &[3; 11]].concat();
+        assert_eq!((median(&later[..52]), median(&later)), (Millis(9), Millis(3)));
         assert_eq!(median(&[4; 1000]), Millis(4));
     }
 
@@ -254,5 +264,45 @@ mod tests {
     fn half_a_minute_is_the_longest_response_time() {
         assert_eq!(median(&[29_999]), Millis(29_999));
         assert_eq!(median(&[u32::MAX]), Millis(30_000));
+    }
+
+    #[test]
+    fn with_a_new_state_only_answers_chosen_after_its_pools_last_one_stay() {
+        let mut ledger = Ledger::default();
+        for (pool, start) in [(GREEN, 10), (RED, 15), (GREEN, 20), (RED, 25)] {
+            ledger.challenge(pool, Millis(start));
+        }
+        let mut poolless = ledger;
+        ledger.begin(Millis(10), Some(GREEN), true);
+        assert_eq!((challenge(&ledger, GREEN), challenge(&ledger, RED)), (None, Some((25, 1))));
+        assert!(!ledger.challenge(RED, Millis(19)), "the state's pool answered a later request");
+        poolless.begin(Millis(10), None, true);
+        assert!(!poolless.is_challenged());
+    }
+
+    #[test]
+    fn while_pools_share_the_traffic_an_answer_contradicts_those_chosen_before_it() {
+        let mut ledger = Ledger::default();
+        ledger.mix(BLUE, Millis(10));
+        ledger.mix(GREEN, Millis(20));
+        assert_eq!((challenge(&ledger, BLUE), challenge(&ledger, GREEN)), (None, Some((20, 1))));
+        ledger.mix(BLUE, Millis(15));
+        assert_eq!((challenge(&ledger, BLUE), challenge(&ledger, GREEN)), (None, Some((20, 1))), "it came late");
+        ledger.mix(BLUE, Millis(20));
+        assert_eq!((challenge(&ledger, BLUE), challenge(&ledger, GREEN)), (Some((20, 1)), None), "in the same tick");
+    }
+
+    #[test]
+    fn failures_outweigh_answers_only_since_the_first_answer() {
+        let mut ledger = Ledger::default();
+        ledger.weigh_failure(Millis(5));
+        ledger.weigh_answer(GREEN, Millis(10));
+        assert!(ledger.do_answers_outweigh());
+        ledger.weigh_failure(Millis(11));
+        assert!(!ledger.do_answers_outweigh());
+        ledger.weigh_from_here();
+        assert!(!ledger.is_challenged());
+        ledger.weigh_answer(GREEN, Millis(12));
+        assert!(ledger.do_answers_outweigh());
     }
 }

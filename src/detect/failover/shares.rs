@@ -127,4 +127,15 @@ mod tests {
         shares.count(BLUE, Millis(0));
         assert_eq!(shares.over(BLUE, Millis(0), Millis(7000)), Share { of: 0, all: 1 });
     }
+
+    #[test]
+    fn counts_for_another_span_are_dropped() {
+        let mut shares = Shares::new(Millis(800));
+        shares.count(BLUE, Millis(10_000));
+        let counted = |shares: &Shares| shares.over(BLUE, Millis::ZERO, Millis(20_000)).of;
+        shares.set_span(Millis(800));
+        assert_eq!(counted(&shares), 1);
+        shares.set_span(Millis(1600));
+        assert_eq!(counted(&shares), 0);
+    }
 }

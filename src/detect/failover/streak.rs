@@ -80,3 +80,42 @@ impl Streak {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn streak(starts: impl IntoIterator<Item = u64>) -> Streak {
+        let mut streak = Streak::default();
+        starts.into_iter().for_each(|start| streak.extend(Millis(start)));
+        streak
+    }
+
+    #[test]
+    fn starts_that_arrive_out_of_order_are_remembered_in_order() {
+        let streak = streak([5, 9, 7]);
+        assert_eq!((streak.first(), streak.last(), streak.count()), (Millis(5), Millis(9), 3));
+        assert_eq!(streak.latest.map(|start| start.0), [9, 7, 5, 0, 0]);
+    }
+
+    #[test]
+    fn a_contradiction_before_the_first_start_takes_nothing_away() {
+        let before = streak(100..107);
+        let mut after = before;
+        after.contradict(Millis(99));
+        assert_eq!(after, before);
+    }
+
+    #[test]
+    fn after_a_contradiction_no_more_starts_count_than_are_remembered() {
+        let mut streak = streak(10..17);
+        streak.contradict(Millis(10));
+        assert_eq!((streak.first(), streak.count()), (Millis(11), 5), "those from 11 on, of which five are known");
+    }
+
+    #[test]
+    fn fewer_than_the_least_are_never_certain() {
+        let certain = |starts: u64, least| streak(1..=starts).certain_at(least, Millis(100), Millis::ZERO);
+        assert_eq!([certain(0, 0), certain(2, 3), certain(3, 3)], [None, None, Some(Millis(101))]);
+    }
+}

@@ -332,3 +332,83 @@ fn of_several_challengers_the_one_that_is_certain_first_takes_over() {
         assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(winner))]);
     }
 }
+
+#[test]
+fn a_resumed_state_is_the_one_that_was_saved() {
+    let machine = Failover::resume(Serving::Pool(GREEN), Millis(5));
+    assert_eq!((machine.serving(), machine.since()), (Serving::Pool(GREEN), Millis(5)));
+}
+
+#[test]
+fn another_span_of_the_rules_drops_the_shares_counted_so_far() {
+    let mut upstream = Upstream::new();
+    upstream.answer(BLUE, 1);
+    let counted = |upstream: &Upstream| upstream.machine.ledger.share(BLUE, Millis::ZERO, upstream.now).of;
+    upstream.machine.set_rules(&upstream.rules);
+    assert_eq!(counted(&upstream), 1);
+    upstream.machine.set_rules(&Rules { fail_timeout: Millis::from_secs(60), ..upstream.rules });
+    assert_eq!(counted(&upstream), 0);
+}
+
+#[test]
+fn after_the_operators_choice_a_pool_that_has_answered_before_is_not_waited_for_as_a_cold_one() {
+    let mut upstream = Upstream::serving(BLUE);
+    upstream.machine.expect_anew(upstream.now);
+    assert_eq!((upstream.machine.serving(), upstream.machine.since()), (Serving::Unknown, upstream.now));
+    upstream.jump(1);
+    upstream.answer(GREEN, 0);
+    upstream.wait(1000);
+    assert_eq!(upstream.changes, [(Serving::Unknown, Serving::Pool(GREEN))]);
+}
+
+#[test]
+fn a_stale_finisher_says_nothing_about_how_fast_its_pool_is() {
+    let mut upstream = Upstream::serving(BLUE);
+    upstream.answer_instead(GREEN, &[BLUE]);
+    let before = upstream.machine;
+    upstream.answer(BLUE, 40_000);
+    assert_eq!(upstream.machine, before);
+}
+
+#[test]
+fn in_the_tick_in_which_a_state_begins_only_its_own_pools_answers_count() {
+    let mut upstream = Upstream::serving(BLUE);
+    upstream.answer_instead(GREEN, &[BLUE]);
+    let counted =
+        |upstream: &Upstream, pool| upstream.machine.ledger.share(pool, upstream.machine.since(), upstream.now).of;
+    let before = [GREEN, RED].map(|pool| upstream.machine.ledger.share(pool, Millis::ZERO, upstream.now).of);
+    upstream.answer(GREEN, 0);
+    upstream.answer(RED, 0);
+    let after = [GREEN, RED].map(|pool| upstream.machine.ledger.share(pool, Millis::ZERO, upstream.now).of);
+    assert_eq!((after, before, counted(&upstream, RED)), ([2, 0], [1, 0], 0));
+}
+
+#[test]
+fn what_was_answered_before_a_state_began_is_no_share_of_it() {
+    let mut upstream = Upstream::serving(BLUE);
+    for _ in 0..100 {
+        upstream.wait(100);
+        upstream.answer(BLUE, 0);
+    }
+    upstream.wait(1);
+    upstream.answer_instead(GREEN, &[BLUE]);
+    upstream.wait(1000);
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
+}
+
+#[test]
+fn thin_traffic_of_the_expected_pool_is_a_return_by_its_share_of_the_whole_span() {
+    let mut upstream = Upstream::serving(BLUE);
+    upstream.answer_instead(GREEN, &[BLUE]);
+    upstream.wait(30_000);
+    upstream.changes.clear();
+    for count in 0..7 {
+        upstream.answer(BLUE, 0);
+        if count == 1 {
+            upstream.jump(1);
+            upstream.answer(GREEN, 0);
+        }
+        upstream.wait(1800);
+    }
+    assert_eq!(upstream.changes, [(Serving::Pool(GREEN), Serving::Pool(BLUE))]);
+}

@@ -107,3 +107,14 @@ fn traffic_is_mixed_only_by_what_came_since_the_state_began() {
     share(&mut upstream, 10);
     assert_eq!(upstream.changes, [failover, (Serving::Pool(GREEN), Serving::Mixed)]);
 }
+
+#[test]
+fn traffic_is_mixed_too_if_the_serving_pool_answered_last_at_each_look() {
+    let mut upstream = Upstream::serving(BLUE);
+    for _ in 0..300 {
+        upstream.jump(100);
+        upstream.answer(GREEN, 0);
+        upstream.answer(BLUE, 0);
+    }
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Mixed)]);
+}

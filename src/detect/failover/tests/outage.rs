@@ -141,3 +141,47 @@ fn an_outage_and_its_end_are_confirmed_for_a_second_at_most() {
     upstream.wait(1);
     assert_eq!(upstream.changes.last(), Some(&(Serving::Down, Serving::Pool(BLUE))));
 }
+
+#[test]
+fn any_number_of_failures_from_the_third_on_is_an_outage_when_its_deadline_comes() {
+    for failures in 3..6 {
+        let mut upstream = Upstream::serving(BLUE);
+        let due = upstream.now + Millis(1000);
+        (0..failures).for_each(|_| upstream.fail());
+        assert_eq!(upstream.machine.outage_due(&upstream.rules), Some(due));
+        assert_eq!(upstream.machine.deadline(&upstream.rules, Expected::Pool(BLUE)), Some(due));
+        upstream.jump(1000);
+        assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Down)]);
+    }
+}
+
+#[test]
+fn another_pools_answer_has_a_deadline_and_is_no_outage() {
+    let mut upstream = Upstream::serving(BLUE);
+    upstream.answer(GREEN, 0);
+    assert_eq!(upstream.machine.outage_due(&upstream.rules), None);
+    let due = upstream.now + Millis(1000);
+    assert_eq!(upstream.machine.deadline(&upstream.rules, Expected::Pool(BLUE)), Some(due));
+}
+
+#[test]
+fn after_the_operators_choice_an_outage_is_not_waited_for_as_in_a_cold_upstream() {
+    let mut upstream = Upstream::serving(BLUE);
+    upstream.machine.expect_anew(upstream.now);
+    upstream.jump(1);
+    (0..3).for_each(|_| upstream.fail());
+    upstream.wait(1000);
+    assert_eq!(upstream.changes, [(Serving::Unknown, Serving::Down)]);
+}
+
+#[test]
+fn an_outage_of_a_slow_pool_is_waited_for_twice_as_long_as_the_pool_takes() {
+    let mut upstream = Upstream::serving(BLUE);
+    (0..3).for_each(|_| upstream.answer(BLUE, 2000));
+    upstream.jump(1);
+    (0..3).for_each(|_| upstream.fail());
+    upstream.wait(3999);
+    assert_eq!(upstream.changes, []);
+    upstream.wait(1);
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Down)]);
+}
