@@ -290,6 +290,7 @@ mod tests {
         let index = announcements.begin(asked, NOW).expect("there is room");
         let began = announcements.list[index].alert(None, Times { now: NOW + Millis(1000), wall: 1_000_000 }, "web1");
         assert_eq!((began.kind, began.id.as_str()), (Kind::SilenceBegan, "silence/7"));
+        assert_eq!((began.change, began.since_unix), (announcements.list[index].revision.number, 999_000));
         assert_eq!(
             began.silence,
             Some(SilenceFacts { ends_unix: Some(1_059_000), comment: b"deploy".to_vec(), during: vec![] })

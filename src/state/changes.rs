@@ -229,3 +229,67 @@ impl Detection {
         self.error_rate.easing(rules.error_rate.as_ref()?, &self.window, now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::rules::ErrorRateRules;
+    use crate::detect::failover::Failover;
+    use crate::pools::set::PoolId;
+    use crate::window::WORDS;
+
+    const ERROR_RATE: usize = Key::ErrorRate as usize;
+
+    fn firing() -> Incident {
+        let revision = Revision { number: 4, over: false, ..Revision::default() };
+        let kind = Kind::ErrorRateFiring;
+        Incident {
+            revision,
+            id: 3,
+            kind,
+            change: kind,
+            began: Millis(1_000),
+            since: Millis(5_000),
+            ..Incident::default()
+        }
+    }
+
+    #[test]
+    fn a_change_that_ends_an_incident_says_how_long_it_lasted() {
+        let lasted = |over, id| {
+            let (mut detection, mut changes) = (Detection::default(), Changes::default());
+            let incident = Incident { id, revision: Revision { over, ..firing().revision }, ..firing() };
+            detection.put_incident(Key::ErrorRate, incident, (Serving::Unknown, Serving::Unknown), &mut changes);
+            changes.records.first().and_then(ChangeRecord::lasted)
+        };
+        assert_eq!([lasted(true, 3), lasted(true, 4), lasted(false, 3)], [Some(Millis(4_000)), None, None]);
+    }
+
+    #[test]
+    fn errors_since_the_beginning_of_what_is_over_are_forgotten_with_their_alert() {
+        let kind_after = |since| {
+            let mut detection = Detection::default();
+            detection.incidents[ERROR_RATE] = firing();
+            detection.forget_errors_since(Millis(since), &mut Changes::default());
+            let incident = detection.incidents[ERROR_RATE];
+            (incident.kind, incident.change, incident.revision.over)
+        };
+        let resolved = (Kind::ErrorRateResolved, Kind::ErrorRateResolved, true);
+        assert_eq!([1_000, 500].map(kind_after), [resolved; 2]);
+        assert_eq!(kind_after(1_001), (Kind::ErrorRateFiring, Kind::ErrorRateFiring, false), "it began before");
+    }
+
+    #[test]
+    fn an_error_rate_that_reaches_clients_is_sent_once_more_but_not_during_an_outage() {
+        let ring: Box<Ring> = vec![0; WORDS].into_boxed_slice().try_into().expect("the ring's length");
+        let error_rate = Some(ErrorRateRules { of: RateOf::Client, ..ErrorRateRules::default() });
+        let rules = Rules { error_rate, ..Rules::default() };
+        let is_critical_with = |serving| {
+            let mut detection = Detection { failover: Failover::resume(serving, Millis(1)), ..Detection::default() };
+            detection.incidents[ERROR_RATE] = firing();
+            detection.worsen(&rules, &ring, &mut Changes::default());
+            detection.incidents[ERROR_RATE].critical
+        };
+        assert_eq!([Serving::Pool(PoolId::FIRST), Serving::Down].map(is_critical_with), [true, false]);
+    }
+}

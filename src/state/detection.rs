@@ -173,3 +173,73 @@ impl Detection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::upstream::{ConfiguredPeer, Role};
+    use crate::observation::{Attempt, Failure, Observation};
+    use crate::text::Name;
+    use crate::window::WORDS;
+
+    const BLUE: PoolId = PoolId::FIRST;
+    const GREEN: PoolId = PoolId::new(1).expect("a pool");
+
+    /// Blue has served for a while; then a request has these attempts, while nginx refuses to ask these peers. Which
+    /// pool serves now, and is an outage possible?
+    fn follow(times: usize, attempts: &[(u16, Verdict)], unusable_peers: u64) -> (Serving, bool) {
+        let peer = |address: &[u8], role| ConfiguredPeer { address: address.into(), role, pool: None };
+        let watched = WatchedUpstream {
+            name: Name::new(b"app"),
+            rules: Rules::default(),
+            pools: vec![],
+            peers: vec![peer(b"1.1.1.1:1", Role::Primary), peer(b"2.2.2.2:2", Role::Backup)],
+        };
+        let mut setup = Setup::default();
+        setup.directory.adopt(&watched);
+        let ring: Box<Ring> = vec![0; WORDS].into_boxed_slice().try_into().expect("the ring's length");
+        let mut detection =
+            Detection { failover: Failover::resume(Serving::Pool(BLUE), Millis(1_000)), ..Detection::default() };
+        let failure = Some(Box::new(Failure { unusable_peers, example: None }));
+        let mut seen = Observation { failure, ..Observation::default() };
+        for &(peer, verdict) in attempts {
+            seen.push(Attempt { peer, verdict, start: Millis(2_000), ..Attempt::default() });
+        }
+        let resolved = ResolvedObservation::new(&setup.directory, &watched, &seen);
+        let mut changes = Changes { now: Millis(2_000), ..Changes::default() };
+        for _ in 0..times {
+            detection.follow(&setup, &watched, &resolved, &ring, &mut changes);
+        }
+        (detection.failover.serving(), detection.failover.outage_due(&setup.rules).is_some())
+    }
+
+    #[test]
+    fn a_pool_that_nginx_refuses_to_ask_is_replaced_at_once_by_the_one_that_answers() {
+        let serving = |unusable_peers| follow(1, &[(1, Verdict::Ok)], unusable_peers).0;
+        assert_eq!([0b00, 0b01, 0b10].map(serving), [BLUE, GREEN, BLUE].map(Serving::Pool));
+    }
+
+    #[test]
+    fn it_is_an_outage_at_once_if_nginx_refuses_to_ask_every_peer() {
+        let serving = |verdict, unusable_peers| follow(1, &[(0, verdict)], unusable_peers).0;
+        assert_eq!(serving(Verdict::NoLiveUpstreams, 0b11), Serving::Down);
+        assert_eq!(serving(Verdict::NoLiveUpstreams, 0b01), Serving::Pool(BLUE));
+        assert_eq!(serving(Verdict::Refused, 0b11), Serving::Pool(BLUE));
+    }
+
+    #[test]
+    fn only_requests_that_no_server_answered_lead_to_an_outage() {
+        let is_outage = |attempts: &[(u16, Verdict)]| follow(3, attempts, 0).1;
+        assert!(is_outage(&[(0, Verdict::Refused), (1, Verdict::TimedOut)]));
+        assert!(!is_outage(&[(0, Verdict::Ok), (1, Verdict::Refused)]), "nginx asked on after an answer");
+        assert!(!is_outage(&[(0, Verdict::Refused), (1, Verdict::Unfinished)]));
+        assert!(!is_outage(&[(Attempt::UNKNOWN_PEER, Verdict::Ok)]));
+    }
+
+    #[test]
+    fn a_silence_goes_on_from_its_beginning_to_its_end() {
+        let is_going_on =
+            |since, ended| Silenced { since: Millis(since), ended: Millis(ended), ..Silenced::default() }.is_going_on();
+        assert_eq!([is_going_on(0, 0), is_going_on(5, 0), is_going_on(5, 9)], [false, true, false]);
+    }
+}

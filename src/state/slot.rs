@@ -327,3 +327,34 @@ impl Slot {
         keys.extend(changes.keys);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_silence_says_what_failed_or_changed_meanwhile_and_for_how_long_nothing_failed() {
+        let mut slot = Slot::empty();
+        let mut during = |failed, changes, ended| {
+            let silenced = Silenced {
+                since: Millis(1_000),
+                ended: Millis(9_000),
+                last_failure: Millis(6_000),
+                requests: 50,
+                failed,
+                changes,
+            };
+            slot.detection.edit(|detection| detection.silenced = silenced);
+            slot.during(Millis(ended)).map(|during| (during.rate.errors, during.quiet, during.changes))
+        };
+        assert_eq!(during(0, 0, 9_000), None);
+        assert_eq!(during(3, 0, 9_000), Some((3, Millis(3_000), 0)));
+        assert_eq!(during(0, 2, 9_000), Some((0, Millis::ZERO, 2)));
+        assert_eq!(during(3, 2, 8_000), None, "another silence ended then");
+    }
+
+    #[test]
+    fn a_slot_of_which_nothing_is_known_has_no_deadline() {
+        assert_eq!(Slot::empty().deadline(), None);
+    }
+}

@@ -202,4 +202,26 @@ mod tests {
         let announcement = table.announcements.live().list[0];
         assert_eq!(announcement.deliveries[0], DeliveryState::begin(&announcement.revision));
     }
+
+    #[test]
+    fn a_new_receiver_is_of_the_configuration_that_names_it() {
+        let mut contents = Contents::new(1);
+        let mut table = contents.table();
+        table.adopt(&[], &[receiver(0)], 5, NOW, &mut vec![]);
+        assert_eq!(table.receivers.live()[0].adopted, 5);
+        assert_eq!([4, 5].map(|generation| table.is_outdated(generation)), [true, false]);
+    }
+
+    #[test]
+    fn watched_upstreams_need_their_places_before_those_with_an_open_incident_and_those_before_the_rest() {
+        let mut contents = Contents::new(4);
+        let mut table = contents.table();
+        let names = [b"done".as_slice(), b"open", b"app"];
+        table.adopt(&names.map(watched), &[receiver(0)], 1, NOW, &mut vec![]);
+        table.slots[1].detection.edit(|detection| detection.incidents[Key::Serving as usize].revision = OPEN);
+        let watched = [Name::new(b"app")];
+        let needed: Vec<_> = table.by_need(&watched).into_iter().map(|slot| slot.name.as_bytes()).collect();
+        assert_eq!(needed, [b"app".as_slice(), b"open", b"done"]);
+        assert_eq!((table.owing(&watched), table.owing(&[])), (1, 1));
+    }
 }

@@ -196,3 +196,20 @@ impl Table<'_> {
         Some(alert)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::table::fixture::Contents;
+
+    #[test]
+    fn a_table_has_a_deadline_unless_only_requests_change_anything() {
+        let mut contents = Contents::new(1);
+        let table = contents.table();
+        let due = [Millis(7), Millis::NEVER].map(|due| {
+            *table.due = due;
+            table.deadline()
+        });
+        assert_eq!(due, [Some(Millis(7)), None]);
+    }
+}
