@@ -1,3 +1,5 @@
+//! What comes back from a document.
+
 use super::*;
 use crate::incident::StateCode;
 use crate::persist::document::SavedReceiver;

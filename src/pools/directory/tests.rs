@@ -1,0 +1,254 @@
+//! Which pool a peer is in, and what headers, roles and reloads make of that.
+
+use super::*;
+use crate::config::upstream::ConfiguredPeer;
+use crate::observation::{Names, Verdict};
+
+const BLUE: &str = "127.0.0.1:3001";
+const GREEN: &str = "127.0.0.1:3002";
+
+const FIRST: PoolId = PoolId::FIRST;
+const SECOND: PoolId = PoolId::new(1).expect("a pool");
+const THIRD: PoolId = PoolId::new(2).expect("a pool");
+
+fn watched(peers: &[(&str, Role, Option<usize>)], pools: &[&str]) -> WatchedUpstream {
+    let peer =
+        |&(address, role, pool): &(&str, Role, Option<usize>)| ConfiguredPeer { address: address.into(), role, pool };
+    WatchedUpstream {
+        name: Name::new(b"app"),
+        rules: Rules::default(),
+        pools: pools.iter().map(|name| Name::new(name.as_bytes())).collect(),
+        peers: peers.iter().map(peer).collect(),
+    }
+}
+
+fn blue_green() -> WatchedUpstream {
+    watched(&[(BLUE, Role::Primary, None), (GREEN, Role::Backup, None)], &[])
+}
+
+/// The peer's good answer with this pool header.
+fn answer(peer: u16, header: &[u8]) -> Observation {
+    let names = Names { pool: Name::new(header), ..Names::default() };
+    let mut seen = Observation { names: Some(names.into()), ..Observation::default() };
+    seen.push(Attempt { peer, verdict: Verdict::Ok, ..Attempt::default() });
+    seen
+}
+
+fn adopted(watched: &WatchedUpstream) -> Directory {
+    let mut directory = Directory::default();
+    directory.adopt(watched);
+    directory
+}
+
+fn see(directory: &mut Directory, watched: &WatchedUpstream, seen: &Observation) -> String {
+    if directory.is_news(watched, seen) {
+        directory.learn(watched, seen);
+    }
+    assert!(!directory.is_news(watched, seen), "what was learned is no news any more");
+    let pool = directory.answered_by(watched, seen);
+    pool.map_or_else(String::new, |pool| String::from_utf8_lossy(directory.name(pool)).into_owned())
+}
+
+#[test]
+fn pools_are_named_by_role_until_a_header_names_them() {
+    let watched = blue_green();
+    let mut directory = adopted(&watched);
+    assert_eq!(see(&mut directory, &watched, &answer(0, b"")), "primary");
+    assert_eq!(see(&mut directory, &watched, &answer(0, b"blue")), "blue");
+    assert_eq!(see(&mut directory, &watched, &answer(1, b"")), "backup");
+    assert_eq!(see(&mut directory, &watched, &answer(1, b"green")), "green");
+    assert_eq!(see(&mut directory, &watched, &answer(0, b"")), "blue", "an answer without the header");
+}
+
+#[test]
+fn a_header_takes_the_name_of_a_role_from_the_pool_that_has_it() {
+    let both = blue_green();
+    let mut directory = adopted(&both);
+    assert_eq!(see(&mut directory, &both, &answer(0, b"backup")), "backup");
+    assert_eq!([directory.name(FIRST), directory.name(SECOND)], [b"backup".as_slice(), b"backup 2"]);
+    assert_eq!(see(&mut directory, &both, &answer(1, b"backup 2")), "backup 2");
+    assert_eq!(see(&mut directory, &both, &answer(1, b"primary")), "primary");
+    assert_eq!(directory.name(FIRST), b"backup");
+
+    // A server that joins as `backup` does not join the primary whose header names it `backup`.
+    let alone = watched(&[(BLUE, Role::Primary, None)], &[]);
+    let mut directory = adopted(&alone);
+    see(&mut directory, &alone, &answer(0, b"backup"));
+    directory.adopt(&both);
+    assert_eq!([directory.pool_at(0), directory.pool_at(1)], [Some(FIRST), Some(SECOND)]);
+    assert_eq!(directory.name(SECOND), b"backup 2");
+}
+
+#[test]
+fn a_header_names_no_pool_where_the_configuration_does() {
+    let watched = watched(&[(BLUE, Role::Primary, Some(0)), (GREEN, Role::Backup, Some(1))], &["one", "two"]);
+    let mut directory = adopted(&watched);
+    assert_eq!(see(&mut directory, &watched, &answer(0, b"two")), "one");
+    assert_eq!(see(&mut directory, &watched, &answer(1, b"red")), "two");
+}
+
+#[test]
+fn a_planned_switch_of_the_roles_keeps_the_peers_in_their_pools() {
+    for green_is_known in [false, true] {
+        let before = blue_green();
+        let mut directory = adopted(&before);
+        see(&mut directory, &before, &answer(0, b"blue"));
+        if green_is_known {
+            see(&mut directory, &before, &answer(1, b"green"));
+        }
+        let expected_before = directory.expected(&before.rules);
+        let after = watched(&[(GREEN, Role::Primary, None), (BLUE, Role::Backup, None)], &[]);
+        directory.adopt(&after);
+        assert_ne!(directory.expected(&after.rules), expected_before);
+        assert_eq!(see(&mut directory, &after, &answer(0, b"green")), "green");
+        assert_eq!(see(&mut directory, &after, &answer(1, b"blue")), "blue");
+    }
+}
+
+#[test]
+fn a_new_peer_is_taken_for_one_like_those_of_its_role() {
+    let before = blue_green();
+    let mut directory = adopted(&before);
+    see(&mut directory, &before, &answer(0, b"blue"));
+    let after = watched(&[("127.0.0.1:3003", Role::Primary, None), (BLUE, Role::Primary, None)], &[]);
+    directory.adopt(&after);
+    assert_eq!(see(&mut directory, &after, &answer(0, b"")), "blue");
+}
+
+#[test]
+fn primaries_of_two_pools_are_expected_together() {
+    let watched = watched(&[(BLUE, Role::Primary, None), (GREEN, Role::Primary, None)], &[]);
+    let mut directory = adopted(&watched);
+    see(&mut directory, &watched, &answer(0, b"blue"));
+    assert!(matches!(directory.expected(&watched.rules), Expected::Pool(_)));
+    see(&mut directory, &watched, &answer(1, b"green"));
+    let expected = directory.expected(&watched.rules);
+    assert_eq!(expected, Expected::Several([FIRST, SECOND].into_iter().collect()));
+    assert_eq!([FIRST, SECOND, THIRD].map(|pool| expected.stand_in(pool)), [FIRST, FIRST, THIRD]);
+}
+
+#[test]
+fn servers_resolved_at_run_time_are_distinguished_by_headers() {
+    let stranger = |header: &[u8]| answer(Attempt::UNKNOWN_PEER, header);
+    let peers =
+        |pools: [Option<usize>; 2]| [("blue:80", Role::Primary, pools[0]), ("green:80", Role::Backup, pools[1])];
+    let named = watched(&peers([Some(0), Some(1)]), &["one", "two"]);
+    let mut directory = adopted(&named);
+    assert_eq!(see(&mut directory, &named, &stranger(b"two")), "two");
+    assert_eq!(see(&mut directory, &named, &stranger(b"three")), "", "a header names no pool here");
+    assert_eq!(directory.expected(&named.rules), Expected::Pool(FIRST));
+
+    let unnamed = watched(&peers([None, None]), &[]);
+    let mut directory = adopted(&unnamed);
+    assert_eq!(see(&mut directory, &unnamed, &stranger(b"")), "", "nobody knows which of the two");
+    assert_eq!(see(&mut directory, &unnamed, &stranger(b"blue")), "blue");
+    assert_eq!(see(&mut directory, &unnamed, &stranger(b"green")), "green");
+    assert_eq!(directory.expected(&unnamed.rules), Expected::Pool(FIRST));
+    assert_eq!((directory.name(FIRST), directory.name(SECOND)), (&b"blue"[..], &b"green"[..]));
+}
+
+#[test]
+fn an_unknown_address_belongs_to_the_only_pool() {
+    let watched = watched(&[("app:80", Role::Primary, None)], &[]);
+    let mut directory = adopted(&watched);
+    assert_eq!(see(&mut directory, &watched, &answer(Attempt::UNKNOWN_PEER, b"")), "primary");
+}
+
+#[test]
+fn a_pool_is_unusable_when_every_peer_of_it_is() {
+    let watched = watched(
+        &[(BLUE, Role::Primary, Some(0)), ("[::1]:1", Role::Primary, Some(0)), (GREEN, Role::Backup, Some(1))],
+        &["b", "g"],
+    );
+    let directory = adopted(&watched);
+    assert!(!directory.is_unusable(&watched, 0b001, FIRST));
+    assert!(directory.is_unusable(&watched, 0b011, FIRST));
+    assert!(!directory.is_unusable(&watched, 0b011, SECOND));
+}
+
+#[test]
+fn headers_that_name_ever_new_pools_are_ignored_beyond_the_limit() {
+    let watched = blue_green();
+    let mut directory = adopted(&watched);
+    for round in 0..100 {
+        let seen = answer(0, format!("pool-{round}").as_bytes());
+        if directory.is_news(&watched, &seen) {
+            directory.learn(&watched, &seen);
+        }
+        assert!(directory.answered_by(&watched, &seen).is_some());
+    }
+    assert_eq!(directory.pools().count(), MAX_POOLS);
+}
+
+#[test]
+fn what_named_a_pool_is_known_after_a_reload() {
+    let watched = blue_green();
+    let mut directory = adopted(&watched);
+    see(&mut directory, &watched, &answer(0, b"blue"));
+    directory.adopt(&watched);
+    let origins: Vec<_> = directory.peers().map(|peer| directory.origin_of(peer)).collect();
+    assert_eq!(origins, [Origin::Header, Origin::Role]);
+}
+
+#[test]
+fn peers_beyond_the_limit_have_no_pool_and_are_never_known_to_be_unusable() {
+    let addresses: Vec<String> = (0..=MAX_PEERS).map(|number| format!("10.0.0.{number}:80")).collect();
+    let mut all: Vec<_> = addresses.iter().map(|address| (address.as_str(), Role::Primary, Some(0))).collect();
+    let watched = |peers: &[_]| watched(peers, &["one"]);
+    let directory = adopted(&watched(&all));
+    assert_eq!(directory.peers().count(), MAX_PEERS);
+    let attempt = |peer: usize| Attempt { peer: peer as u16, ..Attempt::default() };
+    assert_eq!(directory.pool_of(&watched(&all), &attempt(MAX_PEERS - 1)), Some(FIRST));
+    assert_eq!(directory.pool_of(&watched(&all), &attempt(MAX_PEERS)), None);
+    assert!(directory.is_unusable(&watched(&all), u64::MAX, FIRST));
+    // nginx's word about the server with the number 64 is not passed on, even if another line names its address.
+    all[MAX_PEERS].0 = all[0].0;
+    assert!(!directory.is_unusable(&watched(&all), u64::MAX, FIRST));
+    let peer = |address: &String| Peer { address: Text::new(address.as_bytes()), ..Peer::default() };
+    let pools = [Pool { name: Name::new(b"one"), unnamed: false }];
+    assert_eq!(Directory::resume(pools.into_iter(), addresses.iter().map(peer)).peers().count(), MAX_PEERS);
+}
+
+#[test]
+fn the_active_pool_of_the_rules_is_expected_instead_of_the_primary_servers() {
+    let mut watched = blue_green();
+    assert_eq!(adopted(&watched).expected(&watched.rules), Expected::Pool(FIRST));
+    watched.rules.active = Name::new(b"green");
+    let directory = adopted(&watched);
+    let green = directory.find(&watched.rules.active).expect("adopted");
+    assert_eq!((directory.expected(&watched.rules), green), (Expected::Pool(green), THIRD));
+}
+
+#[test]
+fn a_worker_of_another_configuration_finds_the_peer_by_its_address() {
+    let directory = adopted(&blue_green());
+    let old = watched(&[(GREEN, Role::Primary, None), (BLUE, Role::Backup, None)], &[]);
+    let index = |peer| directory.index_of_peer(&old, &Attempt { peer, ..Attempt::default() });
+    assert_eq!([0, 1].map(index), [Some(1), Some(0)]);
+    assert_eq!(directory.addresses(FIRST).collect::<Vec<_>>(), [BLUE.as_bytes()]);
+}
+
+#[test]
+fn a_pool_is_named_by_its_role_until_a_header_names_it() {
+    let watched = blue_green();
+    let mut directory = adopted(&watched);
+    see(&mut directory, &watched, &answer(0, b"blue"));
+    assert_eq!([FIRST, SECOND].map(|pool| directory.named_by(pool)), [Origin::Header, Origin::Role]);
+}
+
+#[test]
+fn a_name_is_free_under_a_number_even_if_all_pools_have_it() {
+    let mut directory = Directory::default();
+    directory.admit(&Name::new(b"p"));
+    directory.admit(&Name::new(b"p"));
+    assert_eq!(directory.pools().count(), 1);
+    (2..=MAX_POOLS).for_each(|number| directory.admit(&Name::new(format!("p {number}").as_bytes())));
+    assert_eq!(directory.free_name(&Name::new(b"p")), Name::new(b"p 9"));
+}
+
+#[test]
+fn saved_peers_of_an_unknown_pool_are_left_out() {
+    let pools = [Pool { name: Name::new(b"one"), unnamed: false }];
+    let peers = [FIRST, SECOND, FIRST].map(|pool| Peer { pool, ..Peer::default() });
+    assert_eq!(Directory::resume(pools.into_iter(), peers.into_iter()).peers().count(), 2);
+}
