@@ -257,3 +257,6 @@ impl Table<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
