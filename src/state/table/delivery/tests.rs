@@ -132,7 +132,9 @@ fn that_an_upstream_left_is_sent_once_or_by_the_other_incident_if_the_first_was_
             detection.incidents.iter_mut().for_each(|incident| incident.leave(NOW));
         });
         contents.table().slots[0].deliveries.edit(|deliveries| {
-            deliveries.iter_mut().for_each(|keys| keys[RECEIVER].must_send_end = true);
+            for keys in deliveries {
+                keys[RECEIVER].must_send_end = true;
+            }
         });
         contents
     };
