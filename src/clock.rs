@@ -52,3 +52,33 @@ impl Times {
         if date > self.wall { self.now + Millis(date - self.wall) } else { Millis::ZERO }
     }
 }
+
+/// A clock for unit tests of what depends on processes alone.
+#[cfg(test)]
+pub(crate) mod fixture {
+    use super::*;
+
+    /// All processes are alive but one; it is always the same moment.
+    #[derive(Clone, Copy, Default)]
+    pub(crate) struct Processes {
+        pub(crate) dead: u32,
+    }
+
+    impl Clock for Processes {
+        fn now(&self) -> Millis {
+            Millis::ZERO
+        }
+
+        fn wall(&self) -> u64 {
+            0
+        }
+
+        fn is_alive(&self, process: u32) -> bool {
+            process != self.dead
+        }
+
+        fn host(&self) -> String {
+            "web1".to_owned()
+        }
+    }
+}

@@ -4,6 +4,7 @@ mod lease;
 mod receiver;
 
 use super::*;
+use crate::clock::fixture::Processes;
 
 const ME: u32 = 1;
 const OTHER: u32 = 2;
@@ -21,30 +22,6 @@ struct Outbox {
     receiver: ReceiverState,
     silenced: Millis,
     processes: Processes,
-}
-
-/// All processes are alive but one.
-#[derive(Clone, Copy, Default)]
-struct Processes {
-    dead: u32,
-}
-
-impl Clock for Processes {
-    fn now(&self) -> Millis {
-        Millis::ZERO
-    }
-
-    fn wall(&self) -> u64 {
-        0
-    }
-
-    fn is_alive(&self, process: u32) -> bool {
-        process != self.dead
-    }
-
-    fn host(&self) -> String {
-        "web1".to_owned()
-    }
 }
 
 impl Outbox {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::alert::Severity;
 use crate::clock::Times;
+use crate::clock::fixture::Processes;
 use crate::detect::serving::Serving;
 use crate::incident::{Incident, StateCode};
 use crate::state::history::ChangeRecord;
@@ -11,29 +12,11 @@ use crate::state::table::fixture::Contents;
 const NOW: Millis = Millis(1_000_000);
 const RECEIVER: usize = 0;
 
-/// A machine on which all processes live.
-struct Machine;
-
-impl Clock for Machine {
-    fn now(&self) -> Millis {
-        NOW
-    }
-
-    fn wall(&self) -> u64 {
-        NOW.0
-    }
-
-    fn is_alive(&self, _process: u32) -> bool {
-        true
-    }
-
-    fn host(&self) -> String {
-        "web1".to_owned()
-    }
-}
+/// All processes live.
+const PROCESSES: Processes = Processes { dead: 0 };
 
 fn at(now: Millis) -> Environment<'static> {
-    Environment { me: 1, clock: &Machine, times: Times { now, wall: now.0 } }
+    Environment { me: 1, clock: &PROCESSES, times: Times { now, wall: now.0 } }
 }
 
 /// The upstream `app`, with open incidents of these keys.
@@ -87,17 +70,17 @@ fn a_message_that_is_rejected_in_every_form_is_refused_in_the_history() {
 fn a_message_may_be_on_its_way_from_its_claim_to_its_outcome() {
     let mut contents = contents(&[Key::Serving]);
     let mut table = contents.table();
-    assert!(!table.is_sending(&Machine, NOW));
+    assert!(!table.is_sending(&PROCESSES, NOW));
     let claimed = claim(&mut table, NOW).expect("a message is due");
-    assert!(table.is_sending(&Machine, NOW));
+    assert!(table.is_sending(&PROCESSES, NOW));
     settle(&mut table, &claimed, &Outcome::Accepted, NOW);
-    assert_eq!((table.is_sending(&Machine, NOW), receipt(&table)), (false, Some(Receipt::Accepted)));
+    assert_eq!((table.is_sending(&PROCESSES, NOW), receipt(&table)), (false, Some(Receipt::Accepted)));
     let now = NOW + Millis(2000);
     table.test(now);
     claim(&mut table, now).expect("the test message is due");
-    assert!(table.is_sending(&Machine, now));
+    assert!(table.is_sending(&PROCESSES, now));
     table.release(1);
-    assert!(!table.is_sending(&Machine, now));
+    assert!(!table.is_sending(&PROCESSES, now));
 }
 
 #[test]
