@@ -157,7 +157,7 @@ impl SavedUpstream {
             !incident.over || incident.deliveries.iter().any(|delivery| incident.is_owed(delivery))
         };
         match watched.contains(&self.name()) {
-            true => Need::WatchedUpstream,
+            true => Need::Watched,
             false if self.incidents.iter().any(is_owing) => Need::Owing,
             false => Need::None,
         }
@@ -176,7 +176,7 @@ impl SavedUpstream {
         // The ids of pools here, by their indices in the text.
         let pool_ids: Vec<Option<PoolId>> =
             self.pools.iter().map(|pool| directory.find(&name_of(&pool.name))).take(MAX_POOLS).collect();
-        let serving = |text: &str| States::Serving.index(text, &pool_ids)?.to_serving();
+        let serving = |text: &str| States::Serving.code(text, &pool_ids)?.to_serving();
         let mut detection = Detection {
             failover: Failover::resume(serving(&self.serving)?, times.instant(self.since)),
             error_rate: ErrorRate::resume(
@@ -234,15 +234,15 @@ impl SavedIncident {
         Some(Incident {
             revision: Revision {
                 number: self.revision,
-                state: states.index(&self.state, pool_ids)?,
-                from: states.index(&self.from, pool_ids)?,
+                state: states.code(&self.state, pool_ids)?,
+                from: states.code(&self.from, pool_ids)?,
                 over: self.over,
                 critical: self.critical && !self.over,
                 planned: self.planned,
             },
             kind,
             change: self.change.unwrap_or(kind),
-            from: States::Serving.index(&self.served, pool_ids)?.to_serving()?,
+            from: States::Serving.code(&self.served, pool_ids)?.to_serving()?,
             since: times.instant(self.since),
             began: times.instant(self.began),
             // An incident that was written without this number is taken to begin with its present revision.
@@ -294,12 +294,12 @@ fn deliveries_of(
         let name = name_of(&saved.receiver);
         let index = receivers.iter().position(|receiver| receiver.name == name && !name.is_empty());
         let Some(delivery) = index.and_then(|index| deliveries.get_mut(index)) else { continue };
-        (delivery.acked, delivery.acked_state) = (saved.acked, states.index(&saved.acked_state, pool_ids)?);
+        (delivery.acked, delivery.acked_state) = (saved.acked, states.code(&saved.acked_state, pool_ids)?);
         delivery.acked_open = saved.is_open();
         (delivery.acked_critical, delivery.must_send_end) = (saved.acked_critical, saved.owed_end);
         (delivery.refused, delivery.plain, delivery.repair) = (saved.refused, saved.plain, u64::from(saved.repair));
         for (entry, (from, to, at)) in delivery.sent.iter_mut().zip(saved.sent.iter().take(LAST_SENT)) {
-            let (from, to) = (states.index(from, pool_ids)?, states.index(to, pool_ids)?);
+            let (from, to) = (states.code(from, pool_ids)?, states.code(to, pool_ids)?);
             *entry = LastSent { from, to, at: times.instant(*at) };
         }
     }

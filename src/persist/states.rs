@@ -67,9 +67,9 @@ impl States {
         }
     }
 
-    pub(super) fn index(self, name: &str, pool_ids: &[Option<PoolId>]) -> Option<StateCode> {
+    pub(super) fn code(self, name: &str, pool_ids: &[Option<PoolId>]) -> Option<StateCode> {
         if let Some(state) = name.strip_prefix(CHANGING) {
-            return Some(self.index(state, pool_ids)?.flapping());
+            return Some(self.code(state, pool_ids)?.flapping());
         }
         // Written by a version that did not save the state at that moment.
         if name == CHANGING.trim_end() {
@@ -108,21 +108,21 @@ mod tests {
         for serving in pools.chain([Serving::Unknown, Serving::Mixed, Serving::Down]) {
             let code = StateCode::serving(serving);
             assert_eq!(code.to_serving(), Some(serving));
-            assert_eq!(States::Serving.index(&States::Serving.name(code), &pool_ids), Some(code));
+            assert_eq!(States::Serving.code(&States::Serving.name(code), &pool_ids), Some(code));
             let changing = States::Serving.name(code.flapping());
-            assert_eq!(States::Serving.index(&changing, &pool_ids), Some(code.flapping()));
+            assert_eq!(States::Serving.code(&changing, &pool_ids), Some(code.flapping()));
         }
         for states in [States::Serving, States::ErrorRate, States::Announcement] {
             for &(name, code) in states.named() {
-                assert_eq!((states.name(code).as_str(), states.index(name, &[])), (name, Some(code)));
+                assert_eq!((states.name(code).as_str(), states.code(name, &[])), (name, Some(code)));
             }
         }
         let moved = [PoolId::new(1), None];
         assert_eq!(
-            States::Serving.index("pool 0", &moved),
+            States::Serving.code("pool 0", &moved),
             PoolId::new(1).map(|id| StateCode::serving(Serving::Pool(id)))
         );
-        assert_eq!((States::Serving.index("pool 1", &moved), States::Serving.index("pool 2", &moved)), (None, None));
+        assert_eq!((States::Serving.code("pool 1", &moved), States::Serving.code("pool 2", &moved)), (None, None));
     }
 
     #[test]

@@ -395,13 +395,13 @@ fn a_planned_switch_that_no_traffic_follows_is_a_failover() {
 fn memory_is_constant(grows: bool) -> bool {
     let rules = Rules { error_rate: None, ..Rules::default() };
     let mut host = Host::new(2, &rules);
-    let slot_map = |host: &Host| host.shared.0.lock().expect("no panic").slots.len();
-    let before = slot_map(&host);
+    let entries = |host: &Host| host.shared.0.lock().expect("no panic").slots.len();
+    let before = entries(&host);
     for round in 0..20 {
         let names = (0..=round % 6).map(|index| format!("upstream-{index}-of-{}", round / 3));
         let upstreams: Vec<WatchedUpstream> =
             names.map(|name| WatchedUpstream { name: Name::new(name.as_bytes()), ..upstream(&rules) }).collect();
-        if grows && upstreams.len() > slot_map(&host) {
+        if grows && upstreams.len() > entries(&host) {
             host.shared.0.lock().expect("no panic").slots.push(Slot::empty());
         }
         host.configure(2, &upstreams);
@@ -410,7 +410,7 @@ fn memory_is_constant(grows: bool) -> bool {
         }
         host.run(2000);
     }
-    slot_map(&host) == before
+    entries(&host) == before
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::units::Millis;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Need {
     /// The configuration watches the upstream.
-    WatchedUpstream,
+    Watched,
     /// The configuration does not watch the upstream, but an incident of it is open or a message is due.
     Owing,
     /// Nothing is lost with the slot.
@@ -51,11 +51,11 @@ impl Table<'_> {
     /// The upstreams in the order in which a configuration that watches those in `watched` needs their slots: its own,
     /// then others with an open incident or a due message, then the rest.
     pub fn by_need(&self, watched: &[Name]) -> Vec<&Slot> {
-        let slot_map =
+        let used =
             (0..self.slots.len()).filter(|&index| self.slots.get(index).is_some_and(|slot| !slot.name.is_empty()));
-        let mut slot_map: Vec<usize> = slot_map.collect();
-        slot_map.sort_by_key(|&index| self.need(index, watched));
-        slot_map.into_iter().filter_map(|index| self.slots.get(index)).collect()
+        let mut used: Vec<usize> = used.collect();
+        used.sort_by_key(|&index| self.need(index, watched));
+        used.into_iter().filter_map(|index| self.slots.get(index)).collect()
     }
 
     /// How many upstreams are not in `watched`, and have an open incident or a due message.
@@ -67,7 +67,7 @@ impl Table<'_> {
         let Some(slot) = self.slots.get(index) else { return Need::None };
         let is_open = || slot.detection.live().incidents.iter().any(|incident| !incident.revision.over);
         match slot.name.is_empty() {
-            false if watched.contains(&slot.name) => Need::WatchedUpstream,
+            false if watched.contains(&slot.name) => Need::Watched,
             false if is_open() || self.owes(index) => Need::Owing,
             _ => Need::None,
         }
