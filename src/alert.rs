@@ -83,12 +83,18 @@ pub struct PoolFacts {
 #[serde(default)]
 #[repr(C)]
 pub struct Reasons {
-    /// Attempts without a connection: refused, unreachable, or reset before a response header.
+    /// Attempts without a connection: refused, or unreachable.
     pub refused: u32,
-    /// Attempts that timed out: nginx's own 504.
+    /// Attempts with a connection, but without a usable answer.
+    pub no_answer: u32,
+    /// Attempts that timed out before a connection stood.
+    pub connect_timed_out: u32,
+    /// Attempts that timed out while nginx waited for the response header.
     pub timed_out: u32,
     /// Attempts that the application answered with a 5xx.
     pub server_errors: u32,
+    /// Attempts whose status below 500 made nginx ask another peer.
+    pub rejected: u32,
     /// Requests for which nginx had no usable server left.
     pub no_live_upstreams: u32,
 }
@@ -97,8 +103,11 @@ impl Reasons {
     /// Adds other counts.
     pub(crate) fn add(&mut self, more: &Self) {
         self.refused = self.refused.saturating_add(more.refused);
+        self.no_answer = self.no_answer.saturating_add(more.no_answer);
+        self.connect_timed_out = self.connect_timed_out.saturating_add(more.connect_timed_out);
         self.timed_out = self.timed_out.saturating_add(more.timed_out);
         self.server_errors = self.server_errors.saturating_add(more.server_errors);
+        self.rejected = self.rejected.saturating_add(more.rejected);
         self.no_live_upstreams = self.no_live_upstreams.saturating_add(more.no_live_upstreams);
     }
 }

@@ -9,10 +9,6 @@ use smallvec::SmallVec;
 use crate::text::{Name, Text};
 use crate::units::Millis;
 
-/// Attempts kept of one request. With more attempts the middle ones are left out: the first says what failed, the last
-/// what answered.
-pub const MAX_ATTEMPTS: usize = 8;
-
 /// How one attempt ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
@@ -20,13 +16,19 @@ pub enum Verdict {
     /// Not finished: the client went away, or the worker shut down. Proves nothing about the peer.
     #[default]
     Unfinished,
-    /// A response header with a status below 500 arrived.
+    /// A response header with a status below 500 arrived, and nginx kept the response.
     Ok,
+    /// A status below 500 arrived, but nginx asked another peer (`proxy_next_upstream http_403 http_404 http_429`).
+    Rejected,
     /// The application itself answered 5xx.
     ServerError,
-    /// No usable answer: connection refused or reset, or an invalid response (nginx's own 502).
+    /// No connection stood: refused, or unreachable.
     Refused,
-    /// nginx's own 504.
+    /// A connection stood, but no usable answer came: closed early, a header that is invalid or too big, or TLS failed.
+    NoAnswer,
+    /// No connection stood in time (nginx's own 504).
+    ConnectTimedOut,
+    /// A connection stood, but no response header came in time (nginx's own 504).
     TimedOut,
     /// nginx had no server left to ask, so no peer was involved.
     NoLiveUpstreams,
@@ -46,7 +48,7 @@ pub struct Attempt {
     pub peer: u16,
     /// How it ended.
     pub verdict: Verdict,
-    /// nginx's status for the attempt: the application's, or one that nginx made (502, 504).
+    /// The response's final status, or one that nginx made (502, 504).
     pub status: u16,
     /// When nginx chose the peer.
     pub start: Millis,
@@ -57,6 +59,17 @@ pub struct Attempt {
 impl Attempt {
     /// The address is not in the configuration (nginx resolved it at run time).
     pub const UNKNOWN_PEER: u16 = u16::MAX;
+
+    /// Milliseconds until the response header; `None`: none came.
+    pub fn response_time(&self) -> Option<u32> {
+        matches!(self.verdict, Verdict::Ok | Verdict::Rejected | Verdict::ServerError).then_some(self.to_header)
+    }
+
+    /// The first digit of the response's status, 1 to 5; `None`: no response came.
+    pub fn status_class(&self) -> Option<usize> {
+        self.response_time()?;
+        Some(usize::from(self.status / 100)).filter(|class| (1..=5).contains(class))
+    }
 }
 
 /// A failed request, as an example for people. The event loop makes one only of some failed requests.
@@ -94,12 +107,12 @@ pub struct Names {
 pub struct Observation {
     /// Index among this worker's watched upstreams.
     pub upstream: u16,
-    /// The client's final status; 0: nginx sent none.
+    /// What became of the request: the response's status if the last attempt was answered, else the client's final
+    /// status; 0: nginx sent none.
     pub status: u16,
     /// The client went away before the end (499), or nginx cut the request off: no evidence about the upstream.
     pub aborted: bool,
-    /// The attempts in their order, 1 to [`MAX_ATTEMPTS`]. A request that went well has one attempt, which needs no
-    /// allocation.
+    /// The attempts in their order, at least one. A request that went well has one attempt, which needs no allocation.
     pub attempts: SmallVec<[Attempt; 1]>,
     /// What the last attempt's response named; `None`: no names, or the same as before, see
     /// [`Observation::names_as_before`].
@@ -126,9 +139,8 @@ impl Observation {
         &self.attempts
     }
 
-    /// Adds an attempt. When [`MAX_ATTEMPTS`] are kept already, it replaces the last one.
+    /// Adds an attempt.
     pub fn push(&mut self, attempt: Attempt) {
-        self.attempts.truncate(MAX_ATTEMPTS - 1);
         self.attempts.push(attempt);
     }
 
@@ -147,18 +159,24 @@ impl Observation {
         self.failure.as_ref().map_or(0, |failure| failure.unusable_peers)
     }
 
+    /// Did the client get an error? An answer without a status is one: nginx passes it on as it came, if it is no HTTP.
+    pub fn is_client_error(&self) -> bool {
+        let has_failed = || self.attempts().last().is_some_and(|last| last.verdict.is_failure());
+        self.status >= 500 || (self.status < 100 && !self.aborted && has_failed())
+    }
+
     /// Did any attempt fail, even if the client got a good answer?
     pub fn has_failure(&self) -> bool {
         self.failures().next().is_some()
     }
 
-    /// The attempts that failed. A refused attempt whose peer then answered the next attempt is left out: nginx asks
+    /// The attempts that failed. One without an answer whose peer then answered the next attempt is left out: nginx asks
     /// the same peer again only when a kept connection turns out to be closed, and no peer is to blame for that.
     pub fn failures(&self) -> impl Iterator<Item = &Attempt> {
         let attempts = self.attempts();
         let was_stale = |attempt: &Attempt, next: &Attempt| {
             let is_same = attempt.peer == next.peer && attempt.peer != Attempt::UNKNOWN_PEER;
-            is_same && attempt.verdict == Verdict::Refused && next.verdict == Verdict::Ok
+            is_same && matches!(attempt.verdict, Verdict::Refused | Verdict::NoAnswer) && next.verdict == Verdict::Ok
         };
         let failed = move |&(index, attempt): &(usize, &Attempt)| {
             attempt.verdict.is_failure() && !attempts.get(index + 1).is_some_and(|next| was_stale(attempt, next))
@@ -252,13 +270,15 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_attempts_the_first_and_the_last_are_kept() {
-        let mut observation = Observation::default();
-        for status in 500..520 {
-            observation.push(Attempt { status, ..Attempt::default() });
-        }
-        assert_eq!(observation.attempts().len(), MAX_ATTEMPTS);
-        assert_eq!(observation.attempts().first().map(|attempt| attempt.status), Some(500));
-        assert_eq!(observation.attempts().last().map(|attempt| attempt.status), Some(519));
+    fn an_answer_that_is_no_http_is_an_error_of_the_client() {
+        let is_error = |status, verdict, aborted| {
+            let mut seen = Observation { status, aborted, ..Observation::default() };
+            seen.push(Attempt { verdict, ..Attempt::default() });
+            seen.is_client_error()
+        };
+        assert!(is_error(502, Verdict::Refused, false) && is_error(500, Verdict::ServerError, false));
+        assert!(is_error(0, Verdict::NoAnswer, false) && is_error(9, Verdict::NoAnswer, false));
+        assert!(!is_error(0, Verdict::NoAnswer, true) && !is_error(0, Verdict::Unfinished, false));
+        assert!(!is_error(200, Verdict::NoAnswer, false) && !is_error(404, Verdict::Ok, false));
     }
 }

@@ -281,8 +281,11 @@ pub fn severity(severity: Severity) -> &'static str {
 pub fn reasons(reasons: &Reasons) -> Vec<String> {
     let all = [
         (reasons.refused, "attempt", "refused"),
+        (reasons.no_answer, "attempt", "without a usable answer"),
+        (reasons.connect_timed_out, "attempt", "timed out connecting"),
         (reasons.timed_out, "attempt", "timed out"),
         (reasons.server_errors, "attempt", "answered 5xx"),
+        (reasons.rejected, "attempt", "answered 4xx and retried"),
         (reasons.no_live_upstreams, "request", "found no live upstream"),
     ];
     let given = all.into_iter().filter(|(count, ..)| *count > 0);

@@ -169,7 +169,7 @@ subtest('the size that is asked for is enough', sub {
 
 # Of one that will be too small soon nginx -t warns. Without a size there is none.
 subtest('a nearly full zone', sub {
-    for my $case ([ 9, '1m' ], [ 10, '1m', 13 ], [ 13, '1m', 13 ], [ 16, '1192k', 16 ], [ 1, '144k', 1 ], [ 200, '' ]) {
+    for my $case ([ 9, '1m' ], [ 10, '1m', 13 ], [ 13, '1m', 13 ], [ 16, '1232k', 16 ], [ 1, '144k', 1 ], [ 200, '' ]) {
         my ($count, $size, $room) = @$case;
         my $upstreams = join "\n", map { "upstream u$_ { server 127.0.0.1:8081; }" } 1 .. $count;
         $host->write_config($upstreams, "poolwatch on; poolwatch_zone a $size;", 'return 204;');

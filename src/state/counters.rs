@@ -21,6 +21,9 @@ use crate::units::Millis;
 /// Releases that are counted one by one. A further release replaces the one that was not seen for longest.
 pub const MAX_RELEASES: usize = 16;
 
+/// Responses are counted by the first digit of their status, 1 to 5.
+pub const STATUS_CLASSES: usize = 5;
+
 /// One pool's counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -29,6 +32,8 @@ pub struct PoolCounts {
     pub requests: [u64; Ending::ALL.len()],
     /// Attempts by index in [`RESULTS`].
     pub attempts: [u64; RESULTS.len()],
+    /// Responses by the first digit of their status, less one.
+    pub responses: [u64; STATUS_CLASSES],
     /// Times until the response header, of the attempts that got one.
     pub response: Histogram,
 }
@@ -122,9 +127,12 @@ impl Counters {
         let mut last = None;
         if let Some((newest, earlier)) = seen.attempts().split_last() {
             for attempt in earlier {
-                self.note_attempt(directory, attempt, directory.index_of_peer(watched, attempt), answered);
+                let index = directory.index_of_peer(watched, attempt);
+                self.note_attempt(attempt, index, index.and_then(|index| directory.pool_at(index)));
             }
-            last = self.note_attempt(directory, newest, resolved.index, answered);
+            let pool = answered.or_else(|| directory.pool_at(resolved.index?));
+            self.note_attempt(newest, resolved.index, pool);
+            last = pool;
         }
         let ending = Ending::of(seen, failed);
         let last = last.filter(|_| ending != Ending::NoLiveUpstreams);
@@ -132,7 +140,7 @@ impl Counters {
         if ending == Ending::Aborted {
             return None;
         }
-        let time = seen.attempts().last().and_then(response_time);
+        let time = seen.attempts().last().and_then(Attempt::response_time);
         if let (Some(pool), Some(time), false) = (last, time, seen.release().is_empty()) {
             self.note_release(releases, pool, seen, time, now);
         }
@@ -143,11 +151,25 @@ impl Counters {
 
     /// Requests by ending, of all pools and of no known pool.
     pub fn requests(&self) -> [u64; Ending::ALL.len()] {
-        let mut all = [0; Ending::ALL.len()];
-        for (all, ending) in all.iter_mut().zip(0..) {
-            *all = self.pools.values().chain([&self.no_pool]).map(|pool| pool.requests[ending]).sum();
+        self.sum(|pool| pool.requests)
+    }
+
+    /// Attempts by index in [`RESULTS`], at all pools and at no known pool.
+    pub fn attempts(&self) -> [u64; RESULTS.len()] {
+        self.sum(|pool| pool.attempts)
+    }
+
+    /// Their responses by the first digit of their status, less one.
+    pub fn responses(&self) -> [u64; STATUS_CLASSES] {
+        self.sum(|pool| pool.responses)
+    }
+
+    fn sum<const N: usize>(&self, counts: impl Fn(&PoolCounts) -> [u64; N]) -> [u64; N] {
+        let mut sum = [0; N];
+        for pool in self.pools.values().chain([&self.no_pool]) {
+            sum.iter_mut().zip(counts(pool)).for_each(|(sum, count)| *sum += count);
         }
-        all
+        sum
     }
 
     /// Moves the peers' counts from the indices in the directory before a reload to the indices after it.
@@ -166,19 +188,15 @@ impl Counters {
         self.current.point()
     }
 
-    /// Counts an attempt at the peer with this index in the directory. Returns the attempt's pool.
-    fn note_attempt(
-        &mut self,
-        directory: &Directory,
-        attempt: &Attempt,
-        index: Option<usize>,
-        answered: Option<PoolId>,
-    ) -> Option<PoolId> {
-        let pool = answered.filter(|_| attempt.verdict == Verdict::Ok).or_else(|| directory.pool_at(index?));
-        let Some(result) = RESULTS.iter().position(|(verdict, _)| *verdict == attempt.verdict) else { return pool };
+    /// Counts an attempt at the peer with this index in the directory, which is in this pool.
+    fn note_attempt(&mut self, attempt: &Attempt, index: Option<usize>, pool: Option<PoolId>) {
+        let Some(result) = RESULTS.iter().position(|(verdict, _)| *verdict == attempt.verdict) else { return };
         let counts = self.pool_mut(pool);
         counts.attempts[result] += 1;
-        if let Some(time) = response_time(attempt) {
+        if let Some(class) = attempt.status_class() {
+            counts.responses[class - 1] += 1;
+        }
+        if let Some(time) = attempt.response_time() {
             counts.response.count(time);
         }
         if let Some(peer) = index.and_then(|index| self.peers.get_mut(index)) {
@@ -188,7 +206,6 @@ impl Counters {
                 (peer.at, peer.status, peer.result) = (attempt.start, attempt.status, result as u8);
             }
         }
-        pool
     }
 
     fn pool_mut(&mut self, pool: Option<PoolId>) -> &mut PoolCounts {
@@ -220,11 +237,6 @@ impl Counters {
         let bucket = &mut counts.buckets[bucket(time)];
         *bucket = bucket.saturating_add(1);
     }
-}
-
-/// Milliseconds until the response header; `None`: none came.
-fn response_time(attempt: &Attempt) -> Option<u32> {
-    matches!(attempt.verdict, Verdict::Ok | Verdict::ServerError).then_some(attempt.to_header)
 }
 
 #[cfg(test)]
@@ -268,9 +280,7 @@ mod tests {
             let names = Names { release: Text::new(release.as_bytes()), ..Names::default() };
             let mut seen = Observation { status, names: Some(names.into()), ..Observation::default() };
             for &(peer, verdict) in attempts {
-                let to_header =
-                    if response_time(&Attempt { verdict, ..Attempt::default() }).is_some() { 7 } else { u32::MAX };
-                seen.push(Attempt { peer, verdict, status, start: self.now, to_header });
+                seen.push(Attempt { peer, verdict, status, start: self.now, to_header: 7 });
             }
             seen.aborted = status == 499;
             let Self { counters, releases, series, directory, watched, now } = self;
@@ -294,11 +304,34 @@ mod tests {
         assert_eq!(upstream.counters.pools[blue].requests, [1, 0, 0, 0, 1]);
         assert_eq!(upstream.counters.pools[green].requests, [0, 1, 2, 0, 0]);
         assert_eq!(upstream.counters.no_pool.requests, [0, 0, 0, 1, 0]);
-        assert_eq!(upstream.counters.pools[blue].attempts, [1, 0, 2, 1]);
-        assert_eq!(upstream.counters.pools[green].attempts, [1, 1, 1, 0]);
+        assert_eq!(upstream.counters.pools[blue].attempts, [1, 0, 0, 2, 0, 0, 1]);
+        assert_eq!(upstream.counters.pools[green].attempts, [1, 0, 1, 1, 0, 0, 0]);
+        assert_eq!(upstream.counters.attempts(), [2, 0, 1, 3, 0, 0, 1]);
         assert_eq!(upstream.counters.pools[green].response.total(), 2);
         let green = upstream.counters.peers[1];
-        assert_eq!((green.attempts, green.failures, green.result, green.status), (3, 2, 2, 502));
+        assert_eq!((green.attempts, green.failures, green.result, green.status), (3, 2, 3, 502));
+    }
+
+    #[test]
+    fn an_answer_that_nginx_did_not_keep_is_an_attempt_and_a_response_of_its_own_pool() {
+        let mut upstream = Upstream::new();
+        upstream.see(&[(BLUE, Verdict::Rejected), (GREEN, Verdict::Ok)], 404, "");
+        let [blue, green] = [0, 1].map(|pool| PoolId::new(pool).expect("a pool"));
+        assert_eq!(upstream.counters.pools[blue].attempts, [0, 1, 0, 0, 0, 0, 0]);
+        assert_eq!(upstream.counters.pools[green].attempts, [1, 0, 0, 0, 0, 0, 0]);
+        assert_eq!([blue, green].map(|pool| upstream.counters.pools[pool].response.total()), [1, 1]);
+        assert_eq!(upstream.counters.pools[blue].responses, [0, 0, 0, 1, 0]);
+        assert_eq!(upstream.counters.responses(), [0, 0, 0, 2, 0]);
+        assert_eq!(upstream.counters.peers.map(|peer| peer.failures)[..2], [1, 0]);
+        assert_eq!(upstream.counters.requests(), [0, 1, 0, 0, 0], "a retry hid it from the client");
+    }
+
+    #[test]
+    fn each_attempt_counts_however_many_there_are() {
+        let mut upstream = Upstream::new();
+        upstream.see(&[(BLUE, Verdict::Refused); 100], 502, "");
+        assert_eq!(upstream.counters.attempts(), [0, 0, 0, 100, 0, 0, 0]);
+        assert_eq!(upstream.counters.peers[0].attempts, 100);
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Detection {
         if self.error_rate.level() == RateState::NoData {
             self.forget_errors_since(Millis::ZERO, changes);
         }
-        let entry = Entry { upstream_error: failed, client_error: seen.status >= 500 };
+        let entry = Entry { upstream_error: failed, client_error: seen.is_client_error() };
         let reasons = if failed { reasons_of(seen) } else { Reasons::default() };
         self.clients_erred |= entry.client_error;
         self.failures.push(entry, &reasons, self.window.head, now);
@@ -126,7 +126,7 @@ impl Detection {
         let Some(last) = seen.attempts().last().filter(|last| last.verdict != Verdict::Unfinished) else { return };
         let change = match answered {
             None if last.verdict == Verdict::Ok => self.failover.fold_stranger(last.start, *expected),
-            // A pool answered, and nginx asked another one nevertheless (`proxy_next_upstream http_404`): no outage.
+            // A pool answered, and what its answer led to failed: no outage.
             None if seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Ok) => None,
             answered => {
                 let unusable_peers = seen.unusable_peers();
@@ -231,7 +231,8 @@ mod tests {
     fn only_requests_that_no_server_answered_lead_to_an_outage() {
         let is_outage = |attempts: &[(u16, Verdict)]| follow(3, attempts, 0).1;
         assert!(is_outage(&[(0, Verdict::Refused), (1, Verdict::TimedOut)]));
-        assert!(!is_outage(&[(0, Verdict::Ok), (1, Verdict::Refused)]), "nginx asked on after an answer");
+        assert!(is_outage(&[(0, Verdict::Rejected), (1, Verdict::Refused)]), "no client was answered");
+        assert!(!is_outage(&[(0, Verdict::Ok), (1, Verdict::Refused)]), "an answer led to the failure");
         assert!(!is_outage(&[(0, Verdict::Refused), (1, Verdict::Unfinished)]));
         assert!(!is_outage(&[(Attempt::UNKNOWN_PEER, Verdict::Ok)]));
     }

@@ -10,7 +10,7 @@ pub enum Ending {
     Served,
     /// An attempt failed, but the client got no error.
     MaskedFailover,
-    /// The client got a 5xx.
+    /// The client got a 5xx, or an answer that is no HTTP.
     ClientError,
     /// nginx had no server left to ask.
     NoLiveUpstreams,
@@ -29,7 +29,7 @@ impl Ending {
         match (seen.aborted, last) {
             (true, _) => Self::Aborted,
             (_, Some(Verdict::NoLiveUpstreams)) => Self::NoLiveUpstreams,
-            _ if seen.status >= 500 => Self::ClientError,
+            _ if seen.is_client_error() => Self::ClientError,
             _ if failed => Self::MaskedFailover,
             _ => Self::Served,
         }
@@ -49,9 +49,12 @@ impl Ending {
 
 /// The endings of an attempt that are counted, with their names. An unfinished attempt proves nothing, and without a
 /// live upstream there was no attempt.
-pub const RESULTS: [(Verdict, &str); 4] = [
+pub const RESULTS: [(Verdict, &str); 7] = [
     (Verdict::Ok, "ok"),
+    (Verdict::Rejected, "rejected"),
     (Verdict::ServerError, "server_error"),
     (Verdict::Refused, "refused"),
+    (Verdict::NoAnswer, "no_answer"),
+    (Verdict::ConnectTimedOut, "connect_timed_out"),
     (Verdict::TimedOut, "timed_out"),
 ];

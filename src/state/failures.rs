@@ -96,7 +96,10 @@ pub(crate) fn reasons_of(seen: &Observation) -> Reasons {
     for attempt in seen.failures() {
         match attempt.verdict {
             Verdict::Ok | Verdict::Unfinished => {}
+            Verdict::Rejected => reasons.rejected += 1,
             Verdict::Refused => reasons.refused += 1,
+            Verdict::NoAnswer => reasons.no_answer += 1,
+            Verdict::ConnectTimedOut => reasons.connect_timed_out += 1,
             Verdict::TimedOut => reasons.timed_out += 1,
             Verdict::ServerError => reasons.server_errors += 1,
             Verdict::NoLiveUpstreams => reasons.no_live_upstreams += 1,
@@ -111,7 +114,15 @@ mod tests {
     use crate::observation::Attempt;
 
     const FAILED: Entry = Entry { upstream_error: true, client_error: true };
-    const REFUSED: Reasons = Reasons { refused: 1, timed_out: 0, server_errors: 0, no_live_upstreams: 0 };
+    const REFUSED: Reasons = Reasons {
+        refused: 1,
+        no_answer: 0,
+        connect_timed_out: 0,
+        timed_out: 0,
+        server_errors: 0,
+        rejected: 0,
+        no_live_upstreams: 0,
+    };
 
     #[test]
     fn what_failed_before_is_not_counted_and_good_requests_since_are() {
@@ -168,13 +179,24 @@ mod tests {
             Verdict::TimedOut,
             Verdict::TimedOut,
             Verdict::ServerError,
+            Verdict::NoAnswer,
+            Verdict::ConnectTimedOut,
+            Verdict::Rejected,
             Verdict::NoLiveUpstreams,
             Verdict::Ok,
         ];
         for (peer, verdict) in (0..).zip(verdicts) {
             seen.push(Attempt { peer, verdict, ..Attempt::default() });
         }
-        let reasons = Reasons { refused: 1, timed_out: 2, server_errors: 1, no_live_upstreams: 1 };
+        let reasons = Reasons {
+            refused: 1,
+            no_answer: 1,
+            connect_timed_out: 1,
+            timed_out: 2,
+            server_errors: 1,
+            rejected: 1,
+            no_live_upstreams: 1,
+        };
         assert_eq!(reasons_of(&seen), reasons);
     }
 }

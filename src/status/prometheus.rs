@@ -47,6 +47,19 @@ fn traffic(page: &mut Page, upstreams: &[UpstreamView]) {
             page.sample("", &[("upstream", upstream), ("pool", pool), ("result", result.name())], count);
         }
     }
+    page.family(
+        "poolwatch_responses_total",
+        "counter",
+        "Responses of servers of the upstream by class of their status.",
+    );
+    for upstream in upstreams {
+        let known = upstream.pools.iter().map(|pool| (pool.name.label(), &pool.responses));
+        for (pool, responses) in known.chain([("", &upstream.metrics.unknown_pool_responses)]) {
+            for (class, count) in responses.by_class() {
+                page.sample("", &[("upstream", upstream.name.label()), ("pool", pool), ("class", class)], count);
+            }
+        }
+    }
     let text = "Time until the response header, of attempts that got one.";
     page.family("poolwatch_upstream_response_seconds", "histogram", text);
     for (upstream, pool) in pools(upstreams) {

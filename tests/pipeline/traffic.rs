@@ -118,8 +118,22 @@ fn of_an_upstream_of_one_pool_only_outages_are_sent() {
 }
 
 #[test]
-fn an_answer_that_nginx_did_not_take_is_no_outage() {
-    // `proxy_next_upstream http_404`: blue answers, and nginx asks green for something better.
+fn an_answer_that_nginx_did_not_keep_is_a_failed_attempt_of_its_own_pool() {
+    // `proxy_next_upstream http_429`: blue begins to limit, and nginx asks green.
+    let mut host = Host::new(2, &only_failover());
+    host.served_by(BLUE);
+    for round in 0..40 {
+        host.run(500);
+        host.request(round % 2, &[(BLUE, Verdict::Rejected), (GREEN, Verdict::Ok)], 200);
+    }
+    host.run(60_000);
+    assert_sent(&host, &[&["failover"]]);
+    let body = host.slack.bodies.lock().unwrap()[0].to_string();
+    assert!(body.contains("attempts answered 4xx and retried"), "{body}");
+}
+
+#[test]
+fn what_an_answer_led_to_is_no_outage_of_who_answered() {
     let mut host = Host::new(2, &only_failover());
     host.served_by(BLUE);
     for round in 0..20 {

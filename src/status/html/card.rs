@@ -161,9 +161,14 @@ fn pools(palette: &Palette, upstream: &UpstreamView, now: Timestamp) -> Markup {
 
 fn pool_box(palette: &Palette, pool: &PoolView, now: Timestamp) -> Markup {
     let PoolView { requests, attempts, .. } = pool;
-    let why =
-        [(attempts.server_error, "answered 5xx"), (attempts.refused, "refused"), (attempts.timed_out, "timed out")];
-    let why = reasons(why);
+    let why = reasons([
+        (attempts.server_error, "answered 5xx"),
+        (attempts.refused, "refused"),
+        (attempts.no_answer, "without a usable answer"),
+        (attempts.connect_timed_out, "timed out connecting"),
+        (attempts.timed_out, "timed out"),
+        (attempts.rejected, "answered 4xx and retried"),
+    ]);
     let name = pool.name.as_str();
     html! {
         article class={ "box p" (palette.look(name)) } {

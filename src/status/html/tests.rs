@@ -97,7 +97,7 @@ fn without_scripts_everything_can_be_read() {
         "median, this minute 95% within",
         "per second, last 1 min 13 s",
         "blue expected release v1.2.3 , pool by header attempts 66,282 failed 82",
-        "failed: 70 answered 5xx, 12 refused",
+        "failed: 70 answered 5xx, 10 refused, 2 without a usable answer",
         "10.0.0.1:3000 primary refused 502, 5 s ago 82 of 66,282 attempts failed",
         "v1.3.0 green , seen 11:40:13 UTC requests 799 errors 0 of all 0% median 14.8 ms",
         "app until 12:09:50 UTC , 29 min 37 s left replacing blue's disk",
@@ -132,7 +132,8 @@ fn each_number_of_a_pool_a_release_and_a_receiver_stands_behind_its_label() {
         no_live_upstreams: 2000,
         aborted: 1005,
     };
-    pool.attempts = AttemptsView { ok: 10_000, server_error: 200, refused: 30, timed_out: 4 };
+    pool.attempts =
+        AttemptsView { ok: 10_000, server_error: 200, refused: 30, timed_out: 4, ..AttemptsView::default() };
     (pool.response_seconds.p50, pool.response_seconds.p95, pool.response_seconds.p99) =
         (Some(0.1), Some(0.2), Some(0.3));
     let release = &mut document.upstreams[0].releases[0];

@@ -70,8 +70,11 @@ named! {
     Verdict {
         Verdict::Unfinished => "unfinished",
         Verdict::Ok => "ok",
+        Verdict::Rejected => "rejected",
         Verdict::ServerError => "server_error",
         Verdict::Refused => "refused",
+        Verdict::NoAnswer => "no_answer",
+        Verdict::ConnectTimedOut => "connect_timed_out",
         Verdict::TimedOut => "timed_out",
         Verdict::NoLiveUpstreams => "no_live_upstreams",
     }

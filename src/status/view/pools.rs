@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use serde::{Deserialize, Serialize};
 
 use super::serving;
-use super::traffic::{AttemptsView, RequestsView, TimesView};
+use super::traffic::{AttemptsView, RequestsView, ResponsesView, TimesView};
 use super::values::{ForeignName, Timestamp, name};
 use crate::config::upstream::Role;
 use crate::observation::Verdict;
@@ -26,6 +26,7 @@ pub(crate) struct PoolView {
     pub(crate) release: Option<String>,
     pub(crate) requests: RequestsView,
     pub(crate) attempts: AttemptsView,
+    pub(crate) responses: ResponsesView,
     pub(crate) response_seconds: TimesView,
     pub(crate) peers: Vec<PeerView>,
 }
@@ -84,6 +85,7 @@ fn pool(snapshot: &Snapshot, upstream: &Upstream, id: PoolId) -> PoolView {
         release: release.map(|release| name(release.as_bytes())),
         requests: RequestsView::new(counts.requests),
         attempts: AttemptsView::new(counts.attempts),
+        responses: ResponsesView::new(counts.responses),
         response_seconds: TimesView::new(&counts.response),
         peers: peers.map(|(peer, counts)| self::peer(snapshot, upstream, peer, counts)).collect(),
     }

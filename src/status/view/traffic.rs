@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::values::{Timestamp, seconds};
 use crate::observation::Verdict;
+use crate::state::counters::STATUS_CLASSES;
 use crate::state::ending::{Ending, RESULTS};
 use crate::state::histogram::{BUCKETS, Histogram, percentile};
 use crate::state::series::{STEP, STEPS, SeriesPoint};
@@ -37,31 +38,58 @@ impl RequestsView {
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct AttemptsView {
     pub(crate) ok: u64,
+    pub(crate) rejected: u64,
     pub(crate) server_error: u64,
     pub(crate) refused: u64,
+    pub(crate) no_answer: u64,
+    pub(crate) connect_timed_out: u64,
     pub(crate) timed_out: u64,
 }
 
 impl AttemptsView {
     pub(super) fn new(counts: [u64; RESULTS.len()]) -> Self {
-        let [ok, server_error, refused, timed_out] = counts;
-        Self { ok, server_error, refused, timed_out }
+        let [ok, rejected, server_error, refused, no_answer, connect_timed_out, timed_out] = counts;
+        Self { ok, rejected, server_error, refused, no_answer, connect_timed_out, timed_out }
     }
 
     /// Each result with its count.
-    pub(crate) fn by_result(&self) -> [(Verdict, u64); RESULTS.len()] {
-        let Self { ok, server_error, refused, timed_out } = *self;
-        [
-            (Verdict::Ok, ok),
-            (Verdict::ServerError, server_error),
-            (Verdict::Refused, refused),
-            (Verdict::TimedOut, timed_out),
-        ]
+    pub(crate) fn by_result(&self) -> impl Iterator<Item = (Verdict, u64)> {
+        let Self { ok, rejected, server_error, refused, no_answer, connect_timed_out, timed_out } = *self;
+        let counts = [ok, rejected, server_error, refused, no_answer, connect_timed_out, timed_out];
+        RESULTS.iter().map(|&(verdict, _)| verdict).zip(counts)
     }
 
     /// How many failed.
     pub(crate) fn failed(&self) -> u64 {
-        self.server_error + self.refused + self.timed_out
+        self.by_result().filter(|(verdict, _)| verdict.is_failure()).map(|(_, count)| count).sum()
+    }
+}
+
+/// Responses by the first digit of their status.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ResponsesView {
+    #[serde(rename = "1xx")]
+    pub(crate) informational: u64,
+    #[serde(rename = "2xx")]
+    pub(crate) success: u64,
+    #[serde(rename = "3xx")]
+    pub(crate) redirection: u64,
+    #[serde(rename = "4xx")]
+    pub(crate) client_error: u64,
+    #[serde(rename = "5xx")]
+    pub(crate) server_error: u64,
+}
+
+impl ResponsesView {
+    pub(super) fn new(counts: [u64; STATUS_CLASSES]) -> Self {
+        let [informational, success, redirection, client_error, server_error] = counts;
+        Self { informational, success, redirection, client_error, server_error }
+    }
+
+    /// Each class with its count.
+    pub(crate) fn by_class(&self) -> [(&'static str, u64); STATUS_CLASSES] {
+        let Self { informational, success, redirection, client_error, server_error } = *self;
+        [("1xx", informational), ("2xx", success), ("3xx", redirection), ("4xx", client_error), ("5xx", server_error)]
     }
 }
 

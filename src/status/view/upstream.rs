@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::deliveries::{self, AlertView};
 use super::pools::{self, PoolView, ReleaseView};
 use super::serving::{self, ServingView};
-use super::traffic::{AttemptsView, RequestsView, SeriesView};
+use super::traffic::{AttemptsView, RequestsView, ResponsesView, SeriesView};
 use super::values::{ForeignName, Timestamp, ratio, seconds, words};
 use crate::config::rules::{ErrorRateRules, RateOf};
 use crate::detect::error_rate::RateState;
@@ -29,6 +29,8 @@ pub(crate) struct UpstreamView {
     pub(crate) silenced: bool,
     pub(crate) runbook: Option<String>,
     pub(crate) requests: RequestsView,
+    pub(crate) attempts: AttemptsView,
+    pub(crate) responses: ResponsesView,
     pub(crate) pools: Vec<PoolView>,
     pub(crate) releases: Vec<ReleaseView>,
     pub(crate) error_rate: Option<ErrorRateView>,
@@ -65,6 +67,8 @@ pub(crate) struct MetricsView {
     pub(crate) unknown_pool_requests: RequestsView,
     /// Attempts at no pool that is known.
     pub(crate) unknown_pool_attempts: AttemptsView,
+    /// Their responses.
+    pub(crate) unknown_pool_responses: ResponsesView,
     /// The states that traffic moves between: each pool, mixed and down.
     pub(crate) states: Vec<(Serving, ServingView)>,
     /// How often one state followed another, by [`Serving::index`].
@@ -100,6 +104,8 @@ impl UpstreamView {
             silenced: snapshot.is_silenced(upstream),
             runbook: (!runbook.is_empty()).then(|| words(runbook.as_bytes())),
             requests: RequestsView::new(upstream.counters.requests()),
+            attempts: AttemptsView::new(upstream.counters.attempts()),
+            responses: ResponsesView::new(upstream.counters.responses()),
             pools: pools::pools(snapshot, upstream),
             releases: pools::releases(snapshot, upstream),
             error_rate: upstream.setup.rules.error_rate.map(|rules| error_rate(snapshot, upstream, &rules, &counts)),
@@ -138,6 +144,7 @@ fn metrics(upstream: &Upstream, counts: Counts) -> MetricsView {
     MetricsView {
         unknown_pool_requests: RequestsView::new(unknown.requests),
         unknown_pool_attempts: AttemptsView::new(unknown.attempts),
+        unknown_pool_responses: ResponsesView::new(unknown.responses),
         states: states.map(|state| (state, ServingView::new(upstream, state))).collect(),
         changes: upstream.counters.changes,
         counts,
