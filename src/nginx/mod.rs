@@ -24,6 +24,8 @@ mod state_file;
 mod headers;
 mod peer_cache;
 mod upstream;
+// What a request keeps of the upstreams that it asked.
+mod groups;
 // The configuration.
 mod reply;
 mod conf;
@@ -42,14 +44,16 @@ use std::ptr::{self, NonNull};
 use nginx_sys::{
     NGX_HTTP_MODULE, NGX_LOG_ALERT, ngx_array_push, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t,
     ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_module_t,
-    ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_uint_t,
+    ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_module_t,
+    ngx_uint_t,
 };
 use ngx::core::{NGX_CONF_ERROR, Pool, Status};
 
 use callback::{caught, status_of};
 use conf::locations::LocConf;
-use conf::watched::SrvConf;
+use conf::watched::{self, SrvConf};
 use conf::{MainConf, lookup};
+use groups::Notes;
 
 /// The symbols that nginx looks up in a module's file.
 mod exports {
@@ -130,7 +134,7 @@ unsafe fn allocate<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
 unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx passes the configuration being read.
     let cf = unsafe { &mut *cf };
-    status_of(caught(|| variables::add(cf)))
+    status_of(caught(|| variables::add(cf).and_then(|()| Notes::add_variable(cf))))
 }
 
 unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
@@ -143,7 +147,11 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: made by create_main_conf; nothing else refers to it now.
         let conf = unsafe { conf.as_mut() };
         conf.finish(cf, (&raw mut ngx_http_poolwatch_module).cast())?;
-        if conf.upstreams.is_empty() { Ok(()) } else { add_log_handler(context) }
+        if conf.upstreams.is_empty() {
+            return Ok(());
+        }
+        watched::hook(&conf.upstreams, Some(init_peer));
+        add_log_handler(context)
     }))
 }
 
@@ -197,10 +205,22 @@ unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
     }
 }
 
+/// Called by nginx when a request begins to ask a watched upstream. nginx's own function does what it did before.
+unsafe extern "C" fn init_peer(request: *mut ngx_http_request_t, uscf: *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t {
+    if let Some(request) = NonNull::new(request) {
+        caught(|| request::begin(request));
+    }
+    // SAFETY: nginx passes the configuration of the upstream.
+    let own = unsafe { uscf.as_ref() }.and_then(watched::hooked);
+    // SAFETY: nginx called the function with these before.
+    own.map_or(Status::NGX_ERROR.into(), |own| unsafe { own(request, uscf) })
+}
+
 unsafe extern "C" fn log_request(request: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx passes the request that has ended.
     let r = unsafe { &*request };
-    // With log_subrequest on, subrequests come here too. Only the main request has the client's status.
+    // With log_subrequest on, subrequests come here too. They are observed with their main request, which has the
+    // client's status.
     if ptr::eq(r.main, r) {
         caught(|| request::observe(r));
     }

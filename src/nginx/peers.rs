@@ -3,9 +3,7 @@
 //! Read only after a failed attempt, and only from a table that all workers share: it is evidence for all of them,
 //! while a worker's private table says nothing about other workers.
 
-use nginx_sys::{
-    ngx_http_upstream_init_round_robin_peer, ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t, time_t,
-};
+use nginx_sys::{ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t, time_t};
 
 use crate::nginx::cycle;
 use crate::nginx::process::Pipeline;
@@ -16,10 +14,8 @@ use crate::nginx::upstream::EventLoopUpstream;
 pub(crate) fn unusable(upstream: &EventLoopUpstream, pipeline: &Pipeline) -> u64 {
     // SAFETY: the upstream's configuration lives as long as the cycle whose worker this is.
     let Some(uscf) = (unsafe { upstream.uscf.as_ref() }) else { return 0 };
-    // With `zone`, nginx itself takes the balancer's data for this table. Without, only nginx's own balancer surely has
-    // this type.
-    let is_shared_table =
-        !uscf.shm_zone.is_null() || (pipeline.is_alone() && uscf.peer.init.is_some_and(is_round_robin));
+    // With `zone`, nginx itself takes the balancer's data for this table.
+    let is_shared_table = !uscf.shm_zone.is_null() || (pipeline.is_alone() && upstream.has_table);
     // If servers are resolved at run time, the table's lists may change while they are read.
     if !is_shared_table || !upstream.is_fixed || cycle::is_exiting() {
         return 0;
@@ -49,15 +45,6 @@ pub(crate) fn unusable(upstream: &EventLoopUpstream, pipeline: &Pipeline) -> u64
 /// The same condition as in nginx's `ngx_http_upstream_get_peer`.
 fn is_refused(peer: &ngx_http_upstream_rr_peer_t, now: time_t) -> bool {
     peer.down != 0 || (peer.max_fails != 0 && peer.fails >= peer.max_fails && now - peer.checked <= peer.fail_timeout)
-}
-
-type InitPeer = unsafe extern "C" fn(
-    *mut nginx_sys::ngx_http_request_t,
-    *mut nginx_sys::ngx_http_upstream_srv_conf_t,
-) -> nginx_sys::ngx_int_t;
-
-fn is_round_robin(init: InitPeer) -> bool {
-    std::ptr::fn_addr_eq(init, ngx_http_upstream_init_round_robin_peer as InitPeer)
 }
 
 /// nginx's cached time in seconds, which `checked` is taken from.

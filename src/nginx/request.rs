@@ -1,21 +1,20 @@
 //! The log phase: makes an [`Observation`] of what nginx knows about a finished request.
 //!
-//! It runs on the event loop for every request, so it takes no lock, and allocates only for failed requests. The usual
+//! It runs on the event loop for every request, so it takes no lock, and allocates only for unusual requests. The usual
 //! request has a shorter path of its own.
 
-use std::ptr::NonNull;
-use std::slice;
+use std::ptr::{self, NonNull};
 
 use nginx_sys::{
     NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_MODIFIED,
-    ngx_http_request_t, ngx_http_upstream_headers_in_t, ngx_http_upstream_state_t, ngx_http_upstream_t, ngx_msec_t,
-    ngx_str_t, ngx_uint_t,
+    NGX_HTTP_OK, NGX_HTTP_SWITCHING_PROTOCOLS, ngx_http_request_t, ngx_http_upstream_state_t, ngx_http_upstream_t,
+    ngx_msec_t, ngx_str_t, ngx_uint_t,
 };
 
 use crate::clock::Clock;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::conf::MainConf;
-use crate::nginx::headers::Headers;
+use crate::nginx::groups::{self, Group};
 use crate::nginx::peer_cache::CachedPeer;
 use crate::nginx::peers;
 use crate::nginx::process::{self, Pipeline};
@@ -30,17 +29,34 @@ const NEVER: ngx_msec_t = ngx_msec_t::MAX;
 /// Stands for a peer without a name.
 const NO_NAME: ngx_str_t = ngx_str_t::empty();
 
-/// Sends an observation of a finished request to the observer, one for each watched upstream that it went to.
+/// Upstreams to which nginx speaks TLS have these schemes.
+const TLS: [&[u8]; 3] = [b"https://", b"grpcs://", b"suwsgi://"];
+
+/// Notes that a request begins to ask the upstream that is its `r->upstream` now. What other requests of the same main
+/// request were answered meanwhile is observed at once, so that a main request with thousands of subrequests does not
+/// send thousands of observations when it ends.
+#[expect(clippy::inline_always, reason = "once for each request")]
+#[inline(always)]
+pub(crate) fn begin(request: NonNull<ngx_http_request_t>) {
+    // SAFETY: nginx passes a request that is alive.
+    let r = unsafe { request.as_ref() };
+    let Some(conf) = MainConf::of_request(r) else { return };
+    if !ptr::eq(r.main, r) {
+        observe_answered_subrequests(r, conf);
+    }
+    conf.notes.note(request);
+}
+
+/// Sends observations of a main request that has ended to the observer: one for each time that it or a subrequest asked
+/// a watched upstream.
 #[expect(clippy::inline_always, reason = "the log phase's handler is little else")]
 #[inline(always)]
-pub(crate) fn observe(request: &ngx_http_request_t) {
+pub(crate) fn observe(main: &ngx_http_request_t) {
     let Some(pipeline) = process::pipeline() else { return };
-    let Some(states) = states(request) else { return };
-    // SAFETY: nginx keeps the upstream of a request that was sent to one until the request is freed.
-    let Some(current) = (unsafe { request.upstream.as_ref() }) else { return };
-    match usual(request, states, current) {
+    let Some(conf) = MainConf::of_request(main) else { return };
+    match conf.notes.only(main).and_then(|upstream| usual(main, upstream)) {
         Some((seen, upstream)) => pipeline.send(seen, upstream),
-        None => observe_groups(request, pipeline, states, current),
+        None => observe_groups(main, conf, pipeline, |_| true),
     }
 }
 
@@ -48,16 +64,14 @@ pub(crate) fn observe(request: &ngx_http_request_t) {
 /// last one. `None`: any other request. All of it is inlined, since calls would cost more.
 #[expect(clippy::inline_always, reason = "it is the one whose cost counts")]
 #[inline(always)]
-fn usual<'a>(
-    request: &ngx_http_request_t,
-    attempts: &[ngx_http_upstream_state_t],
-    current: &ngx_http_upstream_t,
-) -> Option<(Observation, &'a EventLoopUpstream)> {
-    let [state] = attempts else { return None };
+fn usual<'a>(main: &ngx_http_request_t, current: &ngx_http_upstream_t) -> Option<(Observation, &'a EventLoopUpstream)> {
+    let [state] = groups::states(main) else { return None };
     let upstream = EventLoopUpstream::of(current.upstream)?;
-    let status = client_status(request);
-    let is_good = 0 < state.status && state.status < NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_uint_t;
-    if !is_good || !has_response(state, &current.headers_in) || u32::from(status) == NGX_HTTP_CLIENT_CLOSED_REQUEST {
+    let status = client_status(main);
+    let is_good = NGX_HTTP_OK as ngx_uint_t <= state.status
+        && state.status < NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_uint_t
+        && u32::from(status) < NGX_HTTP_CLIENT_CLOSED_REQUEST;
+    if !is_good || !has_response(state, current) {
         return None;
     }
     // SAFETY: null for a separator only, which is no attempt; else a name that outlives the request.
@@ -65,7 +79,13 @@ fn usual<'a>(
     if !peer.names_as_before(&upstream.headers, &current.headers_in.headers) {
         return None;
     }
-    let attempt = attempt(state, peer, Verdict::Ok, Millis(current.start_time as u64));
+    let attempt = Attempt {
+        peer: peer.index,
+        verdict: Verdict::Ok,
+        status: state.status as u16,
+        start: Millis(current.start_time as u64),
+        to_header: state.header_time as u32,
+    };
     let seen = Observation {
         upstream: upstream.index,
         status,
@@ -76,120 +96,138 @@ fn usual<'a>(
     Some((seen, upstream))
 }
 
-/// Any other request. Internal redirects may have sent it to several upstreams; the attempts at each are a group. The
-/// groups are read backwards, since only the start of the last one is known.
+#[cold]
+fn observe_answered_subrequests(r: &ngx_http_request_t, conf: &MainConf) {
+    // SAFETY: the main request outlives its subrequests.
+    let (Some(pipeline), Some(main)) = (process::pipeline(), unsafe { r.main.as_ref() }) else { return };
+    // What came of a failure is known only when the main request has ended.
+    let is_answered = |group: &Group| {
+        !ptr::eq(group.request(), main)
+            && group.is_over()
+            && group.attempts().last().is_some_and(|last| verdict(last, true, group.upstream()) == Verdict::Ok)
+    };
+    observe_groups(main, conf, pipeline, is_answered);
+}
+
+/// Any other request than the usual one: observes the groups that are wanted, oldest first.
 #[cold]
 fn observe_groups(
-    request: &ngx_http_request_t,
+    main: &ngx_http_request_t,
+    conf: &MainConf,
     pipeline: &Pipeline,
-    states: &[ngx_http_upstream_state_t],
-    current: &ngx_http_upstream_t,
+    is_wanted: impl FnMut(&Group) -> bool,
 ) {
-    let mut end = None;
-    for group in states.rsplit(|state| state.peer.is_null()) {
-        let ([first, ..], Some((last, earlier))) = (group, group.split_last()) else { continue };
-        let last_start = end.map_or(Millis(current.start_time as u64), |end| end - Millis(last.response_time as u64));
-        // An attempt starts at the moment at which the response time of the one before is taken.
-        let start = last_start - Millis(earlier.iter().map(|state| state.response_time as u64).sum());
-        // `r->upstream`, with the headers of the response, belongs to the last group.
-        let (upstream, headers_in) = match end {
-            None => (EventLoopUpstream::of(current.upstream), Some(&current.headers_in)),
-            Some(_) => (upstream_with_peer(request, peer_name(first)), None),
-        };
-        if let Some(upstream) = upstream {
-            pipeline.send(observe_group(request, pipeline, group, start, headers_in, upstream), upstream);
+    for group in conf.notes.take(main, is_wanted) {
+        let Some(upstream) = EventLoopUpstream::of(group.upstream().upstream) else { continue };
+        if let Some(seen) = observe_group(main, pipeline, &group, upstream) {
+            pipeline.send(seen, upstream);
         }
-        end = Some(start);
     }
 }
 
-fn upstream_with_peer<'a>(request: &ngx_http_request_t, name: &ngx_str_t) -> Option<&'a EventLoopUpstream> {
-    MainConf::of_request(request)?.upstream_with_peer(name.as_bytes())
-}
-
-/// The observation of one group of attempts, the first of which began at `start`. `headers_in`: only of the last group.
+/// The observation of one group of attempts; `None`: nginx made none.
 fn observe_group(
-    request: &ngx_http_request_t,
+    main: &ngx_http_request_t,
     pipeline: &Pipeline,
-    group: &[ngx_http_upstream_state_t],
-    mut start: Millis,
-    headers_in: Option<&ngx_http_upstream_headers_in_t>,
+    group: &Group,
     upstream: &EventLoopUpstream,
-) -> Observation {
-    let mut seen = Observation { upstream: upstream.index, status: client_status(request), ..Observation::default() };
-    let mut last = None;
-    for state in group {
+) -> Option<Observation> {
+    let (states, current) = (group.attempts(), group.upstream());
+    let (last_state, earlier) = states.split_last()?;
+    let mut seen = Observation { upstream: upstream.index, ..Observation::default() };
+    // An attempt starts at the moment at which the response time of the one before is taken.
+    let mut start =
+        Millis(current.start_time as u64) - Millis(earlier.iter().map(|state| state.response_time as u64).sum());
+    for state in earlier {
         let peer = upstream.peers.find(peer_name(state));
-        seen.push(attempt(state, peer, verdict(state, upstream), start));
+        seen.push(attempt(state, peer, verdict(state, false, current), start));
         start = start + Millis(state.response_time as u64);
-        last = Some((state, peer));
     }
-    if let (Some(headers_in), Some((state, peer))) = (headers_in, last) {
-        read_response(&mut seen, headers_in, state, peer, &upstream.headers);
+    let peer = upstream.peers.find(peer_name(last_state));
+    let last = attempt(last_state, peer, verdict(last_state, true, current), start);
+    let last = Attempt { status: final_status(last_state, current), ..last };
+    seen.push(last);
+    if has_response(last_state, current) {
+        seen.names = peer.names(&upstream.headers, &current.headers_in.headers);
+        seen.names_as_before = seen.names.is_none();
     }
-    seen.aborted = u32::from(seen.status) == NGX_HTTP_CLIENT_CLOSED_REQUEST
+    let client = client_status(main);
+    // An upstream that answered is not charged with what became of the request afterwards: another upstream may have
+    // failed to which the answer led, or the client of a mirrored request.
+    let is_done = last.verdict == Verdict::Ok && !ptr::eq(main.upstream, current);
+    seen.aborted = (u32::from(client) == NGX_HTTP_CLIENT_CLOSED_REQUEST && !is_done)
         || seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Unfinished);
+    seen.status = if last.verdict == Verdict::Ok && !seen.aborted { last.status } else { client };
     if seen.has_failure() && !seen.aborted {
         let unusable_peers = peers::unusable(upstream, pipeline);
         let now = SystemClock.now();
         let wants_example = pipeline.wants_example(upstream.index, now);
-        let example = wants_example.then(|| example(request, &seen, group, now));
+        let example = wants_example.then(|| example(group.request(), &seen, states, now));
         if unusable_peers != 0 || wants_example {
             seen.failure = Some(Box::new(Failure { unusable_peers, example }));
         }
     }
-    seen
+    Some(seen)
 }
 
 fn attempt(state: &ngx_http_upstream_state_t, peer: &CachedPeer, verdict: Verdict, start: Millis) -> Attempt {
     Attempt { peer: peer.index, verdict, status: state.status as u16, start, to_header: state.header_time as u32 }
 }
 
-fn verdict(state: &ngx_http_upstream_state_t, upstream: &EventLoopUpstream) -> Verdict {
-    match (state.status as u32, state.header_time) {
+/// How an attempt ended. `is_last`: it is the last one of its group, so what nginx holds of a response is of this one.
+fn verdict(state: &ngx_http_upstream_state_t, is_last: bool, current: &ngx_http_upstream_t) -> Verdict {
+    let status = if is_last { final_status(state, current) } else { state.status as u16 };
+    match (u32::from(status), state.header_time) {
         (0, _) => Verdict::Unfinished,
-        // nginx found no available peer, and uses the upstream's own name.
-        (_, NEVER)
-            if state.connect_time == NEVER && peer_name(state).as_bytes() == upstream.watched.name.as_bytes() =>
-        {
+        (_, NEVER) if state.connect_time == NEVER && is_upstream_name(peer_name(state), current) => {
             Verdict::NoLiveUpstreams
         }
+        (NGX_HTTP_GATEWAY_TIME_OUT, NEVER) if state.connect_time == NEVER => Verdict::ConnectTimedOut,
         (NGX_HTTP_GATEWAY_TIME_OUT, NEVER) => Verdict::TimedOut,
-        (_, NEVER) => Verdict::Refused,
+        // nginx counts the TLS handshake to the connection, so who failed at it looks like who refused to connect.
+        (_, NEVER) if state.connect_time == NEVER && !TLS.contains(&current.schema.as_bytes()) => Verdict::Refused,
+        (_, NEVER) => Verdict::NoAnswer,
+        // nginx passes on what has no status line as it is.
+        (status, _) if is_last && status != NGX_HTTP_NOT_MODIFIED && current.headers_in.status_n == 0 => {
+            Verdict::NoAnswer
+        }
         (NGX_HTTP_INTERNAL_SERVER_ERROR.., _) => Verdict::ServerError,
-        _ => Verdict::Ok,
+        _ if is_last => Verdict::Ok,
+        _ => Verdict::Rejected,
     }
+}
+
+/// The status of the last attempt. nginx keeps the status of an early hint in the state, and none of a tunnel: then the
+/// header's own counts.
+fn final_status(state: &ngx_http_upstream_state_t, current: &ngx_http_upstream_t) -> u16 {
+    let status = state.status as u32;
+    let is_final = status >= NGX_HTTP_OK || status == NGX_HTTP_SWITCHING_PROTOCOLS;
+    if is_final || state.header_time == NEVER || current.headers_in.status_n == 0 {
+        return status as u16;
+    }
+    current.headers_in.status_n as u16
+}
+
+/// nginx found no available peer, and uses the upstream's own name.
+fn is_upstream_name(peer: &ngx_str_t, current: &ngx_http_upstream_t) -> bool {
+    // SAFETY: the configuration of the upstream, which outlives the request.
+    unsafe { current.upstream.as_ref() }.is_some_and(|uscf| uscf.host.as_bytes() == peer.as_bytes())
 }
 
 /// Are the headers that nginx holds those of this attempt's own response?
 ///
 /// They may also be those of an earlier attempt, if the last one got none, or of a cached response that a 304
 /// confirmed. A response without a status line is invalid.
-fn has_response(state: &ngx_http_upstream_state_t, headers_in: &ngx_http_upstream_headers_in_t) -> bool {
-    state.header_time != NEVER && state.status as u32 != NGX_HTTP_NOT_MODIFIED && headers_in.status_n != 0
-}
-
-/// Adds what the last attempt's own response named. An invalid response counts as refused.
-fn read_response(
-    seen: &mut Observation,
-    headers_in: &ngx_http_upstream_headers_in_t,
-    state: &ngx_http_upstream_state_t,
-    peer: &CachedPeer,
-    headers: &Headers,
-) {
-    let Some(last) = seen.attempts.last_mut() else { return };
-    if has_response(state, headers_in) {
-        seen.names = peer.names(headers, &headers_in.headers);
-        seen.names_as_before = seen.names.is_none();
-    } else if last.verdict == Verdict::Ok && state.status as u32 != NGX_HTTP_NOT_MODIFIED {
-        last.verdict = Verdict::Refused;
-    }
+#[expect(clippy::inline_always, reason = "once for each request")]
+#[inline(always)]
+fn has_response(state: &ngx_http_upstream_state_t, current: &ngx_http_upstream_t) -> bool {
+    state.header_time != NEVER && state.status as u32 != NGX_HTTP_NOT_MODIFIED && current.headers_in.status_n != 0
 }
 
 fn example(
     request: &ngx_http_request_t,
     seen: &Observation,
-    group: &[ngx_http_upstream_state_t],
+    states: &[ngx_http_upstream_state_t],
     now: Millis,
 ) -> Example {
     let uri = text::path_without_secrets(request.unparsed_uri.as_bytes());
@@ -200,11 +238,11 @@ fn example(
         path: Text::new(uri.as_bytes()),
         ..Example::default()
     };
-    for (index, state) in group.iter().enumerate() {
+    for (index, (state, attempt)) in states.iter().zip(seen.attempts()).enumerate() {
         let separator: &[u8] = if index == 0 { b"" } else { b", " };
-        let status = if state.status == 0 { "-".to_owned() } else { state.status.to_string() };
+        let shown = if attempt.status == 0 { "-".to_owned() } else { attempt.status.to_string() };
         example.upstream_status.push(separator);
-        example.upstream_status.push(status.as_bytes());
+        example.upstream_status.push(shown.as_bytes());
         example.upstream_addr.push(separator);
         example.upstream_addr.push(peer_name(state).as_bytes());
         let time = state.response_time;
@@ -218,14 +256,6 @@ fn example(
 fn client_status(request: &ngx_http_request_t) -> u16 {
     let status = if request.err_status == 0 { request.headers_out.status } else { request.err_status };
     status as u16
-}
-
-fn states(request: &ngx_http_request_t) -> Option<&[ngx_http_upstream_state_t]> {
-    // SAFETY: null, or an array of the request's pool.
-    let states = unsafe { request.upstream_states.as_ref() }?;
-    let first = NonNull::new(states.elts.cast::<ngx_http_upstream_state_t>())?;
-    // SAFETY: the array holds `nelts` states.
-    Some(unsafe { slice::from_raw_parts(first.as_ptr(), states.nelts) })
 }
 
 fn peer_name(state: &ngx_http_upstream_state_t) -> &ngx_str_t {

@@ -26,6 +26,8 @@ pub(crate) struct EventLoopUpstream {
     pub(crate) variables: Cell<Option<VariableValues>>,
     /// nginx does not change its peers at run time: no server has `resolve`.
     pub(crate) is_fixed: bool,
+    /// The balancer keeps nginx's own table of peers.
+    pub(crate) has_table: bool,
     /// nginx's own configuration of it.
     pub(crate) uscf: *const ngx_http_upstream_srv_conf_t,
 }
@@ -49,13 +51,6 @@ pub(crate) const VARIABLES: [(&str, Value); 4] = [
     ("poolwatch_release", |upstream, _| variables::release(upstream)),
     ("poolwatch_error_rate", variables::error_rate),
 ];
-
-impl EventLoopUpstream {
-    /// Is this the upstream's name, or the name of one of its peers?
-    pub(crate) fn answers_to(&self, name: &[u8]) -> bool {
-        self.watched.name.as_bytes() == name || self.watched.peer_index(name).is_some()
-    }
-}
 
 impl VariableValues {
     /// The values for this copy of the upstream, made at `now`.

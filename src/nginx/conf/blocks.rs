@@ -3,10 +3,13 @@
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::slice;
 
-use nginx_sys::{ngx_conf_t, ngx_cycle_t, ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_str_t};
+use nginx_sys::{
+    ngx_conf_t, ngx_cycle_t, ngx_http_upstream_rr_peers_t, ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t,
+    ngx_str_t,
+};
 use ngx::http::{HttpModuleMainConf, NgxHttpUpstreamModule};
 
 use crate::config::upstream::Role;
@@ -36,6 +39,16 @@ pub(super) fn read(uscf: &ngx_http_upstream_srv_conf_t) -> UpstreamBlock {
     };
     let place = Place { file: file_name(uscf), line: uscf.line };
     UpstreamBlock { name: uscf.host.as_bytes().to_vec(), place, servers: servers.iter().map(server).collect() }
+}
+
+/// Are the balancer's data nginx's own table of peers? All of nginx's balancers keep it there. Those of other modules
+/// keep what they like, but only this table refers to the name of the block at this place.
+pub(super) fn has_table(uscf: &ngx_http_upstream_srv_conf_t) -> bool {
+    let Some(table) = NonNull::new(uscf.peer.data.cast::<ngx_http_upstream_rr_peers_t>()) else { return false };
+    // SAFETY: the address of a member, in memory of the configuration, whatever the data are.
+    let name = unsafe { &raw const (*table.as_ptr()).name };
+    // SAFETY: as above.
+    ptr::eq(unsafe { name.read() }, &raw const uscf.host)
 }
 
 /// The folder of `nginx.conf`: paths of configuration files are relative to it.

@@ -21,6 +21,7 @@ use crate::directives::in_effect;
 use crate::directives::place::{Place, Remark};
 use crate::directives::receiver::line::Unopened;
 use crate::nginx::cycle;
+use crate::nginx::groups::Notes;
 use crate::nginx::reply::Reply;
 use crate::nginx::upstream::EventLoopUpstream;
 use crate::status::cache::StatusCache;
@@ -39,6 +40,8 @@ pub(crate) struct MainConf {
     pub(crate) receivers: Vec<Receiver>,
     /// The watched upstreams.
     pub(crate) upstreams: Vec<EventLoopUpstream>,
+    /// Where requests note which upstreams they asked.
+    pub(crate) notes: Notes,
     /// The locations with `poolwatch_status`.
     pub(crate) status_locations: Vec<StatusLocation>,
     /// This worker's cache of responses in those locations.
@@ -66,15 +69,6 @@ impl MainConf {
         lookup::ours(context.main_conf).map(|conf| unsafe { conf.as_ref() })
     }
 
-    /// The watched upstream with this name or with a peer of this name; `None`: there is none, or more than one.
-    pub(crate) fn upstream_with_peer(&self, name: &[u8]) -> Option<&EventLoopUpstream> {
-        let mut found = self.upstreams.iter().filter(|upstream| upstream.answers_to(name));
-        match (found.next(), found.next()) {
-            (found, None) => found,
-            _ => None,
-        }
-    }
-
     /// To be called when all directives have been read: finds the watched upstreams and the receivers, checks what
     /// could not be checked before, and asks for the zone, with `module` as its tag. `Err`: an error was logged.
     pub(crate) fn finish(&mut self, cf: &mut ngx_conf_t, module: *mut c_void) -> Result<(), ()> {
@@ -85,6 +79,7 @@ impl MainConf {
         if watch.is_none() {
             return Ok(());
         }
+        self.notes = Notes::reserve(cf)?;
         self.zone.open_file(cf, &self.directives).map_err(|error| log::emerg_at(cf, &error))?;
         let watched: Vec<Name> = self.upstreams.iter().map(|upstream| upstream.watched.name).collect();
         self.zone.ask(cf, &self.directives, &watched, module)

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ptr::NonNull;
 
-use nginx_sys::{ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_upstream_srv_conf_t};
+use nginx_sys::{ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_srv_conf_t};
 
 use super::{blocks, log, lookup};
 use crate::directives::block::Block;
@@ -21,6 +21,8 @@ pub(crate) struct SrvConf {
     pub(crate) directives: Block,
     /// The element of `MainConf::upstreams`, which is never moved; `None`: the upstream is not watched.
     watched: Option<NonNull<EventLoopUpstream>>,
+    /// nginx's function with which a request begins to ask the upstream, if [`hook`] has put ours before it.
+    init_peer: ngx_http_upstream_init_peer_pt,
 }
 
 impl EventLoopUpstream {
@@ -36,6 +38,25 @@ impl EventLoopUpstream {
         // SAFETY: it stays where it is for as long as the configuration lives, and is only read.
         Some(unsafe { watched.as_ref() })
     }
+}
+
+/// Has nginx call this function when a request begins to ask a watched upstream, instead of the balancer's own.
+pub(crate) fn hook(upstreams: &[EventLoopUpstream], function: ngx_http_upstream_init_peer_pt) {
+    for upstream in upstreams {
+        // SAFETY: nginx's configuration of an upstream; nothing else refers to it now.
+        let Some(uscf) = (unsafe { upstream.uscf.cast_mut().as_mut() }) else { continue };
+        let Some(mut srv_conf) = srv_conf(uscf) else { continue };
+        // SAFETY: made for this block; nothing else refers to it now.
+        unsafe { srv_conf.as_mut() }.init_peer = std::mem::replace(&mut uscf.peer.init, function);
+    }
+}
+
+/// The balancer's own function; `None`: the upstream is not watched.
+#[expect(clippy::inline_always, reason = "once for each request")]
+#[inline(always)]
+pub(crate) fn hooked(uscf: &ngx_http_upstream_srv_conf_t) -> ngx_http_upstream_init_peer_pt {
+    // SAFETY: made for this block; only read once the configuration is finished.
+    srv_conf(uscf).and_then(|srv_conf| unsafe { srv_conf.as_ref() }.init_peer)
 }
 
 /// The directives of the `http` block, when nginx has read all of it.
@@ -69,8 +90,8 @@ pub(super) fn watch(
         // If the configuration names the pools, the header is not read.
         let pool_header = Some(settings.pool_header.as_str()).filter(|_| watched.pools.is_empty());
         let (peers, headers) = (PeerCache::new(&watched), Headers::new(pool_header, &settings.release_header));
-        let (index, variables) = (upstreams.len() as u16, Cell::new(None));
-        upstreams.push(EventLoopUpstream { index, watched, peers, headers, variables, is_fixed, uscf });
+        let (index, variables, has_table) = (upstreams.len() as u16, Cell::new(None), blocks::has_table(uscf));
+        upstreams.push(EventLoopUpstream { index, watched, peers, headers, variables, is_fixed, has_table, uscf });
     }
     for upstream in &upstreams {
         // SAFETY: nginx's configuration of an upstream, which nothing changes now.
