@@ -121,6 +121,9 @@ int main(void) {
     show("IDLE_CONNECTION", &connection, sizeof(connection));
     request.header_only = 1;
     show("HEADER_ONLY_REQUEST", &request, sizeof(request));
+    request.header_only = 0;
+    request.post_action = 1;
+    show("POST_ACTION_REQUEST", &request, sizeof(request));
     buf.in_file = 1;
     show("IN_FILE_BUF", &buf, sizeof(buf));
     location.auto_redirect = 1;

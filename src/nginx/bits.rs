@@ -108,6 +108,7 @@ impl<T> Bit<T> {
 const IDLE: Bit<ngx_connection_t> = Bit::set_in(&seen_by_c::IDLE_CONNECTION);
 const CANCELABLE: Bit<ngx_event_t> = Bit::set_in(&seen_by_c::CANCELABLE_EVENT);
 const HEADER_ONLY: Bit<ngx_http_request_t> = Bit::set_in(&seen_by_c::HEADER_ONLY_REQUEST);
+const POST_ACTION: Bit<ngx_http_request_t> = Bit::set_in(&seen_by_c::POST_ACTION_REQUEST);
 const IN_FILE: Bit<ngx_buf_t> = Bit::set_in(&seen_by_c::IN_FILE_BUF);
 const AUTO_REDIRECT: Bit<ngx_http_core_loc_conf_t> = Bit::set_in(&seen_by_c::AUTO_REDIRECT_LOCATION);
 
@@ -125,6 +126,12 @@ pub(crate) fn set_cancelable(event: &mut ngx_event_t) {
 /// wanted, and while it is sent for `HEAD` and for statuses that have no body.
 pub(crate) fn is_header_only(r: &ngx_http_request_t) -> bool {
     HEADER_ONLY.is_set(r)
+}
+
+/// Has nginx begun the `post_action` of the request? Then the client has been answered, and the status that nginx keeps
+/// is that of the action.
+pub(crate) fn is_post_action(r: &ngx_http_request_t) -> bool {
+    POST_ACTION.is_set(r)
 }
 
 /// Is the buffer's data in a file?

@@ -131,6 +131,11 @@ impl Group {
         unsafe { self.upstream.as_ref() }
     }
 
+    /// Is it the first group of its request?
+    pub(crate) fn is_first(&self) -> bool {
+        self.first == 0
+    }
+
     /// Its attempts in their order. Empty: nginx did not get to the first one.
     pub(crate) fn attempts(&self) -> &[ngx_http_upstream_state_t] {
         let states = states(self.request()).get(self.first..).unwrap_or_default();

@@ -12,6 +12,7 @@ use nginx_sys::{
 };
 
 use crate::clock::Clock;
+use crate::nginx::bits;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::conf::MainConf;
 use crate::nginx::groups::{self, Group};
@@ -151,7 +152,7 @@ fn observe_group(
         seen.names = peer.names(&upstream.headers, &current.headers_in.headers);
         seen.names_as_before = seen.names.is_none();
     }
-    let client = client_status(main);
+    let client = status_for_client(main, group, &last);
     // An upstream that answered is not charged with what became of the request afterwards: another upstream may have
     // failed to which the answer led, or the client of a mirrored request.
     let is_done = last.verdict == Verdict::Ok && !ptr::eq(main.upstream, current);
@@ -168,6 +169,16 @@ fn observe_group(
         }
     }
     Some(seen)
+}
+
+/// What the client got at last, as far as this group can tell.
+fn status_for_client(main: &ngx_http_request_t, group: &Group, last: &Attempt) -> u16 {
+    if !bits::is_post_action(main) {
+        return client_status(main);
+    }
+    // The client was answered before the action began, which may have asked an upstream of its own.
+    let is_action = ptr::eq(main.upstream, group.upstream()) && !group.is_first();
+    if is_action { NGX_HTTP_OK as u16 } else { last.status }
 }
 
 fn attempt(state: &ngx_http_upstream_state_t, peer: &CachedPeer, verdict: Verdict, start: Millis) -> Attempt {
