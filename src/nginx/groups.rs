@@ -60,30 +60,36 @@ impl Notes {
         usize::try_from(index).map(Self).map_err(|_| ())
     }
 
-    /// Notes that a request begins to ask the upstream that is its `r->upstream` now.
+    /// Notes that a main request begins to ask its first upstream, `r->upstream`. `false`: it is a subrequest, or has
+    /// asked another one before, and nothing is noted.
     #[expect(clippy::inline_always, reason = "once for each request, and short")]
     #[inline(always)]
-    pub(crate) fn note(self, request: NonNull<ngx_http_request_t>) {
-        // SAFETY: nginx passes a request that is alive.
-        let r = unsafe { request.as_ref() };
-        let Some(upstream) = NonNull::new(r.upstream) else { return };
-        let Some(mut value) = self.value(r) else { return };
+    pub(crate) fn note_first(self, r: &ngx_http_request_t) -> bool {
         // SAFETY: the value belongs to this request and its subrequests, on nginx's only thread.
-        let value = unsafe { value.as_mut() };
-        let first = states(r).len();
-        if value.data.is_null() && first == 0 && ptr::eq(r.main, r) {
-            value.data = upstream.as_ptr().cast();
-        } else {
-            note_more(value, Group { request, upstream, first, before: ptr::null_mut() });
+        let value = unsafe { self.value(r).as_mut() };
+        // SAFETY: null, or an array of the request's pool.
+        let is_empty = unsafe { r.upstream_states.as_ref() }.is_none_or(|states| states.nelts == 0);
+        let is_first = value.data.is_null() && is_empty && ptr::eq(r.main, r);
+        if is_first {
+            value.data = r.upstream.cast();
         }
+        is_first
+    }
+
+    /// Notes that a request begins to ask another upstream, its present `r->upstream`.
+    pub(crate) fn note_next(self, r: &ngx_http_request_t) {
+        let Some(upstream) = NonNull::new(r.upstream) else { return };
+        let group = Group { request: NonNull::from(r), upstream, first: states(r).len(), before: ptr::null_mut() };
+        // SAFETY: see `note_first`.
+        note_more(unsafe { self.value(r).as_mut() }, group);
     }
 
     /// The upstream of the only group of a main request. `None`: there is no group, or there are more.
     #[expect(clippy::inline_always, reason = "once for each request, and short")]
     #[inline(always)]
     pub(crate) fn only(self, main: &ngx_http_request_t) -> Option<&ngx_http_upstream_t> {
-        // SAFETY: see `note`.
-        let data = unsafe { self.value(main)?.as_ref() }.data;
+        // SAFETY: see `note_first`.
+        let data = unsafe { self.value(main).as_ref() }.data;
         if data.addr() & MANY != 0 {
             return None;
         }
@@ -93,9 +99,8 @@ impl Notes {
 
     /// Takes the notes out of a main request. Groups that `is_taken` refuses stay noted.
     pub(crate) fn take(self, main: &ngx_http_request_t, mut is_taken: impl FnMut(&Group) -> bool) -> Vec<Group> {
-        let Some(mut value) = self.value(main) else { return Vec::new() };
-        // SAFETY: see `note`.
-        let value = unsafe { value.as_mut() };
+        // SAFETY: see `note_first`.
+        let value = unsafe { self.value(main).as_mut() };
         let (mut left, mut taken) = (Vec::new(), Vec::new());
         for group in groups(main, value) {
             if is_taken(&group) { taken.push(group) } else { left.push(group) }
@@ -111,10 +116,11 @@ impl Notes {
 
     #[expect(clippy::inline_always, reason = "twice for each request, and short")]
     #[inline(always)]
-    fn value(self, r: &ngx_http_request_t) -> Option<NonNull<ngx_http_variable_value_t>> {
-        let values = NonNull::new(r.variables)?;
-        // SAFETY: nginx makes a value for each indexed variable of the request's configuration.
-        Some(unsafe { values.add(self.0) })
+    fn value(self, r: &ngx_http_request_t) -> NonNull<ngx_http_variable_value_t> {
+        // SAFETY: nginx makes an array with a value for each indexed variable of the request's configuration.
+        let values = unsafe { NonNull::new_unchecked(r.variables) };
+        // SAFETY: as above.
+        unsafe { values.add(self.0) }
     }
 }
 
@@ -184,7 +190,6 @@ fn only(main: &ngx_http_request_t, upstream: NonNull<ngx_http_upstream_t>) -> Gr
 }
 
 /// Notes a group that is not the only one.
-#[cold]
 fn note_more(value: &mut ngx_http_variable_value_t, mut group: Group) {
     // SAFETY: the main request outlives its subrequests.
     let Some(main) = (unsafe { group.request().main.as_ref() }) else { return };

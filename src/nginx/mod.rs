@@ -51,7 +51,7 @@ use ngx::core::{NGX_CONF_ERROR, Pool, Status};
 
 use callback::{caught, status_of};
 use conf::locations::LocConf;
-use conf::watched::{self, SrvConf};
+use conf::watched::{self, Hook, InitPeer, SrvConf};
 use conf::{MainConf, lookup};
 use groups::Notes;
 
@@ -150,7 +150,7 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         if conf.upstreams.is_empty() {
             return Ok(());
         }
-        watched::hook(&conf.upstreams, Some(init_peer));
+        watched::hook(&conf.upstreams, conf.notes, init_peer);
         add_log_handler(context)
     }))
 }
@@ -207,13 +207,30 @@ unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
 
 /// Called by nginx when a request begins to ask a watched upstream. nginx's own function does what it did before.
 unsafe extern "C" fn init_peer(request: *mut ngx_http_request_t, uscf: *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t {
-    if let Some(request) = NonNull::new(request) {
-        caught(|| request::begin(request));
-    }
     // SAFETY: nginx passes the configuration of the upstream.
-    let own = unsafe { uscf.as_ref() }.and_then(watched::hooked);
+    let Some(&Hook { notes, init_peer }) = watched::hooked(unsafe { &*uscf }) else { return Status::NGX_ERROR.into() };
+    // SAFETY: nginx passes the request.
+    if !notes.note_first(unsafe { &*request }) {
+        return init_next_peer(request, uscf, notes, init_peer);
+    }
     // SAFETY: nginx called the function with these before.
-    own.map_or(Status::NGX_ERROR.into(), |own| unsafe { own(request, uscf) })
+    unsafe { init_peer(request, uscf) }
+}
+
+/// The same of any other upstream than the first of a main request.
+#[cold]
+#[inline(never)]
+fn init_next_peer(
+    request: *mut ngx_http_request_t,
+    uscf: *mut ngx_http_upstream_srv_conf_t,
+    notes: Notes,
+    init_peer: InitPeer,
+) -> ngx_int_t {
+    // SAFETY: as above.
+    let r = unsafe { &*request };
+    caught(|| request::begin_next(r, notes));
+    // SAFETY: as above.
+    unsafe { init_peer(request, uscf) }
 }
 
 unsafe extern "C" fn log_request(request: *mut ngx_http_request_t) -> ngx_int_t {

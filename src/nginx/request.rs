@@ -3,7 +3,7 @@
 //! It runs on the event loop for every request, so it takes no lock, and allocates only for unusual requests. The usual
 //! request has a shorter path of its own.
 
-use std::ptr::{self, NonNull};
+use std::ptr;
 
 use nginx_sys::{
     NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_MODIFIED,
@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::nginx::bits;
 use crate::nginx::clock::SystemClock;
 use crate::nginx::conf::MainConf;
-use crate::nginx::groups::{self, Group};
+use crate::nginx::groups::{self, Group, Notes};
 use crate::nginx::peer_cache::CachedPeer;
 use crate::nginx::peers;
 use crate::nginx::process::{self, Pipeline};
@@ -36,16 +36,12 @@ const TLS: [&[u8]; 3] = [b"https://", b"grpcs://", b"suwsgi://"];
 /// Notes that a request begins to ask the upstream that is its `r->upstream` now. What other requests of the same main
 /// request were answered meanwhile is observed at once, so that a main request with thousands of subrequests does not
 /// send thousands of observations when it ends.
-#[expect(clippy::inline_always, reason = "once for each request")]
-#[inline(always)]
-pub(crate) fn begin(request: NonNull<ngx_http_request_t>) {
-    // SAFETY: nginx passes a request that is alive.
-    let r = unsafe { request.as_ref() };
-    let Some(conf) = MainConf::of_request(r) else { return };
+#[cold]
+pub(crate) fn begin_next(r: &ngx_http_request_t, notes: Notes) {
     if !ptr::eq(r.main, r) {
-        observe_answered_subrequests(r, conf);
+        observe_answered_subrequests(r, notes);
     }
-    conf.notes.note(request);
+    notes.note_next(r);
 }
 
 /// Sends observations of a main request that has ended to the observer: one for each time that it or a subrequest asked
@@ -57,7 +53,7 @@ pub(crate) fn observe(main: &ngx_http_request_t) {
     let Some(conf) = MainConf::of_request(main) else { return };
     match conf.notes.only(main).and_then(|upstream| usual(main, upstream)) {
         Some((seen, upstream)) => pipeline.send(seen, upstream),
-        None => observe_groups(main, conf, pipeline, |_| true),
+        None => observe_groups(main, conf.notes, pipeline, |_| true),
     }
 }
 
@@ -97,8 +93,7 @@ fn usual<'a>(main: &ngx_http_request_t, current: &ngx_http_upstream_t) -> Option
     Some((seen, upstream))
 }
 
-#[cold]
-fn observe_answered_subrequests(r: &ngx_http_request_t, conf: &MainConf) {
+fn observe_answered_subrequests(r: &ngx_http_request_t, notes: Notes) {
     // SAFETY: the main request outlives its subrequests.
     let (Some(pipeline), Some(main)) = (process::pipeline(), unsafe { r.main.as_ref() }) else { return };
     // What came of a failure is known only when the main request has ended.
@@ -107,18 +102,13 @@ fn observe_answered_subrequests(r: &ngx_http_request_t, conf: &MainConf) {
             && group.is_over()
             && group.attempts().last().is_some_and(|last| verdict(last, true, group.upstream()) == Verdict::Ok)
     };
-    observe_groups(main, conf, pipeline, is_answered);
+    observe_groups(main, notes, pipeline, is_answered);
 }
 
 /// Any other request than the usual one: observes the groups that are wanted, oldest first.
 #[cold]
-fn observe_groups(
-    main: &ngx_http_request_t,
-    conf: &MainConf,
-    pipeline: &Pipeline,
-    is_wanted: impl FnMut(&Group) -> bool,
-) {
-    for group in conf.notes.take(main, is_wanted) {
+fn observe_groups(main: &ngx_http_request_t, notes: Notes, pipeline: &Pipeline, is_wanted: impl FnMut(&Group) -> bool) {
+    for group in notes.take(main, is_wanted) {
         let Some(upstream) = EventLoopUpstream::of(group.upstream().upstream) else { continue };
         if let Some(seen) = observe_group(main, pipeline, &group, upstream) {
             pipeline.send(seen, upstream);

@@ -2,25 +2,24 @@
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nginx_sys::{ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_uint_t};
-use once_cell::sync::OnceCell;
 
 /// The index of our module, which nginx never changes. A copy: so that files below `mod.rs` do not need the module's
-/// static in it.
-static INDEX: OnceCell<ngx_uint_t> = OnceCell::new();
+/// static in it. An atomic, since it is read several times for each request, and is set before all of them.
+static INDEX: AtomicUsize = AtomicUsize::new(0);
 
 /// Sets our module's index. To be called when nginx creates our main configuration, before any lookup.
 pub(crate) fn set_index(index: ngx_uint_t) {
-    // An error means that an earlier configuration has set it already, to the same index.
-    let _ = INDEX.set(index);
+    INDEX.store(index, Ordering::Relaxed);
 }
 
 /// Our configuration in an array of configurations. `T` is the type that we allocate for this kind of array.
 #[expect(clippy::inline_always, reason = "once for each request, and short")]
 #[inline(always)]
 pub(crate) fn ours<T>(confs: *mut *mut c_void) -> Option<NonNull<T>> {
-    of_module(confs, *INDEX.get()?)
+    of_module(confs, INDEX.load(Ordering::Relaxed))
 }
 
 /// nginx's own configuration of a location.

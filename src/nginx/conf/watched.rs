@@ -3,13 +3,14 @@
 use std::cell::Cell;
 use std::ptr::NonNull;
 
-use nginx_sys::{ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_srv_conf_t};
+use nginx_sys::{ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t};
 
 use super::{blocks, log, lookup};
 use crate::directives::block::Block;
 use crate::directives::in_effect;
 use crate::directives::judge::judge;
 use crate::directives::place::{Place, Remark};
+use crate::nginx::groups::Notes;
 use crate::nginx::headers::Headers;
 use crate::nginx::peer_cache::PeerCache;
 use crate::nginx::upstream::EventLoopUpstream;
@@ -21,9 +22,22 @@ pub(crate) struct SrvConf {
     pub(crate) directives: Block,
     /// The element of `MainConf::upstreams`, which is never moved; `None`: the upstream is not watched.
     watched: Option<NonNull<EventLoopUpstream>>,
-    /// nginx's function with which a request begins to ask the upstream, if [`hook`] has put ours before it.
-    init_peer: ngx_http_upstream_init_peer_pt,
+    /// What is put before nginx's own function; `None`: nothing is.
+    hook: Option<Hook>,
 }
+
+/// What is needed when a request begins to ask a watched upstream.
+#[derive(Clone, Copy)]
+pub(crate) struct Hook {
+    /// Where the request notes that.
+    pub(crate) notes: Notes,
+    /// The balancer's own function.
+    pub(crate) init_peer: InitPeer,
+}
+
+/// A balancer's function that nginx calls when a request begins to ask an upstream.
+pub(crate) type InitPeer =
+    unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t;
 
 impl EventLoopUpstream {
     /// The watched upstream that a request went to; `None`: it is not watched. It lives as long as the request's
@@ -41,22 +55,23 @@ impl EventLoopUpstream {
 }
 
 /// Has nginx call this function when a request begins to ask a watched upstream, instead of the balancer's own.
-pub(crate) fn hook(upstreams: &[EventLoopUpstream], function: ngx_http_upstream_init_peer_pt) {
+pub(crate) fn hook(upstreams: &[EventLoopUpstream], notes: Notes, function: InitPeer) {
     for upstream in upstreams {
         // SAFETY: nginx's configuration of an upstream; nothing else refers to it now.
         let Some(uscf) = (unsafe { upstream.uscf.cast_mut().as_mut() }) else { continue };
-        let Some(mut srv_conf) = srv_conf(uscf) else { continue };
+        let (Some(mut srv_conf), Some(init_peer)) = (srv_conf(uscf), uscf.peer.init) else { continue };
         // SAFETY: made for this block; nothing else refers to it now.
-        unsafe { srv_conf.as_mut() }.init_peer = std::mem::replace(&mut uscf.peer.init, function);
+        unsafe { srv_conf.as_mut() }.hook = Some(Hook { notes, init_peer });
+        uscf.peer.init = Some(function);
     }
 }
 
-/// The balancer's own function; `None`: the upstream is not watched.
+/// What [`hook`] has put before the upstream's own function.
 #[expect(clippy::inline_always, reason = "once for each request")]
 #[inline(always)]
-pub(crate) fn hooked(uscf: &ngx_http_upstream_srv_conf_t) -> ngx_http_upstream_init_peer_pt {
+pub(crate) fn hooked(uscf: &ngx_http_upstream_srv_conf_t) -> Option<&Hook> {
     // SAFETY: made for this block; only read once the configuration is finished.
-    srv_conf(uscf).and_then(|srv_conf| unsafe { srv_conf.as_ref() }.init_peer)
+    unsafe { srv_conf(uscf)?.as_ref() }.hook.as_ref()
 }
 
 /// The directives of the `http` block, when nginx has read all of it.
