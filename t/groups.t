@@ -183,7 +183,8 @@ $host->start;
 for my $case (@cases) {
     for my $path (@{ $case->{requests} }) {
         if ($path eq '!') {
-            # The application breaks, and what is cached of it is stale.
+            # What the application answered is cached, the application breaks, and what is cached becomes stale.
+            Poolwatch::wait_until(sub { `grep -l 'KEY: bu' $host->{prefix}/objects/* 2>/dev/null` }, 'the cached answer');
             open my $bad, '>', "$host->{prefix}/html/bad" or die $!;
             Poolwatch::wait_until(sub { ($host->get('/bu')->{headers}{'x-cache'} // '') eq 'STALE' }, 'a stale answer');
             next;
