@@ -139,6 +139,8 @@ impl Detection {
                     start: last.start,
                     to_header: last.to_header,
                     unusable,
+                    unusable_here: PoolSet::EMPTY,
+                    full: PoolSet::EMPTY,
                     exhausted: unusable_peers == every_peer && last.verdict == Verdict::NoLiveUpstreams,
                 };
                 self.failover.fold(&evidence, *expected)

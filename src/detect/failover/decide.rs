@@ -90,7 +90,9 @@ impl Case<'_> {
         if span.begin < self.since {
             return None;
         }
-        let mut others = PoolId::all().filter(|&pool| Some(pool) != own);
+        // What the own pool has no room for is mixed traffic at most.
+        let can_prevail = |pool| self.expected.includes(pool) || !self.ledger.is_full(now);
+        let mut others = PoolId::all().filter(|&pool| Some(pool) != own && can_prevail(pool));
         let prevailing = others.find(|&pool| self.does_prevail(pool, span, now));
         if let Some(pool) = prevailing {
             let since = self.ledger.challenge_of(pool).map_or(span.begin, Streak::first);
@@ -107,7 +109,8 @@ impl Case<'_> {
             return None;
         }
         let slack = self.ledger.slack(pool).max(own.map_or(Millis::ZERO, |own| self.ledger.slack(own)));
-        let is_cold = own.is_some_and(|own| !self.ledger.is_timed(own));
+        let is_known = |own| self.ledger.is_timed(own) || self.ledger.is_given_up(challenge.first());
+        let is_cold = own.is_some_and(|own| !is_known(own));
         match (self.serving, pool == self.expected.first()) {
             (Serving::Down, _) => challenge.certain_at(1, self.confirm().min(DOWN_CONFIRM), slack),
             (Serving::Unknown, _) if is_cold => challenge.certain_at(1, self.confirm(), COLD_START),

@@ -13,6 +13,9 @@ const TIMES: usize = 21;
 /// Response times above this count as this; milliseconds.
 const LONGEST_TIME: u16 = 30_000;
 
+/// A pool that was full counts as full for this long: only some of the requests that it cannot take tell so.
+const OVERFLOW: Millis = Millis::from_secs(1);
+
 /// The latest response times of a pool, up to [`TIMES`] of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -64,6 +67,11 @@ pub(super) struct Ledger {
     any: Millis,
     /// The latest start of another pool's answer; zero: none yet.
     away: Millis,
+    /// The latest start of an answer at which the own pool was given up by the worker that saw it; zero: none in this
+    /// state.
+    given_up: Millis,
+    /// The same of an answer at which the own pool had all the connections that it may have.
+    full: Millis,
 }
 
 impl Ledger {
@@ -87,6 +95,7 @@ impl Ledger {
         if !keeps_failures {
             self.failures = Streak::default();
         }
+        (self.given_up, self.full) = (Millis::ZERO, Millis::ZERO);
     }
 
     /// Counts an answer, whatever it proves.
@@ -114,6 +123,22 @@ impl Ledger {
             self.pools[pool].challenge.extend(start);
         }
         counts
+    }
+
+    /// Another pool answered while the worker's nginx had given up the own pool.
+    pub(super) fn note_given_up(&mut self, start: Millis) {
+        self.given_up = self.given_up.max(start);
+    }
+
+    /// Another pool answered while the own pool had all the connections that it may have.
+    pub(super) fn note_full(&mut self, start: Millis) {
+        self.full = self.full.max(start);
+    }
+
+    /// Another pool answered what was too much for the own one: that contradicts failures and nothing else.
+    pub(super) fn overflow(&mut self, start: Millis) {
+        self.failures.contradict(start);
+        self.away = self.away.max(start);
     }
 
     /// A pool answered while several share the traffic: that contradicts all others.
@@ -199,6 +224,16 @@ impl Ledger {
     /// The latest start of another pool's answer; zero: none yet.
     pub(super) fn away(&self) -> Millis {
         self.away
+    }
+
+    /// Was the own pool given up by a worker's nginx at this time or later?
+    pub(super) fn is_given_up(&self, since: Millis) -> bool {
+        self.given_up != Millis::ZERO && self.given_up >= since
+    }
+
+    /// Was the own pool full shortly before this time?
+    pub(super) fn is_full(&self, at: Millis) -> bool {
+        self.full != Millis::ZERO && at < self.full + OVERFLOW
     }
 
     /// A pool's share of the answers that started in `from..=to`.

@@ -24,7 +24,8 @@
 //!   unknown. Its answer contradicts the answers of other pools that were chosen before; any answer so contradicts
 //!   failures.
 //! * *Cold* is an upstream whose own pool (for an outage: any pool) has not answered yet, so nobody knows how slow it
-//!   is.
+//!   is. It is not cold to a worker whose nginx has given the own pool up.
+//! * What another pool answers because the own one is *full* (`max_conns`) proves nothing, however much it is.
 //! * A wait counts from the first evidence. It is at least twice the median response time of the pools concerned, so
 //!   that a fast pool does not outrun a slow one. After 32 answers or failures in a row it is only that, or 25 ms.
 //! * The *return span* is longer than nginx's probing rhythm: 10 s, or 1.5 × `fail_timeout` + 1 s if that is longer.
@@ -60,6 +61,10 @@ pub struct Evidence {
     pub to_header: u32,
     /// Pools that nginx refuses to ask, in all workers.
     pub unusable: PoolSet,
+    /// Pools that nginx refuses to ask in the worker that saw the request, whatever others do.
+    pub unusable_here: PoolSet,
+    /// Pools that nginx would ask, but that have all the connections that they may have (`max_conns`).
+    pub full: PoolSet,
     /// nginx found no server usable at all, in a peer table that all workers share.
     pub exhausted: bool,
 }
@@ -171,14 +176,33 @@ impl Failover {
                 self.ledger.confirm(seen.start);
                 return Some(self.change(Serving::Pool(pool), seen.start));
             }
-            Serving::Unknown | Serving::Pool(_) => {
-                let counts = self.ledger.challenge(pool, seen.start);
-                if counts && own.is_some_and(|own| seen.unusable.contains_all(expected.together_with(own))) {
-                    return Some(self.change(Serving::Pool(pool), seen.start));
-                }
-            }
+            Serving::Unknown | Serving::Pool(_) => return self.fold_challenge(pool, seen, own, expected),
         }
         None
+    }
+
+    /// Another pool than the own one answered.
+    fn fold_challenge(
+        &mut self,
+        pool: PoolId,
+        seen: &Evidence,
+        own: Option<PoolId>,
+        expected: Expected,
+    ) -> Option<Change> {
+        let own_pools = own.map_or(PoolSet::EMPTY, |own| expected.together_with(own));
+        let is_all_of = |pools: PoolSet| own.is_some() && pools.contains_all(own_pools);
+        if is_all_of(seen.full) {
+            self.ledger.note_full(seen.start);
+        }
+        let is_unusable = is_all_of(seen.unusable);
+        if is_unusable || is_all_of(seen.unusable_here) {
+            self.ledger.note_given_up(seen.start);
+        } else if self.ledger.is_full(seen.start) {
+            self.ledger.overflow(seen.start);
+            return None;
+        }
+        let counts = self.ledger.challenge(pool, seen.start);
+        (counts && is_unusable).then(|| self.change(Serving::Pool(pool), seen.start))
     }
 
     fn fold_failure(&mut self, seen: &Evidence) -> Option<Change> {

@@ -74,6 +74,11 @@ impl Upstream {
         self.see(Evidence { answered: Some(pool), start: self.now, unusable: set(unusable), ..Evidence::default() });
     }
 
+    /// An answer of a pool while these have all the connections that they may have.
+    fn answer_overflow(&mut self, pool: PoolId, full: &[PoolId]) {
+        self.see(Evidence { answered: Some(pool), start: self.now, full: set(full), ..Evidence::default() });
+    }
+
     fn wait(&mut self, millis: u64) {
         (0..millis).for_each(|_| self.jump(1));
     }
@@ -411,4 +416,52 @@ fn thin_traffic_of_the_expected_pool_is_a_return_by_its_share_of_the_whole_span(
         upstream.wait(1800);
     }
     assert_eq!(upstream.changes, [(Serving::Pool(GREEN), Serving::Pool(BLUE))]);
+}
+
+#[test]
+fn what_a_full_pool_cannot_take_is_no_failover() {
+    let overflow = |full: &[PoolId]| {
+        let mut upstream = Upstream::serving(BLUE);
+        for _ in 0..200 {
+            upstream.answer_overflow(GREEN, full);
+            (0..5).for_each(|_| upstream.answer(GREEN, 1));
+            upstream.wait(50);
+        }
+        upstream.changes
+    };
+    assert_eq!(overflow(&[BLUE]), []);
+    assert_eq!(overflow(&[GREEN]), [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
+}
+
+#[test]
+fn a_full_pool_that_is_given_up_is_left() {
+    let mut upstream = Upstream::serving(BLUE);
+    upstream.answer_overflow(GREEN, &[BLUE]);
+    upstream.answer_instead(GREEN, &[BLUE]);
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
+}
+
+#[test]
+fn an_overflow_ends_and_a_failover_after_it_is_seen() {
+    let mut upstream = Upstream::serving(BLUE);
+    upstream.answer_overflow(GREEN, &[BLUE]);
+    upstream.wait(1100);
+    (0..100).for_each(|_| {
+        upstream.answer(GREEN, 1);
+        upstream.wait(20);
+    });
+    assert_eq!(upstream.changes, [(Serving::Pool(BLUE), Serving::Pool(GREEN))]);
+}
+
+#[test]
+fn a_worker_that_has_given_up_the_own_pool_need_not_wait_for_a_cold_start() {
+    let changes_after = |unusable_here: &[PoolId], millis| {
+        let mut upstream = Upstream::new();
+        let (start, unusable_here) = (upstream.now, set(unusable_here));
+        upstream.see(Evidence { answered: Some(GREEN), start, unusable_here, ..Evidence::default() });
+        upstream.wait(millis);
+        upstream.changes.len()
+    };
+    assert_eq!([500, 1500].map(|millis| changes_after(&[BLUE], millis)), [0, 1]);
+    assert_eq!([1500, 9000, 10_500].map(|millis| changes_after(&[], millis)), [0, 0, 1]);
 }
