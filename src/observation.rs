@@ -2,10 +2,13 @@
 //!
 //! A request that an internal redirect sent through two upstreams makes two observations, one per upstream.
 
+pub mod peer_set;
+
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::observation::peer_set::PeerSet;
 use crate::text::{Name, Text};
 use crate::units::Millis;
 
@@ -72,7 +75,7 @@ impl Attempt {
     }
 }
 
-/// A failed request, as an example for people. The event loop makes one only of some failed requests.
+/// A failed request, as an example for people. A text that is too long ends with an ellipsis. The event loop makes one only of some failed requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Example {
@@ -86,10 +89,10 @@ pub struct Example {
     pub path: Text<120>,
     /// `$upstream_status` of the attempts at this upstream.
     pub upstream_status: Text<48>,
-    /// `$upstream_addr` of the attempts at this upstream.
-    pub upstream_addr: Text<128>,
+    /// `$upstream_addr` of the attempts at this upstream; two of the longest sockets fit.
+    pub upstream_addr: Text<232>,
     /// `$upstream_response_time` of the attempts at this upstream, in seconds with three decimals, as nginx writes it.
-    pub upstream_response_time: Text<64>,
+    pub upstream_response_time: Text<80>,
 }
 
 /// The names in the headers of an answer. A new value is made when a peer's headers change; all answers of that peer
@@ -126,9 +129,9 @@ pub struct Observation {
 /// More about a failed request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Failure {
-    /// Peers that nginx will not ask at present, one bit per configured peer with an index below 64, read from the peer
-    /// table that all workers share (`zone`). Zero: none, or the upstream has no such table.
-    pub unusable_peers: u64,
+    /// Peers that nginx will not ask at present, read from the peer table that all workers share (`zone`). Empty: none,
+    /// or the upstream has no such table.
+    pub unusable_peers: PeerSet,
     /// The request as an example; `None`: the event loop made no example of this request.
     pub example: Option<Example>,
 }
@@ -154,9 +157,9 @@ impl Observation {
         self.names.as_ref().map_or(&Text::EMPTY, |names| &names.release)
     }
 
-    /// See [`Failure::unusable_peers`]; zero also when the request went well.
-    pub fn unusable_peers(&self) -> u64 {
-        self.failure.as_ref().map_or(0, |failure| failure.unusable_peers)
+    /// See [`Failure::unusable_peers`]; empty also when the request went well.
+    pub fn unusable_peers(&self) -> PeerSet {
+        self.failure.as_ref().map_or(PeerSet::EMPTY, |failure| failure.unusable_peers)
     }
 
     /// Did the client get an error? An answer without a status is one: nginx passes it on as it came, if it is no HTTP.

@@ -54,6 +54,16 @@ impl<const N: usize> Text<N> {
         self.len = (used + taken) as u16;
     }
 
+    /// The text, or its beginning with an ellipsis if it is longer than `N` bytes.
+    pub fn shortened(bytes: &[u8]) -> Self {
+        if bytes.len() <= N {
+            return Self::new(bytes);
+        }
+        let mut text = Self::new(&bytes[..N.saturating_sub(ELLIPSIS.len())]);
+        text.push(ELLIPSIS.as_bytes());
+        text
+    }
+
     /// The bytes of the text.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len).min(N)]
@@ -297,6 +307,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_text_that_is_too_long_ends_with_an_ellipsis() {
+        assert_eq!(Text::<6>::shortened(b"abcdef").as_bytes(), b"abcdef");
+        assert_eq!(Text::<6>::shortened(b"abcdefg").as_bytes(), "abc…".as_bytes());
+    }
 
     #[test]
     fn what_is_readable_stays_as_it_is() {

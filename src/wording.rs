@@ -13,8 +13,11 @@ use crate::units::{Millis, Ratio};
 /// Bytes of a name in a sentence.
 const NAME: usize = 40;
 
-/// Bytes of an address.
-const ADDRESS: usize = 64;
+/// Bytes of an address: nginx's longest one, a socket's, fits.
+const ADDRESS: usize = 128;
+
+/// Bytes of an upstream's name in a log line.
+const UPSTREAM: usize = 64;
 
 /// Upstreams that the message about a silence's end lists.
 const DURING: usize = 3;
@@ -165,7 +168,7 @@ pub fn subject(alert: &Alert) -> String {
     };
     match alert.upstream.as_slice() {
         [] => format!("{what} of {}", several(alert)),
-        upstream => format!("{what} of upstream \"{}\"", clean(upstream, ADDRESS)),
+        upstream => format!("{what} of upstream \"{}\"", clean(upstream, UPSTREAM)),
     }
 }
 

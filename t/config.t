@@ -169,9 +169,16 @@ subtest('the size that is asked for is enough', sub {
 
 # Of one that will be too small soon nginx -t warns. Without a size there is none.
 subtest('a nearly full zone', sub {
-    for my $case ([ 9, '1m' ], [ 10, '1m', 13 ], [ 13, '1m', 13 ], [ 16, '1232k', 16 ], [ 1, '144k', 1 ], [ 200, '' ]) {
+    my $upstreams = sub { join "\n", map { "upstream u$_ { server 127.0.0.1:8081; }" } 1 .. $_[0] };
+    my $needed = sub {
+        $host->write_config($upstreams->($_[0]), 'poolwatch on; poolwatch_zone a 64k;', 'return 204;');
+        my ($status, $text) = $host->test_config;
+        return $text =~ /the watched upstreams need (\d+k)/ ? $1 : diag $text;
+    };
+    my ($for_one, $for_many) = map { $needed->($_) } 1, 16;
+    for my $case ([ 12, $for_many ], [ 13, $for_many, 16 ], [ 16, $for_many, 16 ], [ 1, $for_one, 1 ], [ 200, '' ]) {
         my ($count, $size, $room) = @$case;
-        my $upstreams = join "\n", map { "upstream u$_ { server 127.0.0.1:8081; }" } 1 .. $count;
+        my $upstreams = $upstreams->($count);
         $host->write_config($upstreams, "poolwatch on; poolwatch_zone a $size;", 'return 204;');
         my ($status, $text) = $host->test_config;
         is($status, 0, "$count upstreams in " . ($size || 'a zone without a size')) or diag $text;

@@ -33,8 +33,14 @@ const PLAIN: usize = 480;
 /// Bytes of a name, or of a value from a response header.
 const VALUE: usize = 64;
 
-/// Bytes of a URI, and of nginx's lists of addresses, statuses and times.
+/// Bytes of a URI, and of nginx's lists of statuses and times.
 const LINE: usize = 120;
+
+/// Bytes of an address: nginx's longest one, a socket's, fits.
+const ADDRESS: usize = 128;
+
+/// Bytes of nginx's list of addresses: two of the longest fit.
+const LIST: usize = 240;
 
 /// Bytes of the runbook's link: the directive's longest URL fits, even if much of it must be percent-encoded.
 const LINK: usize = 1400;
@@ -180,7 +186,7 @@ fn pool(facts: &PoolFacts) -> String {
     if !facts.release.is_empty() {
         lines.push(format!("release {}", code(&facts.release, VALUE)));
     }
-    lines.extend(facts.addresses.iter().take(ADDRESSES).map(|address| code(address, VALUE)));
+    lines.extend(facts.addresses.iter().take(ADDRESSES).map(|address| code(address, ADDRESS)));
     let more = facts.addresses.len().saturating_sub(ADDRESSES);
     if more > 0 {
         lines.push(format!("and {more} more"));
@@ -208,7 +214,7 @@ fn examples(examples: &[ExampleRequest]) -> Option<String> {
 
 /// An example in two short lines, which fit a telephone better than a long one.
 fn example(sample: &ExampleRequest) -> String {
-    let list = |bytes: &[u8]| escaped_code(bytes, LINE);
+    let list = |bytes: &[u8]| escaped_code(bytes, LIST);
     // The query is gone already; a second check makes sure that no secret depends on one place in the code.
     let path = path_without_secrets(&sample.path);
     format!(

@@ -9,8 +9,11 @@ use crate::directives::mistake::shown;
 use crate::directives::place::Remark;
 use crate::directives::upstream::UpstreamBlock;
 use crate::directives::{active, pool};
-use crate::pools::directory::MAX_PEERS;
+use crate::pools::directory::Directory;
 use crate::text::{Name, Text};
+
+/// Addresses that a warning names.
+const NAMED: usize = 3;
 
 /// The upstream to be watched. `warn` gets what looks like an oversight.
 ///
@@ -30,10 +33,28 @@ pub fn judge(
     let pool_of = pool::pools_of(&upstream.servers, &settings.pools)?;
     active::check_pool(settings, &upstream.name)?;
     let peers = peers(upstream, &pool_of, &mut |text| warn(upstream.place.remark(text)));
-    active::remark_on_reserve(settings, &upstream.name, &peers).into_iter().for_each(warn);
+    active::remark_on_reserve(settings, &upstream.name, &peers).into_iter().for_each(&mut *warn);
     let fail_timeout = upstream.servers.iter().map(|server| server.fail_timeout).max().unwrap_or_default();
     let pools = settings.pools.iter().map(|pool| pool.value.name).collect();
-    Ok(WatchedUpstream { name, rules: Rules { fail_timeout, ..settings.rules }, pools, peers })
+    let watched = WatchedUpstream { name, rules: Rules { fail_timeout, ..settings.rules }, pools, peers };
+    if let Some(text) = remark_on_room(&watched) {
+        warn(upstream.place.remark(text));
+    }
+    Ok(watched)
+}
+
+/// A warning that names the first addresses for which a directory has no room; `None`: it has room for all.
+fn remark_on_room(watched: &WatchedUpstream) -> Option<String> {
+    let mut directory = Directory::default();
+    directory.adopt(watched);
+    let addresses = watched.peers.iter().map(|peer| &peer.address);
+    let left: Vec<String> =
+        addresses.filter(|address| directory.index_of(address).is_none()).map(|address| shown(address)).collect();
+    let first: Vec<String> = left.iter().take(NAMED).map(|address| format!("\"{address}\"")).collect();
+    let more = if left.len() > NAMED { ", ..." } else { "" };
+    let (count, all, name) = (left.len(), watched.peers.len(), shown(watched.name.as_bytes()));
+    let room = format!("no room for {count} of the {all} addresses of upstream \"{name}\"");
+    (count > 0).then(|| format!("{room}, attempts at them count for no pool: {}{more}", first.join(", ")))
 }
 
 /// One peer for each address, in nginx's order. `pool_of`: for each server the index of its pool.
@@ -58,10 +79,6 @@ fn peers(upstream: &UpstreamBlock, pool_of: &[Option<usize>], warn: &mut impl Fn
                 }
             }
         }
-    }
-    if peers.len() > MAX_PEERS {
-        let count = peers.len();
-        warn(format!("upstream \"{name}\" has {count} peers, the pools of only {MAX_PEERS} are remembered"));
     }
     peers
 }
@@ -208,11 +225,17 @@ mod tests {
         assert_eq!(judged.unwrap().peers.len(), 1);
         assert_eq!(warnings, ["pools of upstream \"app\" share the address \"10.0.0.1:80\" in nginx.conf:100"]);
         let mut many = app();
-        many.servers[0].addresses = (0..64).map(|host| format!("10.1.0.{host}:80").into_bytes()).collect();
+        many.servers[0].addresses = (0..260).map(|host| format!("10.1.{host}.1:80").into_bytes()).collect();
         assert_eq!(
             judge(&[], &[], &many).1,
-            ["upstream \"app\" has 65 peers, the pools of only 64 are remembered in nginx.conf:100"]
+            ["no room for 5 of the 261 addresses of upstream \"app\", attempts at them count for no pool: \
+              \"10.1.256.1:80\", \"10.1.257.1:80\", \"10.1.258.1:80\", ... in nginx.conf:100"]
         );
+        let long = |host: usize| format!("unix:/{host:0>106}").into_bytes();
+        many.servers[0].addresses = (0..73).map(long).collect();
+        assert_eq!(judge(&[], &[], &many).1, [""; 0]);
+        many.servers[0].addresses = (0..74).map(long).collect();
+        assert!(judge(&[], &[], &many).1[0].starts_with("no room for 1 of the 75 addresses of upstream \"app\""));
     }
 
     #[test]

@@ -8,32 +8,32 @@ use nginx_sys::{ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t, time_
 use crate::nginx::cycle;
 use crate::nginx::process::Pipeline;
 use crate::nginx::upstream::EventLoopUpstream;
+use crate::observation::peer_set::PeerSet;
 
-/// The configured peers that nginx does not send requests to, one bit for each index below 64. 0: none, or the table is
-/// not shared.
-pub(crate) fn unusable(upstream: &EventLoopUpstream, pipeline: &Pipeline) -> u64 {
+/// The configured peers that nginx does not send requests to. Empty: none, or the table is not shared.
+pub(crate) fn unusable(upstream: &EventLoopUpstream, pipeline: &Pipeline) -> PeerSet {
     // SAFETY: the upstream's configuration lives as long as the cycle whose worker this is.
-    let Some(uscf) = (unsafe { upstream.uscf.as_ref() }) else { return 0 };
+    let Some(uscf) = (unsafe { upstream.uscf.as_ref() }) else { return PeerSet::EMPTY };
     // With `zone`, nginx itself takes the balancer's data for this table.
     let is_shared_table = !uscf.shm_zone.is_null() || (pipeline.is_alone() && upstream.has_table);
     // If servers are resolved at run time, the table's lists may change while they are read.
     if !is_shared_table || !upstream.is_fixed || cycle::is_exiting() {
-        return 0;
+        return PeerSet::EMPTY;
     }
     // SAFETY: see above.
     let primaries = unsafe { uscf.peer.data.cast::<ngx_http_upstream_rr_peers_t>().as_ref() };
     // SAFETY: null, or the table of the backup servers.
     let backups = primaries.and_then(|table| unsafe { table.next.as_ref() });
     let now = now();
-    let mut unusable = 0;
+    let mut unusable = PeerSet::EMPTY;
     for table in primaries.into_iter().chain(backups) {
         // SAFETY: the list of peers, which nginx does not change for a fixed upstream; workers change only numbers in
         // it.
         let mut next = unsafe { table.peer.as_ref() };
         while let Some(peer) = next {
             let index = upstream.watched.peer_index(peer.name.as_bytes()).filter(|_| is_refused(peer, now));
-            if let Some(index @ 0..64) = index {
-                unusable |= 1 << index;
+            if let Some(index) = index {
+                unusable.insert(index.into());
             }
             // SAFETY: null at the end of the list.
             next = unsafe { peer.next.as_ref() };

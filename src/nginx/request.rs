@@ -154,7 +154,7 @@ fn observe_group(
         let now = SystemClock.now();
         let wants_example = pipeline.wants_example(upstream.index, now);
         let example = wants_example.then(|| example(group.request(), &seen, states, now));
-        if unusable_peers != 0 || wants_example {
+        if !unusable_peers.is_empty() || wants_example {
             seen.failure = Some(Box::new(Failure { unusable_peers, example }));
         }
     }
@@ -232,25 +232,28 @@ fn example(
     now: Millis,
 ) -> Example {
     let uri = text::path_without_secrets(request.unparsed_uri.as_bytes());
-    let mut example = Example {
+    let answered = |attempt: &Attempt| match attempt.status {
+        0 => b"-".to_vec(),
+        code => code.to_string().into_bytes(),
+    };
+    let address = |state: &ngx_http_upstream_state_t| peer_name(state).as_bytes().to_vec();
+    let time = |state: &ngx_http_upstream_state_t| {
+        format!("{}.{:03}", state.response_time / 1000, state.response_time % 1000).into_bytes()
+    };
+    Example {
         at: now,
         status: seen.status,
         method: Text::new(request.method_name.as_bytes()),
-        path: Text::new(uri.as_bytes()),
-        ..Example::default()
-    };
-    for (index, (state, attempt)) in states.iter().zip(seen.attempts()).enumerate() {
-        let separator: &[u8] = if index == 0 { b"" } else { b", " };
-        let shown = if attempt.status == 0 { "-".to_owned() } else { attempt.status.to_string() };
-        example.upstream_status.push(separator);
-        example.upstream_status.push(shown.as_bytes());
-        example.upstream_addr.push(separator);
-        example.upstream_addr.push(peer_name(state).as_bytes());
-        let time = state.response_time;
-        example.upstream_response_time.push(separator);
-        example.upstream_response_time.push(format!("{}.{:03}", time / 1000, time % 1000).as_bytes());
+        path: Text::shortened(uri.as_bytes()),
+        upstream_status: listed(seen.attempts().iter().map(answered)),
+        upstream_addr: listed(states.iter().map(address)),
+        upstream_response_time: listed(states.iter().map(time)),
     }
-    example
+}
+
+/// A fact of each attempt, as nginx's variables list it.
+fn listed<const N: usize>(facts: impl Iterator<Item = Vec<u8>>) -> Text<N> {
+    Text::shortened(&facts.collect::<Vec<_>>().join(&b", "[..]))
 }
 
 /// nginx's `$status`: at most three digits.

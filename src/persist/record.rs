@@ -19,7 +19,7 @@ const LEAST_HALF: usize = 64 * 1024;
 pub const SMALLEST: usize = 2 * LEAST_HALF;
 
 /// Bytes that one upstream takes at most.
-pub const UPSTREAM: usize = 32 * 1024;
+pub const UPSTREAM: usize = 64 * 1024;
 /// Bytes that everything else takes at most.
 const REST: usize = 64 * 1024;
 

@@ -14,7 +14,8 @@ use crate::outbox::delivery_state::{DeliveryState, LAST_SENT, LastSent};
 use crate::outbox::receiver::ReceiverState;
 use crate::persist::document::{Saved, SavedAnnouncement, SavedDelivery, SavedIncident, SavedUpstream};
 use crate::persist::states::{States, bytes_of, name_of};
-use crate::pools::directory::{Directory, Peer, Pool};
+use crate::pools::directory::{Directory, Pool};
+use crate::pools::peers::Peer;
 use crate::pools::set::{Expected, MAX_POOLS, PoolId, PoolSet};
 use crate::state::announcements::{Announcement, Silence};
 use crate::state::detection::{Detection, Setup};
@@ -216,9 +217,10 @@ impl SavedUpstream {
 
     fn directory(&self) -> Directory {
         let pools = self.pools.iter().map(|pool| Pool { name: name_of(&pool.name), unnamed: pool.unnamed });
-        let peers = self.peers.iter().filter_map(|peer| {
+        let addresses: Vec<Vec<u8>> = self.peers.iter().map(|peer| bytes_of(&peer.address)).collect();
+        let peers = self.peers.iter().zip(&addresses).filter_map(|(peer, address)| {
             Some(Peer {
-                address: Text::new(&bytes_of(&peer.address)),
+                address,
                 pool: PoolId::new(peer.pool.into())?,
                 role: if peer.backup { Role::Backup } else { Role::Primary },
                 certain: peer.certain,

@@ -59,7 +59,7 @@ impl SavedUpstream {
                 release: text_of(release.as_bytes()),
             });
         let peers = directory.peers().map(|peer| SavedPeer {
-            address: text_of(peer.address.as_bytes()),
+            address: text_of(peer.address),
             pool: peer.pool.index() as u8,
             backup: peer.role == Role::Backup,
             certain: peer.certain,

@@ -5,12 +5,11 @@
 
 use crate::config::rules::Rules;
 use crate::config::upstream::{Role, WatchedUpstream};
+use crate::observation::peer_set::PeerSet;
 use crate::observation::{Attempt, Observation};
+use crate::pools::peers::{Peer, Peers};
 use crate::pools::set::{Expected, MAX_POOLS, PoolId, PoolMap, PoolSet};
-use crate::text::{Name, Text};
-
-/// Peers of one upstream whose pools are remembered; peers beyond that have no pool.
-pub const MAX_PEERS: usize = 64;
+use crate::text::Name;
 
 /// A pool of an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,17 +18,6 @@ pub(crate) struct Pool {
     pub(crate) name: Name,
     /// The name is a role's (`primary`, `backup`) until a header names the pool.
     pub(crate) unnamed: bool,
-}
-
-/// A peer, and the pool to which it belongs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub(crate) struct Peer {
-    pub(crate) address: Text<64>,
-    pub(crate) pool: PoolId,
-    pub(crate) role: Role,
-    /// The configuration or a header named the pool; `false`: it is a guess by the role.
-    pub(crate) certain: bool,
 }
 
 /// What gave a pool its name, or a peer its pool.
@@ -44,41 +32,28 @@ pub enum Origin {
 }
 
 /// The pools and peers of one upstream: fixed-size plain data for the zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Directory {
     pools: PoolMap<Pool>,
-    peers: [Peer; MAX_PEERS],
+    peers: Peers,
     pool_count: u8,
-    peer_count: u8,
     /// `poolwatch_pool` names the pools; headers are ignored.
     configured: bool,
 }
 
-impl Default for Directory {
-    fn default() -> Self {
-        Self {
-            pools: PoolMap::default(),
-            peers: [Peer::default(); MAX_PEERS],
-            pool_count: 0,
-            peer_count: 0,
-            configured: false,
-        }
-    }
-}
-
 impl Directory {
-    /// The directory that was saved before a restart. Pools beyond [`MAX_POOLS`], peers beyond [`MAX_PEERS`], and peers
-    /// of an unknown pool are left out.
-    pub(crate) fn resume(pools: impl Iterator<Item = Pool>, peers: impl Iterator<Item = Peer>) -> Self {
+    /// The directory that was saved before a restart. Pools beyond [`MAX_POOLS`], peers for which there is no room, and
+    /// peers of an unknown pool are left out.
+    pub(crate) fn resume<'a>(pools: impl Iterator<Item = Pool>, peers: impl Iterator<Item = Peer<'a>>) -> Self {
         let mut directory = Self::default();
         for pool in pools {
             directory.add(pool);
         }
-        let known = directory;
-        for (entry, peer) in directory.peers.iter_mut().zip(peers.filter(|peer| known.has(peer.pool))) {
-            *entry = peer;
-            directory.peer_count += 1;
+        for peer in peers {
+            if directory.has(peer.pool) {
+                directory.peers.push(&peer);
+            }
         }
         directory
     }
@@ -93,11 +68,11 @@ impl Directory {
     pub fn adopt(&mut self, watched: &WatchedUpstream) {
         let before = *self;
         self.configured = !watched.pools.is_empty();
-        self.peer_count = 0;
-        for configured in watched.peers.iter().take(MAX_PEERS) {
-            let address = Text::new(&configured.address);
+        self.peers = Peers::default();
+        for configured in &watched.peers {
+            let address = configured.address.as_slice();
             // A peer whose role changes, as in a planned switch, is still the same peer.
-            let known = before.peers().find(|peer| peer.address == address && !self.configured);
+            let known = before.peer_at(address).filter(|_| !self.configured);
             let named = configured.pool.and_then(|index| watched.pools.get(index));
             let pool = match (named, known) {
                 (Some(name), _) => self.pool_named(name),
@@ -105,11 +80,8 @@ impl Directory {
                 (None, None) => self.pool_of_role(configured.role, &before),
             };
             let certain = named.is_some() || known.is_some_and(|peer| peer.certain);
-            let peer = Peer { address, pool: pool.unwrap_or_default(), role: configured.role, certain };
-            if let Some(entry) = self.peers.get_mut(usize::from(self.peer_count)) {
-                *entry = peer;
-                self.peer_count += 1;
-            }
+            // Attempts at a peer for which there is no room are counted in no pool.
+            self.peers.push(&Peer { address, pool: pool.unwrap_or_default(), role: configured.role, certain });
         }
         if !watched.rules.active.is_empty() {
             self.pool_named(&watched.rules.active);
@@ -135,18 +107,17 @@ impl Directory {
     /// attempt, is usually also the one that the directory has adopted; then the indices are the same.
     pub fn index_of_peer(&self, watched: &WatchedUpstream, attempt: &Attempt) -> Option<usize> {
         let index = usize::from(attempt.peer);
-        let address = watched.peers.get(index)?.address.as_slice();
-        if self.address_at(index) == Some(address) { Some(index) } else { self.index_of(address) }
+        self.place_of(index, &watched.peers.get(index)?.address)
     }
 
     /// The pool of the peer at this index of the directory.
     pub fn pool_at(&self, index: usize) -> Option<PoolId> {
-        self.peers().nth(index).map(|peer| peer.pool)
+        self.peers.pool(index)
     }
 
     /// The address of the peer at this index of the directory.
     pub fn address_at(&self, index: usize) -> Option<&[u8]> {
-        self.peers().nth(index).map(|peer| peer.address.as_bytes())
+        self.peers.address(index)
     }
 
     /// The pool that answered this request; `None`: no attempt was ok, or the address is unknown, the header names no
@@ -174,25 +145,23 @@ impl Directory {
     pub fn learn(&mut self, watched: &WatchedUpstream, seen: &Observation) {
         let Some(answer) = seen.answer() else { return };
         let index = self.index_of_peer(watched, answer);
-        let known = index.and_then(|index| self.peers.get(index)).copied();
+        let known = index.and_then(|index| self.peers.pool(index));
         let Some(pool) = self.named_by_header(seen.pool(), known) else { return };
-        if let Some(peer) = index.and_then(|index| self.peers.get_mut(index)) {
-            (peer.pool, peer.certain) = (pool, true);
+        if let Some(index) = index {
+            self.peers.put(index, pool);
         }
     }
 
-    /// Does nginx refuse to ask each configured peer of this pool? `false` for a pool without configured peers.
-    pub fn is_unusable(&self, watched: &WatchedUpstream, unusable_peers: u64, pool: PoolId) -> bool {
-        let mut any = false;
+    /// The pools that have configured peers, all of which nginx refuses to ask.
+    pub fn unusable(&self, watched: &WatchedUpstream, unusable_peers: PeerSet) -> PoolSet {
+        let (mut refused, mut usable) = (PoolSet::EMPTY, PoolSet::EMPTY);
         for (index, configured) in watched.peers.iter().enumerate() {
-            if self.peer_at(&configured.address).is_some_and(|peer| peer.pool == pool) {
-                any = true;
-                if index >= 64 || unusable_peers & (1 << index) == 0 {
-                    return false;
-                }
-            }
+            let Some(pool) = self.place_of(index, &configured.address).and_then(|place| self.peers.pool(place)) else {
+                continue;
+            };
+            if unusable_peers.contains(index) { refused.insert(pool) } else { usable.insert(pool) }
         }
-        any
+        refused.iter().filter(|pool| !usable.contains(*pool)).collect()
     }
 
     /// The pool's name; empty: there is no such pool.
@@ -206,7 +175,7 @@ impl Directory {
     }
 
     /// What put a peer into its pool.
-    pub(crate) fn origin_of(&self, peer: &Peer) -> Origin {
+    pub(crate) fn origin_of(&self, peer: &Peer<'_>) -> Origin {
         self.origin(peer.certain)
     }
 
@@ -220,24 +189,27 @@ impl Directory {
 
     /// The addresses of the pool's peers, in the order of the configuration.
     pub fn addresses(&self, id: PoolId) -> impl Iterator<Item = &[u8]> {
-        self.peers().filter(move |peer| peer.pool == id).map(|peer| peer.address.as_bytes())
+        self.peers().filter(move |peer| peer.pool == id).map(|peer| peer.address)
     }
 
     /// Gives a pool the name in a header, and returns the pool; `None`: the name is new, and there are [`MAX_POOLS`]
     /// pools. The guessed pool of the peer's role takes the name, unless another pool has it already. If the
     /// configuration does not name the peer, its role is unknown: then the guessed pool of the primary servers takes
     /// the name, because nginx asks these first.
-    fn named_by_header(&mut self, name: &Name, by_peer: Option<Peer>) -> Option<PoolId> {
+    fn named_by_header(&mut self, name: &Name, by_peer: Option<PoolId>) -> Option<PoolId> {
         if let Some((id, _)) = self.pools().find(|(_, pool)| pool.name == *name && !pool.unnamed) {
             return Some(id);
         }
-        let is_guess = |peer: &Peer| self.is_unnamed(peer.pool);
         let guessed = match by_peer {
-            Some(peer) => Some(peer).filter(is_guess),
-            None => self.peers().filter(|peer| is_guess(peer)).min_by_key(|peer| peer.role).copied(),
+            Some(pool) => Some(pool).filter(|&pool| self.is_unnamed(pool)),
+            None => self
+                .peers()
+                .filter(|peer| self.is_unnamed(peer.pool))
+                .min_by_key(|peer| peer.role)
+                .map(|peer| peer.pool),
         };
         let id = match guessed {
-            Some(peer) => peer.pool,
+            Some(pool) => pool,
             None => self.add(Pool { name: *name, unnamed: false })?,
         };
         // A pool that only has this name because of its role is not the pool that the header means; it gets another
@@ -309,14 +281,19 @@ impl Directory {
 
     /// The index of the peer with this address.
     pub fn index_of(&self, address: &[u8]) -> Option<usize> {
-        self.peers().position(|peer| peer.address.as_bytes() == address)
+        self.peers.index_of(address)
     }
 
-    fn peer_of(&self, watched: &WatchedUpstream, attempt: &Attempt) -> Option<&Peer> {
+    /// The index of the peer with this address, which is likely the same as in the configuration.
+    fn place_of(&self, likely: usize, address: &[u8]) -> Option<usize> {
+        if self.peers.address(likely) == Some(address) { Some(likely) } else { self.index_of(address) }
+    }
+
+    fn peer_of(&self, watched: &WatchedUpstream, attempt: &Attempt) -> Option<Peer<'_>> {
         self.peers.get(self.index_of_peer(watched, attempt)?)
     }
 
-    fn peer_at(&self, address: &[u8]) -> Option<&Peer> {
+    fn peer_at(&self, address: &[u8]) -> Option<Peer<'_>> {
         self.peers.get(self.index_of(address)?)
     }
 
@@ -326,8 +303,8 @@ impl Directory {
     }
 
     /// The peers in the order of the configuration.
-    pub(crate) fn peers(&self) -> impl Iterator<Item = &Peer> {
-        self.peers.iter().take(usize::from(self.peer_count))
+    pub(crate) fn peers(&self) -> impl Iterator<Item = Peer<'_>> {
+        self.peers.iter()
     }
 }
 

@@ -8,7 +8,8 @@
 use crate::config::upstream::WatchedUpstream;
 use crate::detect::serving::Serving;
 use crate::observation::{Attempt, Observation, Verdict};
-use crate::pools::directory::{Directory, MAX_PEERS};
+use crate::pools::directory::Directory;
+use crate::pools::peers::MAX_PEERS;
 use crate::pools::set::{PoolId, PoolMap};
 use crate::shared::double_buffer::DoubleBuffer;
 use crate::state::ending::{Ending, RESULTS};

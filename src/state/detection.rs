@@ -10,7 +10,7 @@ use crate::detect::serving::Serving;
 use crate::incident::{Incident, Key};
 use crate::observation::Verdict;
 use crate::pools::directory::Directory;
-use crate::pools::set::{Expected, PoolId, PoolMap, PoolSet};
+use crate::pools::set::{Expected, PoolMap, PoolSet};
 use crate::state::failures::{Failures, reasons_of};
 use crate::state::history::ChangeRecord;
 use crate::state::lookup::ResolvedObservation;
@@ -130,10 +130,9 @@ impl Detection {
             None if seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Ok) => None,
             answered => {
                 let unusable_peers = seen.unusable_peers();
-                let is_unusable = |pool: &PoolId| directory.is_unusable(watched, unusable_peers, *pool);
-                let unusable =
-                    if unusable_peers == 0 { PoolSet::EMPTY } else { PoolId::all().filter(is_unusable).collect() };
-                let every_peer = u64::MAX >> (64 - watched.peers.len().clamp(1, 64));
+                let is_any = !unusable_peers.is_empty();
+                let unusable = if is_any { directory.unusable(watched, unusable_peers) } else { PoolSet::EMPTY };
+                let is_every = is_any && (0..watched.peers.len()).all(|index| unusable_peers.contains(index));
                 let evidence = Evidence {
                     answered,
                     start: last.start,
@@ -141,7 +140,7 @@ impl Detection {
                     unusable,
                     unusable_here: PoolSet::EMPTY,
                     full: PoolSet::EMPTY,
-                    exhausted: unusable_peers == every_peer && last.verdict == Verdict::NoLiveUpstreams,
+                    exhausted: is_every && last.verdict == Verdict::NoLiveUpstreams,
                 };
                 self.failover.fold(&evidence, *expected)
             }
@@ -181,6 +180,7 @@ mod tests {
     use super::*;
     use crate::config::upstream::{ConfiguredPeer, Role};
     use crate::observation::{Attempt, Failure, Observation};
+    use crate::pools::set::PoolId;
     use crate::text::Name;
     use crate::window::WORDS;
 
@@ -189,7 +189,7 @@ mod tests {
 
     /// Blue has served for a while; then a request has these attempts, while nginx refuses to ask these peers. Which
     /// pool serves now, and is an outage possible?
-    fn follow(times: usize, attempts: &[(u16, Verdict)], unusable_peers: u64) -> (Serving, bool) {
+    fn follow(times: usize, attempts: &[(u16, Verdict)], unusable_peers: &[usize]) -> (Serving, bool) {
         let peer = |address: &[u8], role| ConfiguredPeer { address: address.into(), role, pool: None };
         let watched = WatchedUpstream {
             name: Name::new(b"app"),
@@ -202,6 +202,7 @@ mod tests {
         let ring: Box<Ring> = vec![0; WORDS].into_boxed_slice().try_into().expect("the ring's length");
         let mut detection =
             Detection { failover: Failover::resume(Serving::Pool(BLUE), Millis(1_000)), ..Detection::default() };
+        let unusable_peers = unusable_peers.iter().copied().collect();
         let failure = Some(Box::new(Failure { unusable_peers, example: None }));
         let mut seen = Observation { failure, ..Observation::default() };
         for &(peer, verdict) in attempts {
@@ -217,21 +218,21 @@ mod tests {
 
     #[test]
     fn a_pool_that_nginx_refuses_to_ask_is_replaced_at_once_by_the_one_that_answers() {
-        let serving = |unusable_peers| follow(1, &[(1, Verdict::Ok)], unusable_peers).0;
-        assert_eq!([0b00, 0b01, 0b10].map(serving), [BLUE, GREEN, BLUE].map(Serving::Pool));
+        let serving = |unusable_peers: &[usize]| follow(1, &[(1, Verdict::Ok)], unusable_peers).0;
+        assert_eq!([&[][..], &[0], &[1]].map(serving), [BLUE, GREEN, BLUE].map(Serving::Pool));
     }
 
     #[test]
     fn it_is_an_outage_at_once_if_nginx_refuses_to_ask_every_peer() {
-        let serving = |verdict, unusable_peers| follow(1, &[(0, verdict)], unusable_peers).0;
-        assert_eq!(serving(Verdict::NoLiveUpstreams, 0b11), Serving::Down);
-        assert_eq!(serving(Verdict::NoLiveUpstreams, 0b01), Serving::Pool(BLUE));
-        assert_eq!(serving(Verdict::Refused, 0b11), Serving::Pool(BLUE));
+        let serving = |verdict, unusable_peers: &[usize]| follow(1, &[(0, verdict)], unusable_peers).0;
+        assert_eq!(serving(Verdict::NoLiveUpstreams, &[0, 1]), Serving::Down);
+        assert_eq!(serving(Verdict::NoLiveUpstreams, &[0]), Serving::Pool(BLUE));
+        assert_eq!(serving(Verdict::Refused, &[0, 1]), Serving::Pool(BLUE));
     }
 
     #[test]
     fn only_requests_that_no_server_answered_lead_to_an_outage() {
-        let is_outage = |attempts: &[(u16, Verdict)]| follow(3, attempts, 0).1;
+        let is_outage = |attempts: &[(u16, Verdict)]| follow(3, attempts, &[]).1;
         assert!(is_outage(&[(0, Verdict::Refused), (1, Verdict::TimedOut)]));
         assert!(is_outage(&[(0, Verdict::Rejected), (1, Verdict::Refused)]), "no client was answered");
         assert!(!is_outage(&[(0, Verdict::Ok), (1, Verdict::Refused)]), "an answer led to the failure");

@@ -146,10 +146,11 @@ fn what_an_answer_led_to_is_no_outage_of_who_answered() {
 
 #[test]
 fn an_upstream_is_exhausted_when_nginx_refuses_to_ask_any_of_its_servers() {
-    for (unusable_peers, sent) in [(0b01, &[][..]), (0b10, &[]), (0b11, &[&["outage"][..]])] {
+    for (unusable, sent) in [(&[0][..], &[][..]), (&[1], &[]), (&[0, 1], &[&["outage"][..]])] {
         let mut host = Host::new(2, &only_failover());
         host.served_by(BLUE);
         host.run(1000);
+        let unusable_peers = unusable.iter().copied().collect();
         let failure = Some(Box::new(Failure { unusable_peers, example: None }));
         let mut seen = Observation { status: 502, failure, ..Observation::default() };
         let (peer, start) = (Attempt::UNKNOWN_PEER, host.time.now());

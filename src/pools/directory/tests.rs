@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::upstream::ConfiguredPeer;
 use crate::observation::{Names, Verdict};
+use crate::pools::peers::MAX_PEERS;
 
 const BLUE: &str = "127.0.0.1:3001";
 const GREEN: &str = "127.0.0.1:3002";
@@ -161,9 +162,12 @@ fn a_pool_is_unusable_when_every_peer_of_it_is() {
         &["b", "g"],
     );
     let directory = adopted(&watched);
-    assert!(!directory.is_unusable(&watched, 0b001, FIRST));
-    assert!(directory.is_unusable(&watched, 0b011, FIRST));
-    assert!(!directory.is_unusable(&watched, 0b011, SECOND));
+    let unusable =
+        |peers: &[usize]| directory.unusable(&watched, peers.iter().copied().collect()).iter().collect::<Vec<_>>();
+    assert_eq!(unusable(&[]), []);
+    assert_eq!(unusable(&[0]), []);
+    assert_eq!(unusable(&[0, 1]), [FIRST]);
+    assert_eq!(unusable(&[0, 1, 2]), [FIRST, SECOND]);
 }
 
 #[test]
@@ -186,13 +190,13 @@ fn what_named_a_pool_is_known_after_a_reload() {
     let mut directory = adopted(&watched);
     see(&mut directory, &watched, &answer(0, b"blue"));
     directory.adopt(&watched);
-    let origins: Vec<_> = directory.peers().map(|peer| directory.origin_of(peer)).collect();
+    let origins: Vec<_> = directory.peers().map(|peer| directory.origin_of(&peer)).collect();
     assert_eq!(origins, [Origin::Header, Origin::Role]);
 }
 
 #[test]
 fn peers_beyond_the_limit_have_no_pool_and_are_never_known_to_be_unusable() {
-    let addresses: Vec<String> = (0..=MAX_PEERS).map(|number| format!("10.0.0.{number}:80")).collect();
+    let addresses: Vec<String> = (0..=MAX_PEERS).map(|number| format!("10.0.{number}.1:80")).collect();
     let mut all: Vec<_> = addresses.iter().map(|address| (address.as_str(), Role::Primary, Some(0))).collect();
     let watched = |peers: &[_]| watched(peers, &["one"]);
     let directory = adopted(&watched(&all));
@@ -200,13 +204,15 @@ fn peers_beyond_the_limit_have_no_pool_and_are_never_known_to_be_unusable() {
     let attempt = |peer: usize| Attempt { peer: peer as u16, ..Attempt::default() };
     assert_eq!(directory.pool_of(&watched(&all), &attempt(MAX_PEERS - 1)), Some(FIRST));
     assert_eq!(directory.pool_of(&watched(&all), &attempt(MAX_PEERS)), None);
-    assert!(directory.is_unusable(&watched(&all), u64::MAX, FIRST));
-    // nginx's word about the server with the number 64 is not passed on, even if another line names its address.
+    let every_peer = (0..MAX_PEERS).collect();
+    assert_eq!(directory.unusable(&watched(&all), every_peer), [FIRST].into_iter().collect());
+    // nginx's word about the server beyond the limit is not passed on, even if another line names its address.
     all[MAX_PEERS].0 = all[0].0;
-    assert!(!directory.is_unusable(&watched(&all), u64::MAX, FIRST));
-    let peer = |address: &String| Peer { address: Text::new(address.as_bytes()), ..Peer::default() };
+    assert_eq!(directory.unusable(&watched(&all), every_peer), PoolSet::EMPTY);
+    let peer = |address| Peer { address, ..Peer::default() };
     let pools = [Pool { name: Name::new(b"one"), unnamed: false }];
-    assert_eq!(Directory::resume(pools.into_iter(), addresses.iter().map(peer)).peers().count(), MAX_PEERS);
+    let saved = addresses.iter().map(|address| peer(address.as_bytes()));
+    assert_eq!(Directory::resume(pools.into_iter(), saved).peers().count(), MAX_PEERS);
 }
 
 #[test]

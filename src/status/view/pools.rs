@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::serving;
 use super::traffic::{AttemptsView, RequestsView, ResponsesView, TimesView};
-use super::values::{ForeignName, Timestamp, name};
+use super::values::{ForeignName, Timestamp, name, words};
 use crate::config::upstream::Role;
 use crate::observation::Verdict;
-use crate::pools::directory::{Origin, Peer};
+use crate::pools::directory::Origin;
+use crate::pools::peers::Peer;
 use crate::pools::set::PoolId;
 use crate::state::counters::{PeerCounts, Release, ReleaseCounts};
 use crate::state::ending::RESULTS;
@@ -87,15 +88,15 @@ fn pool(snapshot: &Snapshot, upstream: &Upstream, id: PoolId) -> PoolView {
         attempts: AttemptsView::new(counts.attempts),
         responses: ResponsesView::new(counts.responses),
         response_seconds: TimesView::new(&counts.response),
-        peers: peers.map(|(peer, counts)| self::peer(snapshot, upstream, peer, counts)).collect(),
+        peers: peers.map(|(peer, counts)| self::peer(snapshot, upstream, &peer, counts)).collect(),
     }
 }
 
-fn peer(snapshot: &Snapshot, upstream: &Upstream, peer: &Peer, counts: &PeerCounts) -> PeerView {
+fn peer(snapshot: &Snapshot, upstream: &Upstream, peer: &Peer<'_>, counts: &PeerCounts) -> PeerView {
     let last = RESULTS.get(usize::from(counts.result)).filter(|_| counts.attempts > 0);
     let at = || Timestamp::from_unix(snapshot.date(counts.at));
     PeerView {
-        address: name(peer.address.as_bytes()),
+        address: words(peer.address),
         role: peer.role,
         pool_from: upstream.setup.directory.origin_of(peer),
         last: last.map(|&(result, _)| LastView { result, status: counts.status, at: at() }),

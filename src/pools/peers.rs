@@ -1,0 +1,135 @@
+//! The peers of an upstream, with their addresses one after another in a fixed number of bytes: an address may be as
+//! long as nginx allows, and a short one takes no more than its own bytes.
+
+use crate::config::upstream::Role;
+pub use crate::observation::peer_set::MAX_PEERS;
+use crate::pools::set::PoolId;
+
+/// Bytes for the addresses of all peers. The longest address of nginx, a socket's, has 112 bytes.
+pub const ADDRESS_BYTES: usize = 8 * 1024;
+
+/// A peer, and the pool to which it belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Peer<'a> {
+    /// As nginx prints it in `$upstream_addr`.
+    pub(crate) address: &'a [u8],
+    pub(crate) pool: PoolId,
+    pub(crate) role: Role,
+    /// The configuration or a header named the pool; `false`: it is a guess by the role.
+    pub(crate) certain: bool,
+}
+
+/// A peer as it is stored.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+struct Entry {
+    /// Where its address begins, in bytes.
+    begin: u16,
+    length: u16,
+    pool: PoolId,
+    role: Role,
+    certain: bool,
+}
+
+/// The peers of one upstream: fixed-size plain data for the zone.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct Peers {
+    entries: [Entry; MAX_PEERS],
+    addresses: [u8; ADDRESS_BYTES],
+    count: u16,
+    /// Bytes of `addresses` that are in use.
+    used: u16,
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        Self { entries: [Entry::default(); MAX_PEERS], addresses: [0; ADDRESS_BYTES], count: 0, used: 0 }
+    }
+}
+
+impl Peers {
+    /// Adds a peer after the others. Returns `false`, and does nothing, if there is no room for it.
+    pub(super) fn push(&mut self, peer: &Peer<'_>) -> bool {
+        let Peer { address, pool, role, certain } = *peer;
+        let (begin, length) = (usize::from(self.used), address.len());
+        let entry = self.entries.get_mut(usize::from(self.count));
+        let bytes = self.addresses.get_mut(begin..begin + length);
+        let (Some(entry), Some(bytes)) = (entry, bytes) else { return false };
+        bytes.copy_from_slice(address);
+        *entry = Entry { begin: begin as u16, length: length as u16, pool, role, certain };
+        self.count += 1;
+        self.used += length as u16;
+        true
+    }
+
+    /// The peer of this index.
+    pub(super) fn get(&self, index: usize) -> Option<Peer<'_>> {
+        let Entry { pool, role, certain, .. } = *self.entry(index)?;
+        Some(Peer { address: self.address(index)?, pool, role, certain })
+    }
+
+    /// The address of the peer of this index.
+    pub(super) fn address(&self, index: usize) -> Option<&[u8]> {
+        let Entry { begin, length, .. } = *self.entry(index)?;
+        self.addresses.get(usize::from(begin)..)?.get(..usize::from(length))
+    }
+
+    /// The pool of the peer of this index.
+    pub(super) fn pool(&self, index: usize) -> Option<PoolId> {
+        self.entry(index).map(|entry| entry.pool)
+    }
+
+    /// Puts a peer into the pool that a header names.
+    pub(super) fn put(&mut self, index: usize, pool: PoolId) {
+        if let Some(entry) = self.entries.get_mut(index).filter(|_| index < usize::from(self.count)) {
+            (entry.pool, entry.certain) = (pool, true);
+        }
+    }
+
+    /// The index of the peer with this address.
+    pub(super) fn index_of(&self, address: &[u8]) -> Option<usize> {
+        (0..usize::from(self.count)).find(|&index| self.address(index) == Some(address))
+    }
+
+    /// All peers in their order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Peer<'_>> {
+        (0..usize::from(self.count)).filter_map(|index| self.get(index))
+    }
+
+    fn entry(&self, index: usize) -> Option<&Entry> {
+        self.entries.get(..usize::from(self.count))?.get(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(address: &[u8]) -> Peer<'_> {
+        Peer { address, ..Peer::default() }
+    }
+
+    #[test]
+    fn the_longest_addresses_are_told_apart_by_their_last_byte() {
+        let longest = |end: char| format!("unix:{}{end}", "/".repeat(106)).into_bytes();
+        let (blue, green) = (longest('b'), longest('g'));
+        let mut peers = Peers::default();
+        assert!([&blue, &green].into_iter().all(|address| peers.push(&peer(address))));
+        assert_eq!([&blue, &green].map(|address| peers.index_of(address)), [Some(0), Some(1)]);
+        assert_eq!(peers.iter().map(|peer| peer.address.len()).collect::<Vec<_>>(), [112, 112]);
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_not_taken_in_part() {
+        let mut peers = Peers::default();
+        let taken =
+            (0..1000).take_while(|number| peers.push(&peer(format!("unix:/{number:0>106}").as_bytes()))).count();
+        assert_eq!(taken, ADDRESS_BYTES / 112);
+        assert_eq!(peers.iter().count(), taken);
+        assert!(peers.push(&peer(b"10.0.0.1:80")), "a shorter one still fits");
+        let mut peers = Peers::default();
+        let taken = (0..1000).take_while(|number| peers.push(&peer(format!("10.0.{number}.1:80").as_bytes()))).count();
+        assert_eq!(taken, MAX_PEERS);
+    }
+}
