@@ -26,7 +26,12 @@ fn texts(criterion: &mut Criterion) {
 
 fn bodies(criterion: &mut Criterion) {
     let pool = |name: &str, release: &str| {
-        Some(PoolFacts { name: name.into(), addresses: vec![b"172.18.0.3:3000".to_vec()], release: release.into() })
+        Some(PoolFacts {
+            name: name.into(),
+            addresses: vec![b"172.18.0.3:3000".to_vec()],
+            release: release.into(),
+            is_unknown: false,
+        })
     };
     let example = ExampleRequest {
         method: b"GET".to_vec(),

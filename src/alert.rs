@@ -72,10 +72,13 @@ pub enum Severity {
 pub struct PoolFacts {
     /// The pool's name: from the configuration, a header, or the role (`primary`, `backup`). Raw bytes.
     pub name: Vec<u8>,
-    /// Addresses of the pool's configured peers, in the order of the configuration. Raw bytes.
+    /// Addresses of the pool's configured peers, in the order of the configuration; if none is configured any more, those
+    /// that were. Raw bytes.
     pub addresses: Vec<Vec<u8>>,
     /// The release that the pool's last answer named; empty: none. Raw bytes.
     pub release: Vec<u8>,
+    /// Nobody knows yet which pool the servers with these addresses are.
+    pub is_unknown: bool,
 }
 
 /// Why attempts failed: a count for each reason, since the incident began.
@@ -241,6 +244,9 @@ pub struct Alert {
     pub from: Option<PoolFacts>,
     /// The pool that serves now; `None`: none, or several.
     pub to: Option<PoolFacts>,
+    /// Of an outage: the pool that should serve, if it is not the one that served before; `None`: it is, or several pools
+    /// should serve.
+    pub wanted: Option<PoolFacts>,
     /// When the reported state began, wall clock, milliseconds since the epoch.
     pub since_unix: u64,
     /// When the message is written, wall clock, milliseconds since the epoch.
@@ -297,6 +303,7 @@ impl Alert {
             change: 0,
             from: None,
             to: None,
+            wanted: None,
             since_unix: wall,
             now_unix: wall,
             lasted: None,

@@ -16,6 +16,12 @@ const NAME: usize = 40;
 /// Bytes of an address: nginx's longest one, a socket's, fits.
 const ADDRESS: usize = 128;
 
+/// Bytes of an address in a title.
+const TITLE_ADDRESS: usize = 48;
+
+/// Said of servers that came when other pools had names already, and that have not answered yet.
+pub const NOT_KNOWN: &str = "pool not known yet";
+
 /// Bytes of an upstream's name in a log line.
 const UPSTREAM: usize = 64;
 
@@ -34,7 +40,7 @@ const SERVING_AGAIN: &str = "primary is serving traffic again";
 /// What happened, as a title: `Failover on "app": blue → green`.
 pub fn headline(alert: &Alert) -> String {
     let upstream = name(&alert.upstream);
-    let moved = || movement(alert, "→", |pool| name(&pool.name));
+    let moved = || movement(alert, "→", |pool| called(pool, TITLE_ADDRESS));
     match alert.kind {
         Kind::Failover => format!("Failover on \"{upstream}\": {}", moved()),
         Kind::Recovery => format!("Recovery on \"{upstream}\": {}, {SERVING_AGAIN}", moved()),
@@ -116,8 +122,9 @@ pub fn log_line(alert: &Alert) -> String {
         Kind::Failover | Kind::PlannedSwitch => vec![movement(alert, "->", located)],
         Kind::Recovery => vec![movement(alert, "->", located), format!("{SERVING_AGAIN}{}", after(alert))],
         Kind::Down => {
+            let wanted = alert.wanted.iter().map(|pool| format!("{} should serve", located(pool)));
             let last = alert.from.iter().map(|pool| format!("last served by {}", located(pool)));
-            [state(Serving::Down).to_owned()].into_iter().chain(last).collect()
+            [state(Serving::Down).to_owned()].into_iter().chain(wanted).chain(last).collect()
         }
         Kind::Mixed => vec![state(Serving::Mixed).to_owned()],
         Kind::Flapping => vec![],
@@ -268,7 +275,7 @@ pub fn serves_now(alert: &Alert) -> Option<String> {
         [] => String::new(),
         release => format!(", release {}", name(release)),
     };
-    Some(format!("Serves now: {}{release}.", name(&pool.name)))
+    Some(format!("Serves now: {}{release}.", called(pool, TITLE_ADDRESS)))
 }
 
 /// The word for a severity: `Critical`.
@@ -363,11 +370,27 @@ fn failed_requests(alert: &Alert) -> String {
 }
 
 fn located(pool: &PoolFacts) -> String {
-    let name = name(&pool.name);
     match pool.addresses.as_slice() {
-        [] => name,
-        [only] => format!("{name} ({})", clean(only, ADDRESS)),
-        [first, rest @ ..] => format!("{name} ({} and {} more)", clean(first, ADDRESS), rest.len()),
+        [_, ..] if !pool.is_unknown => format!("{} ({})", name(&pool.name), addresses(&pool.addresses, ADDRESS)),
+        _ => called(pool, ADDRESS),
+    }
+}
+
+/// A pool by its name or, if nobody knows it, by the addresses of its servers.
+fn called(pool: &PoolFacts, budget: usize) -> String {
+    match pool.addresses.as_slice() {
+        _ if !pool.is_unknown => name(&pool.name),
+        [] => NOT_KNOWN.to_owned(),
+        all => format!("{} ({NOT_KNOWN})", addresses(all, budget)),
+    }
+}
+
+/// The first address, and how many more there are.
+fn addresses(all: &[Vec<u8>], budget: usize) -> String {
+    match all {
+        [] => String::new(),
+        [only] => clean(only, budget),
+        [first, rest @ ..] => format!("{} and {} more", clean(first, budget), rest.len()),
     }
 }
 

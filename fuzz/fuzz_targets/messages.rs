@@ -75,8 +75,15 @@ impl Input {
             self.small;
         let [since_unix, now_unix, lasted, changes, delayed, ends] = self.large;
         let [id, host, runbook] = self.texts.each_ref().map(|bytes| text(bytes));
-        let [from, to] =
-            self.pools.map(|pool| pool.map(|Pool { name, addresses, release }| PoolFacts { name, addresses, release }));
+        let [from, to] = self.pools.map(|pool| {
+            let facts = |Pool { name, addresses, release }| PoolFacts {
+                name,
+                addresses,
+                release,
+                is_unknown: has_threshold,
+            };
+            pool.map(facts)
+        });
         let example = |Request { method, path, status, lists }| {
             let [upstream_status, upstream_addr, upstream_response_time] = lists;
             let path = [&path, &b"?token="[..], CANARY.as_bytes()].concat();
@@ -88,6 +95,7 @@ impl Input {
             severity: [Severity::Info, Severity::Warning, Severity::Critical][usize::from(self.severity) % 3],
             upstream: self.upstream,
             id,
+            wanted: to.clone().filter(|_| has_lasted),
             from,
             to,
             since_unix,

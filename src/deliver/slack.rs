@@ -121,7 +121,7 @@ fn lead(alert: &Alert) -> String {
     lines.join("\n")
 }
 
-/// The facts, two in a row on a wide screen. At most eight of an incident, and at most ten of
+/// The facts, two in a row on a wide screen. At most nine of an incident, and at most ten of
 /// any alert, which is as many as Slack allows.
 fn fields(alert: &Alert) -> Vec<String> {
     let (before, now) = match alert.kind {
@@ -142,6 +142,9 @@ fn fields(alert: &Alert) -> Vec<String> {
     }
     if let (Some(label), Some(facts)) = (now, &alert.to) {
         say(label, pool(facts));
+    }
+    if let Some(facts) = alert.wanted.as_ref().filter(|_| alert.kind == Kind::Down) {
+        say("Should serve", pool(facts));
     }
     say("Since", since(alert));
     if let Some(silence) = &alert.silence {
@@ -182,7 +185,8 @@ fn pool(facts: &PoolFacts) -> String {
         b"green" => "🟢 ",
         _ => "",
     };
-    let mut lines = vec![format!("{colour}{}", code(&facts.name, VALUE))];
+    let called = if facts.is_unknown { wording::NOT_KNOWN.to_owned() } else { code(&facts.name, VALUE) };
+    let mut lines = vec![format!("{colour}{called}")];
     if !facts.release.is_empty() {
         lines.push(format!("release {}", code(&facts.release, VALUE)));
     }

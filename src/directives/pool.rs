@@ -18,7 +18,8 @@ pub(super) const DIRECTIVE: Directive = Directive {
     text: "Puts servers of the block into a named pool; up to 8 pools. A server is written as in its `server` \
            directive, or as one of its addresses; the port 80 may be left out. Without this directive pools are told \
            apart by the response header (`poolwatch_pool_header`), and before the first answer by primary and \
-           `backup`.",
+           `backup`. Up to 256 addresses of a block, of 8 KiB together, are told apart, and one that had a pool keeps it \
+           for later configurations. `nginx -t` warns of addresses for which there is no room.",
 };
 
 /// nginx's default for the port of a `server`.

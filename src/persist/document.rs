@@ -77,6 +77,8 @@ pub(super) struct SavedPeer {
     pub(super) pool: u8,
     pub(super) backup: bool,
     pub(super) certain: bool,
+    /// The configuration no longer names the address.
+    pub(super) left: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

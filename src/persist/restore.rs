@@ -218,15 +218,16 @@ impl SavedUpstream {
     fn directory(&self) -> Directory {
         let pools = self.pools.iter().map(|pool| Pool { name: name_of(&pool.name), unnamed: pool.unnamed });
         let addresses: Vec<Vec<u8>> = self.peers.iter().map(|peer| bytes_of(&peer.address)).collect();
-        let peers = self.peers.iter().zip(&addresses).filter_map(|(peer, address)| {
-            Some(Peer {
+        let peers = |left| {
+            let all = self.peers.iter().zip(&addresses).filter(move |(peer, _)| peer.left == left);
+            all.map(|(peer, address)| Peer {
                 address,
-                pool: PoolId::new(peer.pool.into())?,
+                pool: PoolId::new(peer.pool.into()),
                 role: if peer.backup { Role::Backup } else { Role::Primary },
                 certain: peer.certain,
             })
-        });
-        Directory::resume(pools, peers)
+        };
+        Directory::resume(pools, peers(false), peers(true))
     }
 }
 

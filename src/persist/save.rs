@@ -11,6 +11,7 @@ use crate::persist::document::{
     Saved, SavedAnnouncement, SavedDelivery, SavedIncident, SavedPeer, SavedPool, SavedReceiver, SavedUpstream,
 };
 use crate::persist::states::{States, text_of};
+use crate::pools::peers::Peer;
 use crate::state::announcements::{Announcement, Silence};
 use crate::state::detection::Setup;
 use crate::state::slot::Slot;
@@ -58,12 +59,17 @@ impl SavedUpstream {
                 unnamed: pool.unnamed,
                 release: text_of(release.as_bytes()),
             });
-        let peers = directory.peers().map(|peer| SavedPeer {
-            address: text_of(peer.address),
-            pool: peer.pool.index() as u8,
-            backup: peer.role == Role::Backup,
-            certain: peer.certain,
-        });
+        let saved_peer = |(peer, left): (Peer<'_>, bool)| {
+            Some(SavedPeer {
+                address: text_of(peer.address),
+                pool: peer.pool?.index() as u8,
+                backup: peer.role == Role::Backup,
+                certain: peer.certain,
+                left,
+            })
+        };
+        let remembered = directory.remembered_peers().map(|peer| (peer, true));
+        let peers = directory.peers().map(|peer| (peer, false)).chain(remembered).filter_map(saved_peer);
         let incidents = Key::ALL.into_iter().zip(&detection.incidents).zip(slot.deliveries.live());
         let serving = |serving: Serving| States::Serving.name(StateCode::serving(serving));
         let changes = detection.flapping.times().map(|time| times.date(time));

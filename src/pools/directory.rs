@@ -27,8 +27,10 @@ pub enum Origin {
     Configuration,
     /// A response header.
     Header,
-    /// The role, primary or backup.
+    /// The role, primary or backup: no pool has another name.
     Role,
+    /// Nothing yet: other pools have names, and only the role is known.
+    Unknown,
 }
 
 /// The pools and peers of one upstream: fixed-size plain data for the zone.
@@ -43,15 +45,26 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// The directory that was saved before a restart. Pools beyond [`MAX_POOLS`], peers for which there is no room, and
-    /// peers of an unknown pool are left out.
-    pub(crate) fn resume<'a>(pools: impl Iterator<Item = Pool>, peers: impl Iterator<Item = Peer<'a>>) -> Self {
+    /// The directory that was saved before a restart: pools, configured peers, and peers that were remembered. Pools
+    /// beyond [`MAX_POOLS`], peers for which there is no room, and peers of an unknown pool are left out.
+    pub(crate) fn resume<'a>(
+        pools: impl Iterator<Item = Pool>,
+        configured: impl Iterator<Item = Peer<'a>>,
+        remembered: impl Iterator<Item = Peer<'a>>,
+    ) -> Self {
         let mut directory = Self::default();
         for pool in pools {
             directory.add(pool);
         }
-        for peer in peers {
-            if directory.has(peer.pool) {
+        let has_pool = |directory: &Self, peer: &Peer<'_>| peer.pool.is_some_and(|pool| directory.has(pool));
+        for peer in configured {
+            if has_pool(&directory, &peer) {
+                directory.peers.push(&peer);
+            }
+        }
+        directory.peers.end_configured();
+        for peer in remembered {
+            if has_pool(&directory, &peer) {
                 directory.peers.push(&peer);
             }
         }
@@ -63,44 +76,19 @@ impl Directory {
         self.pool_named(name);
     }
 
-    /// Applies a configuration. Pools keep their ids. A peer that stays keeps its pool, unless `poolwatch_pool` names
-    /// pools.
-    pub fn adopt(&mut self, watched: &WatchedUpstream) {
-        let before = *self;
-        self.configured = !watched.pools.is_empty();
-        self.peers = Peers::default();
-        for configured in &watched.peers {
-            let address = configured.address.as_slice();
-            // A peer whose role changes, as in a planned switch, is still the same peer.
-            let known = before.peer_at(address).filter(|_| !self.configured);
-            let named = configured.pool.and_then(|index| watched.pools.get(index));
-            let pool = match (named, known) {
-                (Some(name), _) => self.pool_named(name),
-                (None, Some(peer)) => Some(peer.pool),
-                (None, None) => self.pool_of_role(configured.role, &before),
-            };
-            let certain = named.is_some() || known.is_some_and(|peer| peer.certain);
-            // Attempts at a peer for which there is no room are counted in no pool.
-            self.peers.push(&Peer { address, pool: pool.unwrap_or_default(), role: configured.role, certain });
-        }
-        if !watched.rules.active.is_empty() {
-            self.pool_named(&watched.rules.active);
-        }
-    }
-
     /// Which pools should serve under these rules: `poolwatch_active`, else the pool or pools of the primary servers.
     pub fn expected(&self, rules: &Rules) -> Expected {
         if let Some(id) = self.find(&rules.active).filter(|_| !rules.active.is_empty()) {
             return Expected::Pool(id);
         }
         let primaries = self.peers().filter(|peer| peer.role == Role::Primary);
-        primaries.map(|peer| peer.pool).collect::<PoolSet>().into()
+        primaries.filter_map(|peer| peer.pool).collect::<PoolSet>().into()
     }
 
     /// The pool of the attempt's peer; `None`: the configuration or the directory does not know the peer. `watched` is
     /// the configuration of the worker that saw the attempt.
     pub fn pool_of(&self, watched: &WatchedUpstream, attempt: &Attempt) -> Option<PoolId> {
-        self.peer_of(watched, attempt).map(|peer| peer.pool)
+        self.peer_of(watched, attempt)?.pool
     }
 
     /// The index of the attempt's peer in the directory. `watched`, the configuration of the worker that saw the
@@ -135,7 +123,7 @@ impl Directory {
         }
         let Some(answer) = seen.answer() else { return false };
         match self.peer_of(watched, answer) {
-            Some(peer) => !peer.certain || self.name(peer.pool) != seen.pool().as_bytes(),
+            Some(peer) => !peer.certain || peer.pool.is_none_or(|pool| self.name(pool) != seen.pool().as_bytes()),
             None => self.find(seen.pool()).is_none(),
         }
     }
@@ -145,10 +133,16 @@ impl Directory {
     pub fn learn(&mut self, watched: &WatchedUpstream, seen: &Observation) {
         let Some(answer) = seen.answer() else { return };
         let index = self.index_of_peer(watched, answer);
-        let known = index.and_then(|index| self.peers.pool(index));
-        let Some(pool) = self.named_by_header(seen.pool(), known) else { return };
-        if let Some(index) = index {
-            self.peers.put(index, pool);
+        let Some(pool) = self.named_by_header(seen.pool(), index) else { return };
+        let Some(index) = index else { return };
+        let before = self.peers.get(index).map(|peer| (peer.role, peer.pool));
+        self.peers.put(index, pool, true);
+        // What was not known together is taken for one pool, unless others of the role are of another one.
+        if let Some((role, Some(unknown))) = before.filter(|&(_, before)| before != Some(pool)) {
+            let others = self.peers().filter(|peer| peer.role == role && peer.pool != Some(unknown));
+            if self.is_unnamed(unknown) && others.into_iter().all(|peer| peer.pool == Some(pool)) {
+                self.peers.move_all(role, unknown, pool);
+            }
         }
     }
 
@@ -171,12 +165,12 @@ impl Directory {
 
     /// What gave a pool its name.
     pub fn named_by(&self, id: PoolId) -> Origin {
-        self.origin(!self.is_unnamed(id))
+        if self.is_unknown(id) { Origin::Unknown } else { self.origin(!self.is_unnamed(id)) }
     }
 
     /// What put a peer into its pool.
     pub(crate) fn origin_of(&self, peer: &Peer<'_>) -> Origin {
-        self.origin(peer.certain)
+        if peer.pool.is_none_or(|pool| self.is_unknown(pool)) { Origin::Unknown } else { self.origin(peer.certain) }
     }
 
     fn origin(&self, is_certain: bool) -> Origin {
@@ -187,26 +181,55 @@ impl Directory {
         }
     }
 
-    /// The addresses of the pool's peers, in the order of the configuration.
+    /// The addresses of the pool's peers, in the order of the configuration; if it names none of them, the remembered
+    /// ones.
     pub fn addresses(&self, id: PoolId) -> impl Iterator<Item = &[u8]> {
-        self.peers().filter(move |peer| peer.pool == id).map(|peer| peer.address)
+        let is_configured = self.is_configured(id);
+        let configured = self.peers.configured().filter(move |_| is_configured);
+        let remembered = self.peers.remembered().filter(move |_| !is_configured);
+        configured.chain(remembered).filter(move |peer| peer.pool == Some(id)).map(|peer| peer.address)
+    }
+
+    /// Does the configuration name a peer of the pool?
+    pub(crate) fn is_configured(&self, id: PoolId) -> bool {
+        self.peers().any(|peer| peer.pool == Some(id))
+    }
+
+    /// May nginx ask a peer of the pool? Also a pool without known peers may have some that nginx resolved at run time.
+    pub(crate) fn is_reachable(&self, id: PoolId) -> bool {
+        self.is_configured(id) || self.peers.remembered().all(|peer| peer.pool != Some(id))
+    }
+
+    /// Does nobody know which pool this is? Its servers came when other pools had names already, and none of them has
+    /// answered with the header yet.
+    pub(crate) fn is_unknown(&self, id: PoolId) -> bool {
+        self.is_unnamed(id) && self.are_pools_named()
+    }
+
+    /// Was the pool one of unknown servers, and has it none any more? Then the next unknown servers may get it.
+    pub(crate) fn is_left(&self, id: PoolId) -> bool {
+        self.is_unknown(id) && !self.is_configured(id)
+    }
+
+    /// Has a pool with peers a name other than that of a role?
+    fn are_pools_named(&self) -> bool {
+        self.peers.iter().filter_map(|peer| peer.pool).any(|pool| !self.is_unnamed(pool))
     }
 
     /// Gives a pool the name in a header, and returns the pool; `None`: the name is new, and there are [`MAX_POOLS`]
     /// pools. The guessed pool of the peer's role takes the name, unless another pool has it already. If the
     /// configuration does not name the peer, its role is unknown: then the guessed pool of the primary servers takes
     /// the name, because nginx asks these first.
-    fn named_by_header(&mut self, name: &Name, by_peer: Option<PoolId>) -> Option<PoolId> {
+    fn named_by_header(&mut self, name: &Name, by_peer: Option<usize>) -> Option<PoolId> {
         if let Some((id, _)) = self.pools().find(|(_, pool)| pool.name == *name && !pool.unnamed) {
             return Some(id);
         }
         let guessed = match by_peer {
-            Some(pool) => Some(pool).filter(|&pool| self.is_unnamed(pool)),
-            None => self
-                .peers()
-                .filter(|peer| self.is_unnamed(peer.pool))
-                .min_by_key(|peer| peer.role)
-                .map(|peer| peer.pool),
+            Some(index) => self.peers.pool(index).filter(|&pool| self.is_unnamed(pool)),
+            None => {
+                let guesses = self.peers().filter(|peer| peer.pool.is_some_and(|pool| self.is_unnamed(pool)));
+                guesses.min_by_key(|peer| peer.role).and_then(|peer| peer.pool)
+            }
         };
         let id = match guessed {
             Some(pool) => pool,
@@ -225,20 +248,6 @@ impl Directory {
 
     fn pool_named(&mut self, name: &Name) -> Option<PoolId> {
         self.find(name).or_else(|| self.add(Pool { name: *name, unnamed: false }))
-    }
-
-    /// The pool that all peers of a role share until headers say otherwise. A peer that joins later gets the pool of a
-    /// peer of its role.
-    fn pool_of_role(&mut self, role: Role, before: &Self) -> Option<PoolId> {
-        if let Some(peer) = self.peers().chain(before.peers()).find(|peer| peer.role == role) {
-            return Some(peer.pool);
-        }
-        let name = match role {
-            Role::Primary => "primary",
-            Role::Backup => "backup",
-        };
-        let name = Name::new(name.as_bytes());
-        self.unnamed(&name).or_else(|| self.add(Pool { name: self.free_name(&name), unnamed: true }))
     }
 
     /// The pool that has this name only because of its role.
@@ -293,20 +302,22 @@ impl Directory {
         self.peers.get(self.index_of_peer(watched, attempt)?)
     }
 
-    fn peer_at(&self, address: &[u8]) -> Option<Peer<'_>> {
-        self.peers.get(self.index_of(address)?)
-    }
-
     /// The pools in the order of their ids.
     pub(crate) fn pools(&self) -> impl Iterator<Item = (PoolId, &Pool)> {
         self.pools.iter().take(usize::from(self.pool_count))
     }
 
-    /// The peers in the order of the configuration.
+    /// The peers of the configuration, in its order.
     pub(crate) fn peers(&self) -> impl Iterator<Item = Peer<'_>> {
-        self.peers.iter()
+        self.peers.configured()
+    }
+
+    /// The peers that the configuration does not name any more, the ones that left last first.
+    pub(crate) fn remembered_peers(&self) -> impl Iterator<Item = Peer<'_>> {
+        self.peers.remembered()
     }
 }
 
+mod adopt;
 #[cfg(test)]
 mod tests;

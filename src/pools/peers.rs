@@ -13,7 +13,8 @@ pub const ADDRESS_BYTES: usize = 8 * 1024;
 pub(crate) struct Peer<'a> {
     /// As nginx prints it in `$upstream_addr`.
     pub(crate) address: &'a [u8],
-    pub(crate) pool: PoolId,
+    /// `None`: nobody knows, and there is no room for one more pool.
+    pub(crate) pool: Option<PoolId>,
     pub(crate) role: Role,
     /// The configuration or a header named the pool; `false`: it is a guess by the role.
     pub(crate) certain: bool,
@@ -26,7 +27,7 @@ struct Entry {
     /// Where its address begins, in bytes.
     begin: u16,
     length: u16,
-    pool: PoolId,
+    pool: Option<PoolId>,
     role: Role,
     certain: bool,
 }
@@ -38,13 +39,15 @@ pub(super) struct Peers {
     entries: [Entry; MAX_PEERS],
     addresses: [u8; ADDRESS_BYTES],
     count: u16,
+    /// As many of the first entries are peers of the configuration; the others are remembered.
+    configured: u16,
     /// Bytes of `addresses` that are in use.
     used: u16,
 }
 
 impl Default for Peers {
     fn default() -> Self {
-        Self { entries: [Entry::default(); MAX_PEERS], addresses: [0; ADDRESS_BYTES], count: 0, used: 0 }
+        Self { entries: [Entry::default(); MAX_PEERS], addresses: [0; ADDRESS_BYTES], count: 0, configured: 0, used: 0 }
     }
 }
 
@@ -63,6 +66,16 @@ impl Peers {
         true
     }
 
+    /// The peers so far are those of the configuration.
+    pub(super) fn end_configured(&mut self) {
+        self.configured = self.count;
+    }
+
+    /// Is the peer of this index one of the configuration?
+    pub(super) fn is_configured(&self, index: usize) -> bool {
+        index < usize::from(self.configured)
+    }
+
     /// The peer of this index.
     pub(super) fn get(&self, index: usize) -> Option<Peer<'_>> {
         let Entry { pool, role, certain, .. } = *self.entry(index)?;
@@ -77,13 +90,21 @@ impl Peers {
 
     /// The pool of the peer of this index.
     pub(super) fn pool(&self, index: usize) -> Option<PoolId> {
-        self.entry(index).map(|entry| entry.pool)
+        self.entry(index)?.pool
     }
 
-    /// Puts a peer into the pool that a header names.
-    pub(super) fn put(&mut self, index: usize, pool: PoolId) {
+    /// Puts a peer into a pool.
+    pub(super) fn put(&mut self, index: usize, pool: PoolId, certain: bool) {
         if let Some(entry) = self.entries.get_mut(index).filter(|_| index < usize::from(self.count)) {
-            (entry.pool, entry.certain) = (pool, true);
+            (entry.pool, entry.certain) = (Some(pool), certain);
+        }
+    }
+
+    /// Puts the configured peers of a role from one pool into another, as a guess.
+    pub(super) fn move_all(&mut self, role: Role, from: PoolId, to: PoolId) {
+        let configured = self.entries.iter_mut().take(self.configured.into());
+        for entry in configured.filter(|entry| entry.role == role && entry.pool == Some(from) && !entry.certain) {
+            entry.pool = Some(to);
         }
     }
 
@@ -92,9 +113,19 @@ impl Peers {
         (0..usize::from(self.count)).find(|&index| self.address(index) == Some(address))
     }
 
-    /// All peers in their order.
+    /// All peers in their order: those of the configuration, then the remembered ones.
     pub(super) fn iter(&self) -> impl Iterator<Item = Peer<'_>> {
         (0..usize::from(self.count)).filter_map(|index| self.get(index))
+    }
+
+    /// The peers of the configuration, in its order.
+    pub(super) fn configured(&self) -> impl Iterator<Item = Peer<'_>> {
+        self.iter().take(self.configured.into())
+    }
+
+    /// Those that are remembered, the ones that left last first.
+    pub(super) fn remembered(&self) -> impl Iterator<Item = Peer<'_>> {
+        self.iter().skip(self.configured.into())
     }
 
     fn entry(&self, index: usize) -> Option<&Entry> {

@@ -39,6 +39,16 @@ pub struct PoolCounts {
     pub response: Histogram,
 }
 
+impl PoolCounts {
+    /// Adds the counts of another pool.
+    fn add(&mut self, other: &Self) {
+        let PoolCounts { requests, attempts, response } = other;
+        self.requests.iter_mut().zip(requests).for_each(|(sum, count)| *sum += count);
+        self.attempts.iter_mut().zip(attempts).for_each(|(sum, count)| *sum += count);
+        self.response.add(response);
+    }
+}
+
 /// One peer's counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -173,7 +183,9 @@ impl Counters {
         sum
     }
 
-    /// Moves the peers' counts from the indices in the directory before a reload to the indices after it.
+    /// Moves the peers' counts from the indices in the directory before a reload to the indices after it, and the counts
+    /// of a pool that nobody named and that has no servers any more to those of no known pool: the next servers that
+    /// nobody knows are others.
     pub(crate) fn follow(&mut self, before: &Directory, after: &Directory) {
         let counts = self.peers;
         let mut moved = [PeerCounts::default(); MAX_PEERS];
@@ -182,6 +194,9 @@ impl Counters {
             *moved = known.and_then(|known| counts.get(known)).copied().unwrap_or_default();
         }
         self.peers = moved;
+        for (_, counts) in self.pools.iter_mut().filter(|(id, _)| after.is_left(*id)) {
+            self.no_pool.add(&std::mem::take(counts));
+        }
     }
 
     /// The present step up to now, or the last step that had requests.

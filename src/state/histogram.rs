@@ -22,6 +22,12 @@ impl Histogram {
         self.sum += u64::from(time);
     }
 
+    /// Adds the times of another one.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, count)| *sum += count);
+        self.sum += other.sum;
+    }
+
     /// The number of all times.
     pub fn total(&self) -> u64 {
         self.buckets.iter().sum()

@@ -15,7 +15,7 @@ use crate::state::history::History;
 use crate::state::lookup::{ResolveCache, ResolvedObservation};
 use crate::state::series::Series;
 use crate::state::view::View;
-use crate::text::Name;
+use crate::text::{Name, Text};
 use crate::units::Millis;
 use crate::window::{Ring, WORDS};
 
@@ -136,8 +136,8 @@ impl Slot {
             *detection = Detection { incidents: detection.incidents, ..Detection::default() };
         });
         self.examples.edit(|examples| *examples = Examples::default());
-        self.setup.edit(|setup| *setup = Setup::default());
-        // The configuration that adopts the slot gives the pools new ids.
+        // The pools and the addresses in them are still known.
+        self.setup.edit(|setup| *setup = Setup { directory: setup.directory, ..Setup::default() });
         self.forget_counts();
         (self.adopted, self.left) = (0, 0);
     }
@@ -160,8 +160,13 @@ impl Slot {
             setup.expected
         });
         let Self { setup, detection, counters, ring, .. } = self;
-        counters.follow(&before.directory, &setup.live().directory);
+        let directory = &setup.live().directory;
+        counters.follow(&before.directory, directory);
         detection.edit(|detection| {
+            // The next servers whose pool is not known are others.
+            for (_, release) in detection.releases.iter_mut().filter(|(id, _)| directory.is_left(*id)) {
+                *release = Text::EMPTY;
+            }
             detection.failover.set_rules(&watched.rules);
             if let Some(rules) = watched.rules.error_rate {
                 if rules.window > 0 {

@@ -91,6 +91,8 @@ impl<'a> View<'a> {
         let serving = detection.failover.serving();
         let (from, to) = match key {
             Key::Serving => (self.pool_facts(incident.from), self.pool_facts(serving)),
+            // A pool whose servers a reload took away serves no more, even if no other has answered yet.
+            Key::ErrorRate if matches!(serving, Serving::Pool(id) if !setup.directory.is_reachable(id)) => (None, None),
             Key::ErrorRate => (None, self.pool_facts(serving)),
         };
         let rate = setup.rules.error_rate.as_ref();
@@ -101,6 +103,7 @@ impl<'a> View<'a> {
         Alert {
             id: format!("{}/{}", self.id(key), incident.id),
             change: revision.number - incident.id + 1,
+            wanted: self.wanted(kind).filter(|wanted| from.as_ref().is_none_or(|from| from.name != wanted.name)),
             from,
             to,
             since_unix: unix(incident.since),
@@ -145,6 +148,14 @@ impl<'a> View<'a> {
         Rates::new(counts.requests, counts.upstream_errors, counts.client_errors)
     }
 
+    /// The pool that should serve, during an outage; `None`: several should, or it is no outage.
+    fn wanted(&self, kind: Kind) -> Option<PoolFacts> {
+        match self.setup.expected {
+            Expected::Pool(id) if kind == Kind::Down => self.pool_facts(Serving::Pool(id)),
+            _ => None,
+        }
+    }
+
     /// `None`: no pool serves, or several do.
     fn pool_facts(&self, serving: Serving) -> Option<PoolFacts> {
         let Setup { directory, expected, .. } = self.setup;
@@ -155,6 +166,7 @@ impl<'a> View<'a> {
             name: directory.name(id).to_vec(),
             addresses: directory.addresses(id).map(<[u8]>::to_vec).collect(),
             release: release.to_vec(),
+            is_unknown: directory.is_unknown(id),
         })
     }
 }

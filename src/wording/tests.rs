@@ -4,7 +4,7 @@ use super::*;
 use crate::alert::{Rates, SilenceFacts};
 
 fn pool(name: &str, address: &str) -> PoolFacts {
-    PoolFacts { name: name.into(), addresses: vec![address.into()], release: b"v1".to_vec() }
+    PoolFacts { name: name.into(), addresses: vec![address.into()], release: b"v1".to_vec(), is_unknown: false }
 }
 
 fn rates(client_errors: u32) -> Rates {

@@ -52,8 +52,10 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn pool() -> impl Strategy<Value = Option<PoolFacts>> {
-    let facts = (foreign(), vec(foreign(), 0..9), foreign());
-    proptest::option::of(facts.prop_map(|(name, addresses, release)| PoolFacts { name, addresses, release }))
+    let facts = (foreign(), vec(foreign(), 0..9), foreign(), any::<bool>());
+    let facts =
+        facts.prop_map(|(name, addresses, release, is_unknown)| PoolFacts { name, addresses, release, is_unknown });
+    proptest::option::of(facts)
 }
 
 fn example() -> impl Strategy<Value = ExampleRequest> {
@@ -123,6 +125,7 @@ fn alert() -> impl Strategy<Value = Alert> {
                 severity,
                 upstream,
                 id,
+                wanted: to.clone().filter(|_| known),
                 from,
                 to,
                 since_unix,

@@ -27,7 +27,12 @@ use crate::file::expected;
 const BEGAN: u64 = 1_795_441_703_000;
 
 fn blue() -> PoolFacts {
-    PoolFacts { name: b"blue".to_vec(), addresses: vec![b"172.18.0.3:3000".to_vec()], release: b"v1.4.2".to_vec() }
+    PoolFacts {
+        name: b"blue".to_vec(),
+        addresses: vec![b"172.18.0.3:3000".to_vec()],
+        release: b"v1.4.2".to_vec(),
+        is_unknown: false,
+    }
 }
 
 fn green() -> PoolFacts {
@@ -35,6 +40,17 @@ fn green() -> PoolFacts {
         name: b"green".to_vec(),
         addresses: vec![b"172.18.0.4:3000".to_vec()],
         release: b"v1.5.0-rc.1".to_vec(),
+        is_unknown: false,
+    }
+}
+
+/// Servers whose pool nobody knows yet; they have the name of their role.
+fn unknown() -> PoolFacts {
+    PoolFacts {
+        name: b"primary".to_vec(),
+        addresses: vec![b"172.18.0.5:3000".to_vec()],
+        is_unknown: true,
+        ..PoolFacts::default()
     }
 }
 
@@ -131,7 +147,11 @@ fn cases() -> Vec<(&'static str, Alert)> {
                 ..failover()
             },
         ),
+        // A reload gave the traffic to servers that are dead: to blue's, and to some that nobody knows.
+        ("down_after_a_switch", Alert { from: Some(green()), wanted: Some(blue()), ..down.clone() }),
+        ("down_and_not_known", Alert { wanted: Some(unknown()), ..down.clone() }),
         ("down", down),
+        ("failover_to_a_pool_that_is_not_known", Alert { to: Some(unknown()), ..failover() }),
         ("error_rate_hidden_from_clients", firing.clone()),
         (
             "error_rate_that_fell",

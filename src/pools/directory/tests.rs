@@ -1,5 +1,7 @@
 //! Which pool a peer is in, and what headers, roles and reloads make of that.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::config::upstream::ConfiguredPeer;
 use crate::observation::{Names, Verdict};
@@ -191,7 +193,7 @@ fn what_named_a_pool_is_known_after_a_reload() {
     see(&mut directory, &watched, &answer(0, b"blue"));
     directory.adopt(&watched);
     let origins: Vec<_> = directory.peers().map(|peer| directory.origin_of(&peer)).collect();
-    assert_eq!(origins, [Origin::Header, Origin::Role]);
+    assert_eq!(origins, [Origin::Header, Origin::Unknown]);
 }
 
 #[test]
@@ -209,10 +211,10 @@ fn peers_beyond_the_limit_have_no_pool_and_are_never_known_to_be_unusable() {
     // nginx's word about the server beyond the limit is not passed on, even if another line names its address.
     all[MAX_PEERS].0 = all[0].0;
     assert_eq!(directory.unusable(&watched(&all), every_peer), PoolSet::EMPTY);
-    let peer = |address| Peer { address, ..Peer::default() };
+    let peer = |address| Peer { address, pool: Some(FIRST), ..Peer::default() };
     let pools = [Pool { name: Name::new(b"one"), unnamed: false }];
     let saved = addresses.iter().map(|address| peer(address.as_bytes()));
-    assert_eq!(Directory::resume(pools.into_iter(), saved).peers().count(), MAX_PEERS);
+    assert_eq!(Directory::resume(pools.into_iter(), saved, [].into_iter()).peers().count(), MAX_PEERS);
 }
 
 #[test]
@@ -238,8 +240,9 @@ fn a_worker_of_another_configuration_finds_the_peer_by_its_address() {
 fn a_pool_is_named_by_its_role_until_a_header_names_it() {
     let watched = blue_green();
     let mut directory = adopted(&watched);
+    assert_eq!([FIRST, SECOND].map(|pool| directory.named_by(pool)), [Origin::Role; 2]);
     see(&mut directory, &watched, &answer(0, b"blue"));
-    assert_eq!([FIRST, SECOND].map(|pool| directory.named_by(pool)), [Origin::Header, Origin::Role]);
+    assert_eq!([FIRST, SECOND].map(|pool| directory.named_by(pool)), [Origin::Header, Origin::Unknown]);
 }
 
 #[test]
@@ -255,6 +258,176 @@ fn a_name_is_free_under_a_number_even_if_all_pools_have_it() {
 #[test]
 fn saved_peers_of_an_unknown_pool_are_left_out() {
     let pools = [Pool { name: Name::new(b"one"), unnamed: false }];
-    let peers = [FIRST, SECOND, FIRST].map(|pool| Peer { pool, ..Peer::default() });
-    assert_eq!(Directory::resume(pools.into_iter(), peers.into_iter()).peers().count(), 2);
+    let peers = [FIRST, SECOND, FIRST].map(|pool| Peer { pool: Some(pool), ..Peer::default() });
+    let directory = Directory::resume(pools.into_iter(), peers.into_iter(), peers.into_iter());
+    assert_eq!((directory.peers().count(), directory.remembered_peers().count()), (2, 2));
+}
+
+/// The configured peers' pools by name, and whether each is certain.
+fn pools(directory: &Directory) -> Vec<(String, bool)> {
+    let name = |peer: Peer<'_>| peer.pool.map_or_else(String::new, |pool| lossy(directory.name(pool)));
+    directory.peers().map(|peer| (name(peer), peer.certain)).collect()
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn only(address: &str) -> WatchedUpstream {
+    watched(&[(address, Role::Primary, None)], &[])
+}
+
+const THIRD_ADDRESS: &str = "127.0.0.1:3003";
+
+#[test]
+fn an_address_that_left_and_comes_back_is_in_the_pool_that_it_had() {
+    let (blue, green) = (only(BLUE), only(GREEN));
+    let mut directory = adopted(&blue);
+    see(&mut directory, &blue, &answer(0, b"blue"));
+    directory.adopt(&green);
+    assert_eq!(see(&mut directory, &green, &answer(0, b"green")), "green");
+    assert_eq!(directory.addresses(FIRST).collect::<Vec<_>>(), [BLUE.as_bytes()], "nobody forgot where blue was");
+    directory.adopt(&blue);
+    assert_eq!(pools(&directory), [("blue".to_owned(), true)], "before it has answered again");
+    assert_eq!(directory.expected(&blue.rules), Expected::Pool(FIRST));
+    let index = directory.index_of_peer(&green, &Attempt::default());
+    assert_eq!(index.and_then(|index| directory.pool_at(index)), Some(SECOND), "an old worker still asks green");
+}
+
+#[test]
+fn an_address_that_poolwatch_pool_named_is_known_without_it() {
+    let named = watched(&[(BLUE, Role::Primary, Some(0)), (GREEN, Role::Backup, Some(1))], &["one", "two"]);
+    let mut directory = adopted(&named);
+    directory.adopt(&only(GREEN));
+    assert_eq!(pools(&directory), [("two".to_owned(), true)]);
+    // A line of poolwatch_pool counts for more than what was.
+    directory.adopt(&watched(&[(GREEN, Role::Primary, Some(0))], &["one"]));
+    assert_eq!(pools(&directory), [("one".to_owned(), true)]);
+}
+
+#[test]
+fn a_server_that_nobody_knows_is_in_no_other_servers_pool() {
+    let (blue, third) = (only(BLUE), only(THIRD_ADDRESS));
+    let mut directory = adopted(&blue);
+    see(&mut directory, &blue, &answer(0, b"blue"));
+    directory.adopt(&third);
+    let Expected::Pool(unknown) = directory.expected(&third.rules) else { panic!("one pool") };
+    assert!(directory.is_unknown(unknown) && unknown != FIRST);
+    assert_eq!((directory.named_by(unknown), directory.addresses(unknown).count()), (Origin::Unknown, 1));
+    // Another one after it is not the same, and both are forgotten: neither has said what it is.
+    directory.adopt(&only("127.0.0.1:3004"));
+    assert_ne!(directory.expected(&third.rules), Expected::Pool(unknown));
+    assert_eq!(directory.addresses(FIRST).count(), 1);
+    directory.adopt(&third);
+    assert_eq!(directory.pools().count(), 3, "the names of roles are used again");
+    // Its first answer says which pool it is.
+    assert_eq!(see(&mut directory, &third, &answer(0, b"blue")), "blue");
+    assert_eq!(directory.expected(&third.rules), Expected::Pool(FIRST));
+}
+
+#[test]
+fn servers_that_nobody_knows_get_the_name_that_the_first_of_them_says() {
+    let blue = only(BLUE);
+    let two = watched(&[(THIRD_ADDRESS, Role::Primary, None), ("127.0.0.1:3004", Role::Primary, None)], &[]);
+    for name in ["blue", "green"] {
+        let mut directory = adopted(&blue);
+        see(&mut directory, &blue, &answer(0, b"blue"));
+        directory.adopt(&two);
+        see(&mut directory, &two, &answer(1, name.as_bytes()));
+        assert_eq!(pools(&directory), [(name.to_owned(), false), (name.to_owned(), true)]);
+    }
+}
+
+#[test]
+fn without_a_header_the_roles_are_the_pools_and_an_address_keeps_its_own() {
+    let mut directory = adopted(&blue_green());
+    directory.adopt(&only(GREEN));
+    assert_eq!(pools(&directory), [("backup".to_owned(), false)]);
+    directory.adopt(&only(BLUE));
+    assert_eq!(pools(&directory), [("primary".to_owned(), false)]);
+    assert!(!directory.is_unknown(FIRST));
+    directory.adopt(&only(THIRD_ADDRESS));
+    assert_eq!(pools(&directory), [("primary".to_owned(), false)], "the primary server's");
+}
+
+#[test]
+fn what_left_first_is_forgotten_first_when_there_is_no_room() {
+    let many = |from: usize, count: usize| {
+        let addresses: Vec<String> = (from..from + count).map(|number| format!("10.0.{number}.1:80")).collect();
+        let peers: Vec<_> = addresses.iter().map(|address| (address.as_str(), Role::Primary, Some(0))).collect();
+        watched(&peers, &["one"])
+    };
+    let mut directory = adopted(&many(0, 100));
+    directory.adopt(&many(100, 100));
+    directory.adopt(&many(200, 100));
+    let is_known = |number: usize| directory.index_of(format!("10.0.{number}.1:80").as_bytes()).is_some();
+    let known = [(0, 56), (100, 100), (200, 100)].map(|(from, _)| (from..from + 100).filter(|&n| is_known(n)).count());
+    assert_eq!(known, [56, 100, 100]);
+    assert_eq!((directory.peers().count(), directory.remembered_peers().count()), (100, MAX_PEERS - 100));
+}
+
+/// What reloads and answers do to an upstream, in any order.
+#[derive(Clone, Debug)]
+enum Step {
+    /// A configuration with these addresses, by number, the last of which is `backup`; with `poolwatch_pool`, or without.
+    Reload(Vec<u8>, bool),
+    /// An answer of a configured peer, by number, with the header of its own pool.
+    Answer(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let reload = (proptest::collection::vec(0_u8..4, 1..4), any::<bool>());
+    let step = prop_oneof![
+        reload.prop_map(|(addresses, is_named)| Step::Reload(addresses, is_named)),
+        any::<u8>().prop_map(Step::Answer),
+    ];
+    proptest::collection::vec(step, 1..40)
+}
+
+proptest! {
+    /// Each address has a pool of its own that its header and `poolwatch_pool` name. Once it was named, it is never
+    /// taken for anything else.
+    #[test]
+    fn an_address_that_was_named_once_is_never_in_another_pool(steps in steps()) {
+        let address = |number: u8| format!("10.0.0.{number}:80");
+        let colour = |number: u8| format!("pool-{number}");
+        let mut now = only(&address(0));
+        let mut directory = adopted(&now);
+        let mut named = std::collections::BTreeSet::new();
+        for step in steps {
+            match step {
+                Step::Reload(numbers, is_named) => {
+                    let numbers: std::collections::BTreeSet<u8> = numbers.into_iter().collect();
+                    let numbers: Vec<u8> = numbers.into_iter().collect();
+                    let (addresses, colours): (Vec<_>, Vec<_>) =
+                        numbers.iter().map(|&number| (address(number), colour(number))).unzip();
+                    let role = |index| if index + 1 == numbers.len() && index > 0 { Role::Backup } else { Role::Primary };
+                    let peers: Vec<_> = (0..numbers.len())
+                        .map(|index| (addresses[index].as_str(), role(index), is_named.then_some(index)))
+                        .collect();
+                    let colours: Vec<_> = colours.iter().map(String::as_str).collect();
+                    now = watched(&peers, if is_named { &colours } else { &[] });
+                    directory.adopt(&now);
+                    if is_named {
+                        named.extend(numbers);
+                    }
+                }
+                Step::Answer(which) => {
+                    let index = usize::from(which) % now.peers.len();
+                    let number = now.peers[index].address[7] - b'0';
+                    see(&mut directory, &now, &answer(index as u16, colour(number).as_bytes()));
+                    if pools(&directory)[index].1 {
+                        named.insert(number);
+                    }
+                }
+            }
+            for (peer, (pool, certain)) in directory.peers().zip(pools(&directory)) {
+                let number = peer.address[7] - b'0';
+                if named.contains(&number) {
+                    prop_assert_eq!((pool, certain), (colour(number), true));
+                }
+            }
+            prop_assert_eq!(directory.peers().count(), now.peers.len());
+        }
+    }
 }

@@ -10,6 +10,7 @@ use super::palette::Palette;
 use super::timeline::timeline;
 use super::words::{capitalised, counted, grouped, hash, latency, moment, reasons, share, span, state};
 use crate::observation::Verdict;
+use crate::pools::directory::Origin;
 use crate::status::view::StateView;
 use crate::status::view::deliveries::{AlertView, ChangeView};
 use crate::status::view::names::Named;
@@ -182,7 +183,11 @@ fn pool_box(palette: &Palette, pool: &PoolView, now: Timestamp) -> Markup {
                     Some(release) => { "release " bdi.mono { (release) } },
                     None => "no release named",
                 }
-                ", pool by " (pool.named_by.name())
+                ", "
+                @match pool.named_by {
+                    Origin::Unknown => (wording::NOT_KNOWN),
+                    named_by => { "pool by " (named_by.name()) },
+                }
             }
             dl {
                 (fact("attempts", &grouped(attempts.ok + attempts.failed())))

@@ -63,7 +63,12 @@ pub(super) use {named, serialised};
 named! {
     Severity { Severity::Info => "info", Severity::Warning => "warning", Severity::Critical => "critical" }
     Role { Role::Primary => "primary", Role::Backup => "backup" }
-    Origin { Origin::Configuration => "configuration", Origin::Header => "header", Origin::Role => "role" }
+    Origin {
+        Origin::Configuration => "configuration",
+        Origin::Header => "header",
+        Origin::Role => "role",
+        Origin::Unknown => "unknown",
+    }
     RateOf { RateOf::Upstream => "upstream", RateOf::Client => "client" }
     RateState { RateState::Ok => "ok", RateState::Firing => "firing", RateState::NoData => "no_data" }
     Health { Health::Up => "up", Health::Failing => "failing", Health::Broken => "broken" }

@@ -12,7 +12,7 @@ use crate::observation::Verdict;
 use crate::pools::directory::Origin;
 use crate::pools::peers::Peer;
 use crate::pools::set::PoolId;
-use crate::state::counters::{PeerCounts, Release, ReleaseCounts};
+use crate::state::counters::{PeerCounts, PoolCounts, Release, ReleaseCounts};
 use crate::state::ending::RESULTS;
 use crate::state::histogram::Histogram;
 use crate::state::snapshot::{Snapshot, Upstream};
@@ -68,16 +68,22 @@ pub(super) fn pools(snapshot: &Snapshot, upstream: &Upstream) -> Vec<PoolView> {
     ids(upstream).map(|id| pool(snapshot, upstream, id)).collect()
 }
 
-/// See [`pools`].
+/// See [`pools`]. A pool without a name of its own that has neither servers nor counts any more is left out.
 pub(super) fn ids(upstream: &Upstream) -> impl Iterator<Item = PoolId> {
-    PoolId::all().filter(|&id| !upstream.setup.directory.name(id).is_empty())
+    let directory = &upstream.setup.directory;
+    let is_used = |id| {
+        upstream.view().is_serving(id)
+            || upstream.setup.expected.includes(id)
+            || upstream.counters.pools[id] != PoolCounts::default()
+    };
+    PoolId::all().filter(move |&id| !directory.name(id).is_empty() && (!directory.is_left(id) || is_used(id)))
 }
 
 fn pool(snapshot: &Snapshot, upstream: &Upstream, id: PoolId) -> PoolView {
     let directory = &upstream.setup.directory;
     let counts = &upstream.counters.pools[id];
     let release = Some(&upstream.detection.releases[id]).filter(|release| !release.is_empty());
-    let peers = directory.peers().zip(&upstream.counters.peers).filter(|(peer, _)| peer.pool == id);
+    let peers = directory.peers().zip(&upstream.counters.peers).filter(|(peer, _)| peer.pool == Some(id));
     PoolView {
         name: serving::pool(upstream, id),
         named_by: directory.named_by(id),
