@@ -40,7 +40,7 @@ impl Zone {
         let peer = |(index, address): (usize, &String)| ConfiguredPeer {
             address: address.as_bytes().to_vec(),
             role: if index == 0 { Role::Primary } else { Role::Backup },
-            pool: None,
+            ..ConfiguredPeer::default()
         };
         let error_rate = Some(ErrorRateRules { window, ..ErrorRateRules::default() });
         let upstream = |index| WatchedUpstream {

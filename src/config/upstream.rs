@@ -15,13 +15,15 @@ pub enum Role {
 }
 
 /// A peer of the configuration: one address of one server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfiguredPeer {
     /// The address as nginx prints it in `$upstream_addr`. For a server that nginx resolves at run time: the name as
     /// written, which never equals a peer's address.
     pub address: Vec<u8>,
     /// Does the `server` directive say `backup`?
     pub role: Role,
+    /// Do all `server` directives with this address say `down`? Then nginx never asks it.
+    pub is_down: bool,
     /// Index in [`WatchedUpstream::pools`]; `None`: no `poolwatch_pool` names the peer's server.
     pub pool: Option<usize>,
 }

@@ -70,13 +70,15 @@ fn peers(upstream: &UpstreamBlock, pool_of: &[Option<usize>], warn: &mut impl Fn
         // A server that nginx resolves at run time has no address yet, but a pool and a role.
         let written = server.addresses.is_empty().then(|| server.name.clone());
         for address in server.addresses.iter().chain(&written) {
-            match peers.iter().find(|peer| peer.address == *address) {
-                None => peers.push(ConfiguredPeer { address: address.clone(), role: server.role, pool }),
-                Some(buffer) if buffer.pool == pool => {}
-                Some(_) => {
-                    let address = shown(address);
-                    warn(format!("pools of upstream \"{name}\" share the address \"{address}\""));
-                }
+            let Some(known) = peers.iter_mut().find(|peer| peer.address == *address) else {
+                let (role, is_down) = (server.role, server.is_down);
+                peers.push(ConfiguredPeer { address: address.clone(), role, is_down, pool });
+                continue;
+            };
+            known.is_down &= server.is_down;
+            if known.pool != pool {
+                let address = shown(address);
+                warn(format!("pools of upstream \"{name}\" share the address \"{address}\""));
             }
         }
     }
@@ -109,7 +111,7 @@ mod tests {
 
     fn server(name: &str, address: &str, role: Role) -> Server {
         let (name, addresses) = (name.as_bytes().to_vec(), vec![address.as_bytes().to_vec()]);
-        Server { name, addresses, role, fail_timeout: Millis::from_secs(5) }
+        Server { name, addresses, role, is_down: false, fail_timeout: Millis::from_secs(5) }
     }
 
     fn app() -> UpstreamBlock {
@@ -262,5 +264,21 @@ mod tests {
             judge(&["poolwatch_pool blue app_blue", "poolwatch_pool green app_green:3000"], &[], &twice);
         assert_eq!(judged.unwrap().peers.len(), 2);
         assert_eq!(warnings, [""; 0]);
+    }
+
+    #[test]
+    fn a_server_is_down_if_each_line_with_its_address_says_so() {
+        let are_down = |lines: &[bool]| {
+            let mut upstream = app();
+            upstream.servers = lines
+                .iter()
+                .map(|&is_down| Server { is_down, ..server("app_blue", "10.0.0.1:80", Role::Primary) })
+                .collect();
+            judge(&[], &[], &upstream).0.unwrap().peers[0].is_down
+        };
+        assert_eq!(
+            [&[true][..], &[true, true], &[true, false], &[false, true]].map(are_down),
+            [true, true, false, false]
+        );
     }
 }

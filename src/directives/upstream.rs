@@ -24,6 +24,8 @@ pub struct Server {
     pub addresses: Vec<Vec<u8>>,
     /// `backup`
     pub role: Role,
+    /// `down`
+    pub is_down: bool,
     /// `fail_timeout=`
     pub fail_timeout: Millis,
 }

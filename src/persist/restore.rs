@@ -225,6 +225,7 @@ impl SavedUpstream {
                 pool: PoolId::new(peer.pool.into()),
                 role: if peer.backup { Role::Backup } else { Role::Primary },
                 certain: peer.certain,
+                is_down: false,
             })
         };
         Directory::resume(pools, peers(false), peers(true))

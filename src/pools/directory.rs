@@ -76,13 +76,19 @@ impl Directory {
         self.pool_named(name);
     }
 
-    /// Which pools should serve under these rules: `poolwatch_active`, else the pool or pools of the primary servers.
+    /// Which pools should serve under these rules: `poolwatch_active`, else the pool or pools of the primary servers that
+    /// are not `down`; if all of them are, nginx asks the `backup` servers.
     pub fn expected(&self, rules: &Rules) -> Expected {
         if let Some(id) = self.find(&rules.active).filter(|_| !rules.active.is_empty()) {
             return Expected::Pool(id);
         }
-        let primaries = self.peers().filter(|peer| peer.role == Role::Primary);
-        primaries.filter_map(|peer| peer.pool).collect::<PoolSet>().into()
+        // In the order in which nginx asks them; it asks none that are down.
+        let order = [(Role::Primary, false), (Role::Backup, false), (Role::Primary, true)];
+        let pools = |(role, is_down)| -> PoolSet {
+            let peers = self.peers().filter(move |peer| (peer.role, peer.is_down) == (role, is_down));
+            peers.filter_map(|peer| peer.pool).collect()
+        };
+        order.into_iter().map(pools).find(|&pools| pools != PoolSet::EMPTY).unwrap_or_default().into()
     }
 
     /// The pool of the attempt's peer; `None`: the configuration or the directory does not know the peer. `watched` is
@@ -146,14 +152,18 @@ impl Directory {
         }
     }
 
-    /// The pools that have configured peers, all of which nginx refuses to ask.
+    /// The pools that have configured peers, all of which nginx refuses to ask, for a while or because they are `down`.
     pub fn unusable(&self, watched: &WatchedUpstream, unusable_peers: PeerSet) -> PoolSet {
         let (mut refused, mut usable) = (PoolSet::EMPTY, PoolSet::EMPTY);
         for (index, configured) in watched.peers.iter().enumerate() {
             let Some(pool) = self.place_of(index, &configured.address).and_then(|place| self.peers.pool(place)) else {
                 continue;
             };
-            if unusable_peers.contains(index) { refused.insert(pool) } else { usable.insert(pool) }
+            if configured.is_down || unusable_peers.contains(index) {
+                refused.insert(pool)
+            } else {
+                usable.insert(pool)
+            }
         }
         refused.iter().filter(|pool| !usable.contains(*pool)).collect()
     }
@@ -228,7 +238,7 @@ impl Directory {
             Some(index) => self.peers.pool(index).filter(|&pool| self.is_unnamed(pool)),
             None => {
                 let guesses = self.peers().filter(|peer| peer.pool.is_some_and(|pool| self.is_unnamed(pool)));
-                guesses.min_by_key(|peer| peer.role).and_then(|peer| peer.pool)
+                guesses.min_by_key(|peer| (peer.is_down, peer.role)).and_then(|peer| peer.pool)
             }
         };
         let id = match guessed {

@@ -16,6 +16,8 @@ pub(crate) struct Peer<'a> {
     /// `None`: nobody knows, and there is no room for one more pool.
     pub(crate) pool: Option<PoolId>,
     pub(crate) role: Role,
+    /// The configuration marks its server as `down`.
+    pub(crate) is_down: bool,
     /// The configuration or a header named the pool; `false`: it is a guess by the role.
     pub(crate) certain: bool,
 }
@@ -29,6 +31,7 @@ struct Entry {
     length: u16,
     pool: Option<PoolId>,
     role: Role,
+    is_down: bool,
     certain: bool,
 }
 
@@ -54,13 +57,13 @@ impl Default for Peers {
 impl Peers {
     /// Adds a peer after the others. Returns `false`, and does nothing, if there is no room for it.
     pub(super) fn push(&mut self, peer: &Peer<'_>) -> bool {
-        let Peer { address, pool, role, certain } = *peer;
+        let Peer { address, pool, role, is_down, certain } = *peer;
         let (begin, length) = (usize::from(self.used), address.len());
         let entry = self.entries.get_mut(usize::from(self.count));
         let bytes = self.addresses.get_mut(begin..begin + length);
         let (Some(entry), Some(bytes)) = (entry, bytes) else { return false };
         bytes.copy_from_slice(address);
-        *entry = Entry { begin: begin as u16, length: length as u16, pool, role, certain };
+        *entry = Entry { begin: begin as u16, length: length as u16, pool, role, is_down, certain };
         self.count += 1;
         self.used += length as u16;
         true
@@ -78,8 +81,8 @@ impl Peers {
 
     /// The peer of this index.
     pub(super) fn get(&self, index: usize) -> Option<Peer<'_>> {
-        let Entry { pool, role, certain, .. } = *self.entry(index)?;
-        Some(Peer { address: self.address(index)?, pool, role, certain })
+        let Entry { pool, role, is_down, certain, .. } = *self.entry(index)?;
+        Some(Peer { address: self.address(index)?, pool, role, is_down, certain })
     }
 
     /// The address of the peer of this index.

@@ -28,6 +28,8 @@ impl Detection {
         }
         let from = match (kind, change.from) {
             (Kind::PlannedSwitch, Serving::Unknown) => self.switching,
+            // An outage right after the expected pool changed: the pool before was the last one that served.
+            (Kind::Down, Serving::Unknown) if self.switching != Serving::Unknown => self.switching,
             (_, Serving::Unknown) => Serving::Pool(setup.expected.first()),
             (_, from) => from,
         };

@@ -278,7 +278,12 @@ mod tests {
 
     impl Upstream {
         fn new() -> Self {
-            let peer = |address: &str, role, pool| ConfiguredPeer { address: address.into(), role, pool: Some(pool) };
+            let peer = |address: &str, role, pool| ConfiguredPeer {
+                address: address.into(),
+                role,
+                pool: Some(pool),
+                ..ConfiguredPeer::default()
+            };
             let watched = WatchedUpstream {
                 name: Name::new(b"app"),
                 rules: Rules::default(),

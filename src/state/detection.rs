@@ -2,7 +2,7 @@
 
 use crate::alert::Reasons;
 use crate::config::rules::Rules;
-use crate::config::upstream::WatchedUpstream;
+use crate::config::upstream::{ConfiguredPeer, WatchedUpstream};
 use crate::detect::error_rate::{ErrorRate, RateState};
 use crate::detect::failover::{Evidence, Failover};
 use crate::detect::flapping::Flapping;
@@ -132,7 +132,9 @@ impl Detection {
                 let unusable_peers = seen.unusable_peers();
                 let is_any = !unusable_peers.is_empty();
                 let unusable = if is_any { directory.unusable(watched, unusable_peers) } else { PoolSet::EMPTY };
-                let is_every = is_any && (0..watched.peers.len()).all(|index| unusable_peers.contains(index));
+                let is_refused =
+                    |(index, peer): (usize, &ConfiguredPeer)| peer.is_down || unusable_peers.contains(index);
+                let is_every = !watched.peers.is_empty() && watched.peers.iter().enumerate().all(is_refused);
                 let evidence = Evidence {
                     answered,
                     start: last.start,
@@ -178,7 +180,7 @@ impl Detection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::upstream::{ConfiguredPeer, Role};
+    use crate::config::upstream::Role;
     use crate::observation::{Attempt, Failure, Observation};
     use crate::pools::set::PoolId;
     use crate::text::Name;
@@ -190,7 +192,7 @@ mod tests {
     /// Blue has served for a while; then a request has these attempts, while nginx refuses to ask these peers. Which
     /// pool serves now, and is an outage possible?
     fn follow(times: usize, attempts: &[(u16, Verdict)], unusable_peers: &[usize]) -> (Serving, bool) {
-        let peer = |address: &[u8], role| ConfiguredPeer { address: address.into(), role, pool: None };
+        let peer = |address: &[u8], role| ConfiguredPeer { address: address.into(), role, ..ConfiguredPeer::default() };
         let watched = WatchedUpstream {
             name: Name::new(b"app"),
             rules: Rules::default(),

@@ -236,7 +236,7 @@ impl Host {
 }
 
 pub(crate) fn upstream(rules: &Rules) -> WatchedUpstream {
-    let peer = |address: &str, role| ConfiguredPeer { address: address.into(), role, pool: None };
+    let peer = |address: &str, role| ConfiguredPeer { address: address.into(), role, ..ConfiguredPeer::default() };
     WatchedUpstream {
         name: Name::new(b"app"),
         rules: *rules,

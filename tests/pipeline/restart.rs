@@ -257,7 +257,7 @@ fn the_longest_upstream_fits_into_its_place() {
     watched.peers.clear();
     for number in 0..MAX_PEERS {
         let address = format!("{number:0>length$}").into_bytes();
-        watched.peers.push(ConfiguredPeer { address, role: Role::Backup, pool: None });
+        watched.peers.push(ConfiguredPeer { address, role: Role::Backup, ..ConfiguredPeer::default() });
     }
     let mut host = Host::new(1, &quiet());
     let receivers =

@@ -183,7 +183,11 @@ fn of_pools_that_serve_together_no_single_release_is_shown() {
     both.peers = ["127.0.0.1:3001", "127.0.0.1:3002"]
         .iter()
         .zip(0..)
-        .map(|(address, pool)| ConfiguredPeer { address: (*address).into(), role: Role::Primary, pool: Some(pool) })
+        .map(|(address, pool)| ConfiguredPeer {
+            address: (*address).into(),
+            pool: Some(pool),
+            ..ConfiguredPeer::default()
+        })
         .collect();
     host.configure(1, &[both]);
     for _ in 0..20 {

@@ -10,7 +10,7 @@ use super::*;
 const RED: u16 = 2;
 
 fn peer(address: &str, role: Role) -> ConfiguredPeer {
-    ConfiguredPeer { address: address.into(), role, pool: None }
+    ConfiguredPeer { address: address.into(), role, ..ConfiguredPeer::default() }
 }
 
 fn of_peers(rules: &Rules, peers: &[(&str, Role)]) -> WatchedUpstream {

@@ -1,10 +1,50 @@
 //! How a configuration's peers get their pools, and which addresses are remembered that it does not name.
 
-use crate::config::upstream::{Role, WatchedUpstream};
+use crate::config::upstream::{ConfiguredPeer, Role, WatchedUpstream};
 use crate::pools::directory::{Directory, Pool};
 use crate::pools::peers::{Peer, Peers};
 use crate::pools::set::{PoolId, PoolSet};
 use crate::text::Name;
+
+/// How servers of a configuration are told apart as long as nothing names their pools.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    Primary,
+    Backup,
+    /// Servers marked `down`: one that comes up later may be of another pool than the primary servers before it.
+    Down,
+}
+
+impl Group {
+    const ALL: [Self; 3] = [Self::Primary, Self::Backup, Self::Down];
+
+    fn new(role: Role, is_down: bool) -> Self {
+        match role {
+            _ if is_down => Self::Down,
+            Role::Primary => Self::Primary,
+            Role::Backup => Self::Backup,
+        }
+    }
+
+    /// The name of its pool.
+    fn word(self) -> &'static [u8] {
+        match self {
+            Self::Primary => b"primary",
+            Self::Backup => b"backup",
+            Self::Down => b"standby",
+        }
+    }
+}
+
+/// A peer of a configuration, and what is known of its pool.
+struct Candidate<'a> {
+    configured: &'a ConfiguredPeer,
+    group: Group,
+    pool: Option<PoolId>,
+    is_certain: bool,
+    /// Nobody knows the pool, unless other servers of the group tell; it may have one that has no name.
+    is_newcomer: bool,
+}
 
 impl Directory {
     /// Applies a configuration. Pools keep their ids. An address that had a pool before keeps it, also if configurations
@@ -14,37 +54,24 @@ impl Directory {
         let before = *self;
         self.configured = !watched.pools.is_empty();
         self.peers = Peers::default();
-        let known: Vec<Option<(PoolId, bool)>> = watched
-            .peers
-            .iter()
-            .map(|peer| {
-                let named = peer.pool.and_then(|index| watched.pools.get(index));
-                match named {
-                    Some(name) => self.pool_named(name).map(|pool| (pool, true)),
-                    None => before.remembered(&peer.address).filter(|&(_, certain)| certain || !self.configured),
+        let mut peers: Vec<Candidate<'_>> =
+            watched.peers.iter().map(|peer| self.candidate(watched, peer, &before)).collect();
+        for group in Group::ALL {
+            if peers.iter().any(|peer| peer.group == group && peer.is_newcomer) {
+                let pool = self.pool_of_newcomers(group, &peers, &before);
+                for peer in peers.iter_mut().filter(|peer| peer.group == group && peer.is_newcomer) {
+                    peer.pool = pool;
                 }
-            })
-            .collect();
-        let pools_of_role = |role| -> PoolSet {
-            let all = watched.peers.iter().zip(&known).filter(|(peer, _)| peer.role == role);
-            all.filter_map(|(_, known)| known.map(|(pool, _)| pool)).collect()
-        };
-        let taken: PoolSet = known.iter().flatten().map(|&(pool, _)| pool).collect();
-        let mut newcomers = |role| self.pool_of_newcomers(role, pools_of_role(role), taken, &before);
-        let is_new = |role| watched.peers.iter().zip(&known).any(|(peer, known)| peer.role == role && known.is_none());
-        let [primary, backup] =
-            [Role::Primary, Role::Backup].map(|role| if is_new(role) { newcomers(role) } else { None });
-        for (configured, known) in watched.peers.iter().zip(known) {
-            let role = configured.role;
-            let newcomer = if role == Role::Primary { primary } else { backup };
-            let (pool, certain) = known.map_or((newcomer, false), |(pool, certain)| (Some(pool), certain));
+            }
+        }
+        for Candidate { configured, pool, is_certain, .. } in peers {
+            let ConfiguredPeer { address, role, is_down, .. } = configured;
             // Attempts at a peer for which there is no room are counted in no pool.
-            self.peers.push(&Peer { address: &configured.address, pool, role, certain });
+            self.peers.push(&Peer { address, pool, role: *role, is_down: *is_down, certain: is_certain });
         }
         self.peers.end_configured();
-        for peer in before.peers.iter() {
-            let is_worth_it = before.remembered(peer.address).is_some();
-            if is_worth_it && self.peers.index_of(peer.address).is_none() {
+        for peer in before.peers.iter().filter(|peer| before.remembered(peer.address).is_some()) {
+            if self.peers.index_of(peer.address).is_none() {
                 self.peers.push(&peer);
             }
         }
@@ -53,8 +80,25 @@ impl Directory {
         }
     }
 
-    /// The pool that this address had, and whether that is certain; `None`: nobody knows. A guess by the role holds as
-    /// long as the address is configured, or as all pools are those of roles.
+    fn candidate<'a>(
+        &mut self,
+        watched: &WatchedUpstream,
+        configured: &'a ConfiguredPeer,
+        before: &Self,
+    ) -> Candidate<'a> {
+        let group = Group::new(configured.role, configured.is_down);
+        let named = configured.pool.and_then(|index| watched.pools.get(index)).and_then(|name| self.pool_named(name));
+        if let Some(pool) = named {
+            return Candidate { configured, group, pool: Some(pool), is_certain: true, is_newcomer: false };
+        }
+        let known = before.remembered(&configured.address).filter(|&(_, certain)| certain || !self.configured);
+        let (pool, is_certain) = known.unzip();
+        let is_newcomer = pool.is_none_or(|pool| before.is_unknown(pool));
+        Candidate { configured, group, pool, is_certain: is_certain.unwrap_or_default(), is_newcomer }
+    }
+
+    /// The pool that this address had, and whether that is certain; `None`: nobody knows. A guess holds as long as the
+    /// address is configured, or as all pools are those of roles.
     fn remembered(&self, address: &[u8]) -> Option<(PoolId, bool)> {
         let index = self.peers.index_of(address)?;
         let peer = self.peers.get(index)?;
@@ -62,33 +106,28 @@ impl Directory {
         peer.pool.filter(|_| holds).map(|pool| (pool, peer.certain))
     }
 
-    /// The pool of the servers of a role whose addresses nobody knows. Beside servers of one pool they are taken for
-    /// servers of that pool. `beside`: the pools of the known servers of this role; `taken`: of all known servers.
-    fn pool_of_newcomers(&mut self, role: Role, beside: PoolSet, taken: PoolSet, before: &Self) -> Option<PoolId> {
-        let only = beside.first().filter(|_| beside.iter().count() == 1);
-        if only.is_some() {
-            return only;
+    /// The pool of the newcomers of a group. Beside servers of one pool they are taken for servers of that pool.
+    fn pool_of_newcomers(&mut self, group: Group, peers: &[Candidate<'_>], before: &Self) -> Option<PoolId> {
+        let of_group = || peers.iter().filter(|peer| peer.group == group);
+        let beside: PoolSet = of_group().filter(|peer| !peer.is_newcomer).filter_map(|peer| peer.pool).collect();
+        if let Some(only) = beside.first().filter(|_| beside.iter().count() == 1) {
+            return Some(only);
         }
-        let word = match role {
-            Role::Primary => "primary",
-            Role::Backup => "backup",
+        let had: PoolSet = of_group().filter_map(|peer| peer.pool).collect();
+        let last = || before.peers().filter(|peer| Group::new(peer.role, peer.is_down) == group);
+        let word = Name::new(group.word());
+        let known = if before.are_pools_named() {
+            // None of the pools that other servers have or had: these are not the same ones.
+            let others: PoolSet =
+                peers.iter().filter_map(|peer| peer.pool).chain(before.peers().filter_map(|peer| peer.pool)).collect();
+            let is_free = |id: PoolId, pool: &Pool| {
+                pool.unnamed && pool.name.as_bytes().starts_with(word.as_bytes()) && !others.contains(id)
+            };
+            let unknown = had.iter().find(|&pool| before.is_unknown(pool));
+            unknown.or_else(|| self.pools().find(|&(id, pool)| is_free(id, pool)).map(|(id, _)| id))
+        } else {
+            last().find_map(|peer| peer.pool).or_else(|| self.unnamed(&word))
         };
-        let name = Name::new(word.as_bytes());
-        if !before.are_pools_named() {
-            let last = before.peers().find(|peer| peer.role == role).and_then(|peer| peer.pool);
-            return last
-                .or_else(|| self.unnamed(&name))
-                .or_else(|| self.add(Pool { name: self.free_name(&name), unnamed: true }));
-        }
-        // Their pool is not known, and is none of those that other unknown servers had before.
-        let last: PoolSet = before.peers().filter_map(|peer| peer.pool).collect();
-        let is_free = |id: PoolId, pool: &Pool| {
-            pool.unnamed
-                && pool.name.as_bytes().starts_with(word.as_bytes())
-                && !taken.contains(id)
-                && !last.contains(id)
-        };
-        let free = self.pools().find(|&(id, pool)| is_free(id, pool)).map(|(id, _)| id);
-        free.or_else(|| self.add(Pool { name: self.free_name(&name), unnamed: true }))
+        known.or_else(|| self.add(Pool { name: self.free_name(&word), unnamed: true }))
     }
 }

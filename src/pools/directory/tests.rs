@@ -15,8 +15,12 @@ const SECOND: PoolId = PoolId::new(1).expect("a pool");
 const THIRD: PoolId = PoolId::new(2).expect("a pool");
 
 fn watched(peers: &[(&str, Role, Option<usize>)], pools: &[&str]) -> WatchedUpstream {
-    let peer =
-        |&(address, role, pool): &(&str, Role, Option<usize>)| ConfiguredPeer { address: address.into(), role, pool };
+    let peer = |&(address, role, pool): &(&str, Role, Option<usize>)| ConfiguredPeer {
+        address: address.into(),
+        role,
+        pool,
+        is_down: false,
+    };
     WatchedUpstream {
         name: Name::new(b"app"),
         rules: Rules::default(),
@@ -364,6 +368,66 @@ fn what_left_first_is_forgotten_first_when_there_is_no_room() {
     let known = [(0, 56), (100, 100), (200, 100)].map(|(from, _)| (from..from + 100).filter(|&n| is_known(n)).count());
     assert_eq!(known, [56, 100, 100]);
     assert_eq!((directory.peers().count(), directory.remembered_peers().count()), (100, MAX_PEERS - 100));
+}
+
+/// Blue and green as primary servers, one of which is marked `down`.
+fn one_down(address: &str, named: bool) -> WatchedUpstream {
+    let pool = |index| named.then_some(index);
+    let names = if named { &["blue", "green"][..] } else { &[] };
+    let mut watched = watched(&[(BLUE, Role::Primary, pool(0)), (GREEN, Role::Primary, pool(1))], names);
+    watched.peers.iter_mut().for_each(|peer| peer.is_down = peer.address == address.as_bytes());
+    watched
+}
+
+#[test]
+fn a_server_that_is_down_is_not_expected_to_serve() {
+    for named in [false, true] {
+        let (before, after) = (one_down(GREEN, named), one_down(BLUE, named));
+        let mut directory = adopted(&before);
+        see(&mut directory, &before, &answer(0, b"blue"));
+        assert_eq!(directory.expected(&before.rules), Expected::Pool(FIRST));
+        directory.adopt(&after);
+        assert_eq!(directory.expected(&after.rules), Expected::Pool(SECOND), "a planned switch");
+        assert_eq!(see(&mut directory, &after, &answer(1, b"green")), "green");
+        assert_eq!(directory.pool_at(0), Some(FIRST));
+    }
+}
+
+#[test]
+fn a_server_that_comes_up_beside_others_is_taken_for_one_of_them() {
+    let before = one_down(GREEN, false);
+    let mut directory = adopted(&before);
+    see(&mut directory, &before, &answer(0, b"blue"));
+    let both = one_down("nothing", false);
+    directory.adopt(&both);
+    assert_eq!(directory.expected(&both.rules), Expected::Pool(FIRST));
+    assert_eq!(pools(&directory), [("blue".to_owned(), true), ("blue".to_owned(), false)]);
+}
+
+#[test]
+fn with_all_primaries_down_the_backups_are_expected_as_nginx_asks_them() {
+    let mut watched = blue_green();
+    watched.peers[0].is_down = true;
+    let expected = |watched: &WatchedUpstream| {
+        let directory = adopted(watched);
+        lossy(directory.name(directory.expected(&watched.rules).first()))
+    };
+    assert_eq!(expected(&watched), "backup");
+    watched.peers[1].is_down = true;
+    assert_eq!(expected(&watched), "standby");
+}
+
+#[test]
+fn a_server_that_is_down_is_one_that_nginx_refuses_to_ask() {
+    let mut watched = watched(
+        &[(BLUE, Role::Primary, Some(0)), ("[::1]:1", Role::Primary, Some(0)), (GREEN, Role::Primary, Some(1))],
+        &["b", "g"],
+    );
+    watched.peers[1].is_down = true;
+    let directory = adopted(&watched);
+    let unusable = |peers: &[usize]| directory.unusable(&watched, peers.iter().copied().collect());
+    assert_eq!(unusable(&[2]), [SECOND].into_iter().collect());
+    assert_eq!(unusable(&[0]), [FIRST].into_iter().collect());
 }
 
 /// What reloads and answers do to an upstream, in any order.

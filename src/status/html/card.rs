@@ -226,7 +226,10 @@ fn peer_line(peer: &PeerView, now: Timestamp) -> Markup {
     let is_bad = peer.last.as_ref().is_some_and(|last| last.result != Verdict::Ok);
     html! {
         li class=@if is_bad { "bad" } {
-            span { bdi.mono { (peer.address) } " " span.tag { (peer.role.name()) } }
+            span {
+                bdi.mono { (peer.address) } " " span.tag { (peer.role.name()) }
+                @if peer.down { " " span.tag { "down" } }
+            }
             @if let Some(last) = &peer.last {
                 span title=(last.at) {
                     (last.result.name().replace('_', " ")) " " (last.status) ", "

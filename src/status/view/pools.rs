@@ -36,6 +36,7 @@ pub(crate) struct PoolView {
 pub(crate) struct PeerView {
     pub(crate) address: String,
     pub(crate) role: Role,
+    pub(crate) down: bool,
     pub(crate) pool_from: Origin,
     pub(crate) last: Option<LastView>,
     pub(crate) attempts: u32,
@@ -104,6 +105,7 @@ fn peer(snapshot: &Snapshot, upstream: &Upstream, peer: &Peer<'_>, counts: &Peer
     PeerView {
         address: words(peer.address),
         role: peer.role,
+        down: peer.is_down,
         pool_from: upstream.setup.directory.origin_of(peer),
         last: last.map(|&(result, _)| LastView { result, status: counts.status, at: at() }),
         attempts: counts.attempts,
