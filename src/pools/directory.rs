@@ -160,9 +160,9 @@ impl Directory {
                 continue;
             };
             if configured.is_down || unusable_peers.contains(index) {
-                refused.insert(pool)
+                refused.insert(pool);
             } else {
-                usable.insert(pool)
+                usable.insert(pool);
             }
         }
         refused.iter().filter(|pool| !usable.contains(*pool)).collect()
@@ -234,12 +234,11 @@ impl Directory {
         if let Some((id, _)) = self.pools().find(|(_, pool)| pool.name == *name && !pool.unnamed) {
             return Some(id);
         }
-        let guessed = match by_peer {
-            Some(index) => self.peers.pool(index).filter(|&pool| self.is_unnamed(pool)),
-            None => {
-                let guesses = self.peers().filter(|peer| peer.pool.is_some_and(|pool| self.is_unnamed(pool)));
-                guesses.min_by_key(|peer| (peer.is_down, peer.role)).and_then(|peer| peer.pool)
-            }
+        let guessed = if let Some(index) = by_peer {
+            self.peers.pool(index).filter(|&pool| self.is_unnamed(pool))
+        } else {
+            let guesses = self.peers().filter(|peer| peer.pool.is_some_and(|pool| self.is_unnamed(pool)));
+            guesses.min_by_key(|peer| (peer.is_down, peer.role)).and_then(|peer| peer.pool)
         };
         let id = match guessed {
             Some(pool) => pool,

@@ -42,9 +42,10 @@ pub struct PoolCounts {
 impl PoolCounts {
     /// Adds the counts of another pool.
     fn add(&mut self, other: &Self) {
-        let PoolCounts { requests, attempts, response } = other;
+        let PoolCounts { requests, attempts, responses, response } = other;
         self.requests.iter_mut().zip(requests).for_each(|(sum, count)| *sum += count);
         self.attempts.iter_mut().zip(attempts).for_each(|(sum, count)| *sum += count);
+        self.responses.iter_mut().zip(responses).for_each(|(sum, count)| *sum += count);
         self.response.add(response);
     }
 }

@@ -371,9 +371,9 @@ fn what_left_first_is_forgotten_first_when_there_is_no_room() {
 }
 
 /// Blue and green as primary servers, one of which is marked `down`.
-fn one_down(address: &str, named: bool) -> WatchedUpstream {
-    let pool = |index| named.then_some(index);
-    let names = if named { &["blue", "green"][..] } else { &[] };
+fn one_down(address: &str, is_named: bool) -> WatchedUpstream {
+    let pool = |index| is_named.then_some(index);
+    let names = if is_named { &["blue", "green"][..] } else { &[] };
     let mut watched = watched(&[(BLUE, Role::Primary, pool(0)), (GREEN, Role::Primary, pool(1))], names);
     watched.peers.iter_mut().for_each(|peer| peer.is_down = peer.address == address.as_bytes());
     watched
