@@ -122,18 +122,36 @@ pub struct Observation {
     pub names: Option<Arc<Names>>,
     /// The response named what this peer's last response named. [`NameCache`] knows those names.
     pub names_as_before: bool,
-    /// More about a failed request; `None`: the request went well, or nothing more is known.
-    pub failure: Option<Box<Failure>>,
+    /// More about a request that did not go the usual way; `None`: it went well, or nothing more is known.
+    pub details: Option<Box<Details>>,
 }
 
-/// More about a failed request.
+/// More about a request that did not go the usual way.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Failure {
-    /// Peers that nginx will not ask at present, read from the peer table that all workers share (`zone`). Empty: none,
-    /// or the upstream has no such table.
-    pub unusable_peers: PeerSet,
-    /// The request as an example; `None`: the event loop made no example of this request.
+pub struct Details {
+    /// What nginx's own table of peers said.
+    pub marks: Marks,
+    /// The request as an example; `None`: it did not fail, or the event loop made no example of it.
     pub example: Option<Example>,
+}
+
+/// Which peers nginx does not ask at present, by its own table of peers. Empty: it asks all, or its balancer keeps no
+/// such table.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Marks {
+    /// Peers that failed too often, or are `down`.
+    pub unusable: PeerSet,
+    /// Peers that have all the connections that they may have (`max_conns`).
+    pub full: PeerSet,
+    /// All workers share the table (`zone`); `false`: it is the worker's own.
+    pub is_shared: bool,
+}
+
+impl Marks {
+    /// Does nginx ask each peer?
+    pub fn are_empty(&self) -> bool {
+        self.unusable.is_empty() && self.full.is_empty()
+    }
 }
 
 impl Observation {
@@ -157,9 +175,9 @@ impl Observation {
         self.names.as_ref().map_or(&Text::EMPTY, |names| &names.release)
     }
 
-    /// See [`Failure::unusable_peers`]; empty also when the request went well.
-    pub fn unusable_peers(&self) -> PeerSet {
-        self.failure.as_ref().map_or(PeerSet::EMPTY, |failure| failure.unusable_peers)
+    /// What nginx's own table of peers said, if it was read.
+    pub fn marks(&self) -> Marks {
+        self.details.as_ref().map_or_else(Marks::default, |details| details.marks)
     }
 
     /// Did the client get an error? An answer without a status is one: nginx passes it on as it came, if it is no HTTP.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use nginx_sys::{ngx_list_t, ngx_str_t};
 
-use crate::config::upstream::WatchedUpstream;
+use crate::config::upstream::{Role, WatchedUpstream};
 use crate::nginx::headers::{Headers, Position, is_same};
 use crate::observation::{Attempt, Names};
 use crate::text::{Name, Text};
@@ -32,6 +32,8 @@ pub(crate) struct PeerCache {
 pub(crate) struct CachedPeer {
     /// Its index among the configured peers, or [`Attempt::UNKNOWN_PEER`].
     pub(crate) index: u16,
+    /// Its server is a `backup`.
+    pub(crate) is_backup: bool,
     /// As nginx writes it; empty: not a configured peer.
     address: Box<[u8]>,
     /// `None`: nothing was read yet, or the observer must be sent the names again.
@@ -48,8 +50,9 @@ struct LastResponse {
 
 impl PeerCache {
     pub(crate) fn new(watched: &WatchedUpstream) -> Self {
-        let peers = watched.peers.iter().zip(0..).map(|(peer, index)| CachedPeer::new(index, &peer.address));
-        let strangers = CachedPeer::new(Attempt::UNKNOWN_PEER, &[]);
+        let peers = watched.peers.iter().zip(0..);
+        let peers = peers.map(|(peer, index)| CachedPeer::new(index, peer.role == Role::Backup, &peer.address));
+        let strangers = CachedPeer::new(Attempt::UNKNOWN_PEER, false, &[]);
         Self { hints: [const { Cell::new(0) }; HINTS], peers: peers.collect(), strangers }
     }
 
@@ -86,8 +89,8 @@ impl PeerCache {
 }
 
 impl CachedPeer {
-    fn new(index: u16, address: &[u8]) -> Self {
-        Self { index, address: address.into(), last: UnsafeCell::new(None) }
+    fn new(index: u16, is_backup: bool, address: &[u8]) -> Self {
+        Self { index, is_backup, address: address.into(), last: UnsafeCell::new(None) }
     }
 
     /// Did a response of this peer name the same as its last one, at the same positions?

@@ -20,7 +20,7 @@ use crate::nginx::peer_cache::CachedPeer;
 use crate::nginx::peers;
 use crate::nginx::process::{self, Pipeline};
 use crate::nginx::upstream::EventLoopUpstream;
-use crate::observation::{Attempt, Example, Failure, Observation, Verdict};
+use crate::observation::{Attempt, Details, Example, Observation, Verdict};
 use crate::text::{self, Text};
 use crate::units::Millis;
 
@@ -51,7 +51,7 @@ pub(crate) fn begin_next(r: &ngx_http_request_t, notes: Notes) {
 pub(crate) fn observe(main: &ngx_http_request_t) {
     let Some(pipeline) = process::pipeline() else { return };
     let Some(conf) = MainConf::of_request(main) else { return };
-    match conf.notes.only(main).and_then(|upstream| usual(main, upstream)) {
+    match conf.notes.only(main).and_then(|upstream| usual(main, upstream, pipeline)) {
         Some((seen, upstream)) => pipeline.send(seen, upstream),
         None => observe_groups(main, conf.notes, pipeline, |_| true),
     }
@@ -61,7 +61,11 @@ pub(crate) fn observe(main: &ngx_http_request_t) {
 /// last one. `None`: any other request. All of it is inlined, since calls would cost more.
 #[expect(clippy::inline_always, reason = "it is the one whose cost counts")]
 #[inline(always)]
-fn usual<'a>(main: &ngx_http_request_t, current: &ngx_http_upstream_t) -> Option<(Observation, &'a EventLoopUpstream)> {
+fn usual<'a>(
+    main: &ngx_http_request_t,
+    current: &ngx_http_upstream_t,
+    pipeline: &Pipeline,
+) -> Option<(Observation, &'a EventLoopUpstream)> {
     let [state] = groups::states(main) else { return None };
     let upstream = EventLoopUpstream::of(current.upstream)?;
     let status = client_status(main);
@@ -88,6 +92,8 @@ fn usual<'a>(main: &ngx_http_request_t, current: &ngx_http_upstream_t) -> Option
         status,
         names_as_before: true,
         attempts: [attempt].into(),
+        // Why does the reserve serve?
+        details: if peer.is_backup { peers::details(upstream, pipeline) } else { None },
         ..Observation::default()
     };
     Some((seen, upstream))
@@ -149,14 +155,12 @@ fn observe_group(
     seen.aborted = (u32::from(client) == NGX_HTTP_CLIENT_CLOSED_REQUEST && !is_done)
         || seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Unfinished);
     seen.status = if last.verdict == Verdict::Ok && !seen.aborted { last.status } else { client };
-    if seen.has_failure() && !seen.aborted {
-        let unusable_peers = peers::unusable(upstream, pipeline);
+    if !seen.aborted && (seen.has_failure() || peer.is_backup) {
         let now = SystemClock.now();
-        let wants_example = pipeline.wants_example(upstream.index, now);
+        let wants_example = seen.has_failure() && pipeline.wants_example(upstream.index, now);
         let example = wants_example.then(|| example(group.request(), &seen, states, now));
-        if !unusable_peers.is_empty() || wants_example {
-            seen.failure = Some(Box::new(Failure { unusable_peers, example }));
-        }
+        let marks = peers::marks(upstream, pipeline);
+        seen.details = (wants_example || !marks.are_empty()).then(|| Box::new(Details { marks, example }));
     }
     Some(seen)
 }

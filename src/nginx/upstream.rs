@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use nginx_sys::ngx_http_upstream_srv_conf_t;
+use nginx_sys::{ngx_http_upstream_srv_conf_t, ngx_msec_t};
 
 use crate::config::upstream::WatchedUpstream;
 use crate::nginx::headers::Headers;
@@ -28,6 +28,8 @@ pub(crate) struct EventLoopUpstream {
     pub(crate) is_fixed: bool,
     /// The balancer keeps nginx's own table of peers.
     pub(crate) has_table: bool,
+    /// When nginx's table was last read because a backup server answered: nginx's milliseconds.
+    pub(crate) marks_read: Cell<ngx_msec_t>,
     /// nginx's own configuration of it.
     pub(crate) uscf: *const ngx_http_upstream_srv_conf_t,
 }

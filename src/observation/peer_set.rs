@@ -28,6 +28,13 @@ impl PeerSet {
         self.0.get(index / BITS).is_some_and(|word| word >> (index % BITS) & 1 == 1)
     }
 
+    /// Those that are in any of the two.
+    #[must_use]
+    pub fn with(mut self, others: Self) -> Self {
+        self.0.iter_mut().zip(others.0).for_each(|(word, other)| *word |= other);
+        self
+    }
+
     /// Is it none of them?
     pub fn is_empty(self) -> bool {
         self == Self::EMPTY
@@ -53,6 +60,8 @@ mod tests {
         let found: Vec<usize> = (0..2 * MAX_PEERS).filter(|&index| set.contains(index)).collect();
         assert_eq!(found, indices);
         assert!(!set.is_empty());
+        let both = PeerSet::from_iter([5, 64]).with(PeerSet::from_iter([64, 200]));
+        assert_eq!(both, PeerSet::from_iter([5, 64, 200]));
     }
 
     #[test]

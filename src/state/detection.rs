@@ -8,9 +8,9 @@ use crate::detect::failover::{Evidence, Failover};
 use crate::detect::flapping::Flapping;
 use crate::detect::serving::Serving;
 use crate::incident::{Incident, Key};
-use crate::observation::Verdict;
+use crate::observation::{Observation, Verdict};
 use crate::pools::directory::Directory;
-use crate::pools::set::{Expected, PoolMap, PoolSet};
+use crate::pools::set::{Expected, PoolMap};
 use crate::state::failures::{Failures, reasons_of};
 use crate::state::history::ChangeRecord;
 use crate::state::lookup::ResolvedObservation;
@@ -129,20 +129,11 @@ impl Detection {
             // A pool answered, and what its answer led to failed: no outage.
             None if seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Ok) => None,
             answered => {
-                let unusable_peers = seen.unusable_peers();
-                let is_any = !unusable_peers.is_empty();
-                let unusable = if is_any { directory.unusable(watched, unusable_peers) } else { PoolSet::EMPTY };
-                let is_refused =
-                    |(index, peer): (usize, &ConfiguredPeer)| peer.is_down || unusable_peers.contains(index);
-                let is_every = !watched.peers.is_empty() && watched.peers.iter().enumerate().all(is_refused);
                 let evidence = Evidence {
                     answered,
                     start: last.start,
                     to_header: last.to_header,
-                    unusable,
-                    unusable_here: PoolSet::EMPTY,
-                    full: PoolSet::EMPTY,
-                    exhausted: is_every && last.verdict == Verdict::NoLiveUpstreams,
+                    ..marked(directory, watched, seen)
                 };
                 self.failover.fold(&evidence, *expected)
             }
@@ -177,11 +168,29 @@ impl Detection {
     }
 }
 
+/// What nginx's marks at a request say of the pools.
+fn marked(directory: &Directory, watched: &WatchedUpstream, seen: &Observation) -> Evidence {
+    let marks = seen.marks();
+    if marks.are_empty() {
+        return Evidence::default();
+    }
+    let unusable = directory.unusable(watched, marks.unusable);
+    let not_asked = directory.unusable(watched, marks.unusable.with(marks.full));
+    let full = not_asked.iter().filter(|&pool| !unusable.contains(pool)).collect();
+    if !marks.is_shared {
+        return Evidence { unusable_here: unusable, full, ..Evidence::default() };
+    }
+    let is_refused = |(index, peer): (usize, &ConfiguredPeer)| peer.is_down || marks.unusable.contains(index);
+    let is_every = !watched.peers.is_empty() && watched.peers.iter().enumerate().all(is_refused);
+    let has_none = seen.attempts().last().is_some_and(|last| last.verdict == Verdict::NoLiveUpstreams);
+    Evidence { unusable, full, exhausted: is_every && has_none, ..Evidence::default() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::upstream::Role;
-    use crate::observation::{Attempt, Failure, Observation};
+    use crate::observation::{Attempt, Details, Marks};
     use crate::pools::set::PoolId;
     use crate::text::Name;
     use crate::window::WORDS;
@@ -204,9 +213,9 @@ mod tests {
         let ring: Box<Ring> = vec![0; WORDS].into_boxed_slice().try_into().expect("the ring's length");
         let mut detection =
             Detection { failover: Failover::resume(Serving::Pool(BLUE), Millis(1_000)), ..Detection::default() };
-        let unusable_peers = unusable_peers.iter().copied().collect();
-        let failure = Some(Box::new(Failure { unusable_peers, example: None }));
-        let mut seen = Observation { failure, ..Observation::default() };
+        let marks = Marks { unusable: unusable_peers.iter().copied().collect(), is_shared: true, ..Marks::default() };
+        let details = Some(Box::new(Details { marks, example: None }));
+        let mut seen = Observation { details, ..Observation::default() };
         for &(peer, verdict) in attempts {
             seen.push(Attempt { peer, verdict, start: Millis(2_000), ..Attempt::default() });
         }

@@ -221,7 +221,7 @@ impl Slot {
                 if seen.aborted {
                     continue;
                 }
-                if let Some(example) = seen.failure.as_ref().and_then(|failure| failure.example) {
+                if let Some(example) = seen.details.as_ref().and_then(|details| details.example) {
                     examples.edit(|examples| {
                         examples.list.rotate_right(1);
                         examples.list[0] = Some(example);

@@ -2,7 +2,7 @@
 //! switches under load. Each of these could deceive a detector.
 
 use ngx_http_poolwatch_module::config::rules::RateOf;
-use ngx_http_poolwatch_module::observation::Failure;
+use ngx_http_poolwatch_module::observation::{Details, Marks};
 
 use super::*;
 
@@ -150,9 +150,9 @@ fn an_upstream_is_exhausted_when_nginx_refuses_to_ask_any_of_its_servers() {
         let mut host = Host::new(2, &only_failover());
         host.served_by(BLUE);
         host.run(1000);
-        let unusable_peers = unusable.iter().copied().collect();
-        let failure = Some(Box::new(Failure { unusable_peers, example: None }));
-        let mut seen = Observation { status: 502, failure, ..Observation::default() };
+        let marks = Marks { unusable: unusable.iter().copied().collect(), is_shared: true, ..Marks::default() };
+        let details = Some(Box::new(Details { marks, example: None }));
+        let mut seen = Observation { status: 502, details, ..Observation::default() };
         let (peer, start) = (Attempt::UNKNOWN_PEER, host.time.now());
         seen.push(Attempt { peer, verdict: Verdict::NoLiveUpstreams, status: 502, start, to_header: 0 });
         host.send(0, seen);

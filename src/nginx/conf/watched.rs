@@ -105,8 +105,17 @@ pub(super) fn watch(
         // If the configuration names the pools, the header is not read.
         let pool_header = Some(settings.pool_header.as_str()).filter(|_| watched.pools.is_empty());
         let (peers, headers) = (PeerCache::new(&watched), Headers::new(pool_header, &settings.release_header));
-        let (index, variables, has_table) = (upstreams.len() as u16, Cell::new(None), blocks::has_table(uscf));
-        upstreams.push(EventLoopUpstream { index, watched, peers, headers, variables, is_fixed, has_table, uscf });
+        upstreams.push(EventLoopUpstream {
+            index: upstreams.len() as u16,
+            watched,
+            peers,
+            headers,
+            variables: Cell::new(None),
+            is_fixed,
+            has_table: blocks::has_table(uscf),
+            marks_read: Cell::new(0),
+            uscf,
+        });
     }
     for upstream in &upstreams {
         // SAFETY: nginx's configuration of an upstream, which nothing changes now.
