@@ -198,4 +198,26 @@ for my $named (0, 1) {
     });
 }
 
+# Both containers say the other one's name: their addresses were exchanged, or poolwatch_pool has them the wrong way round.
+subtest('a header that contradicts poolwatch_pool', sub {
+    my $host = Poolwatch->with_pools(workers => 2);
+    $host->configure('poolwatch_error_rate off; poolwatch_pool blue 127.0.0.1:%%GREEN%%; poolwatch_pool green 127.0.0.1:%%BLUE%%;',
+        'access_log logs/access.log;', 'location / { proxy_pass http://app; } location /poolwatch/ { poolwatch_status; }');
+    $host->start;
+    $host->get_many(50);
+    my $port = $host->{ports}{BLUE};
+    Poolwatch::wait_until(sub { pools($host)->{green}{peers}[0]{header_says} }, 'the status to say it');
+    is(pools($host)->{green}{peers}[0]{header_says}, 'blue', 'the status says what the header says');
+    like($host->get('/poolwatch/')->{content}, qr/header says <bdi>blue/, 'and so does the page');
+    $host->stop('blue');
+    $host->get_many(5);
+    $host->app('blue');
+    $host->reload;
+    $host->get_many(50);
+    my $line = qr/\[warn\] .*"poolwatch_pool" puts 127\.0\.0\.1:$port of upstream "app" into pool "green", but its header says "blue"/;
+    my @lines = grep { $_ =~ $line } split /\n/, $host->error_log;
+    is(scalar @lines, 1, 'one line, whatever the workers and reloads') or diag $host->error_log;
+    $host->finish;
+});
+
 done_testing;

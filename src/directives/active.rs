@@ -15,8 +15,8 @@ pub(super) const DIRECTIVE: Directive = Directive {
     arguments: Arguments::One,
     context: Context::HttpAndUpstream(Setting::once(read, inherit)),
     text: "Names the pool that should serve. By default it is the pool of the primary servers that are not \
-           `down`. Changing it by a reload, or moving `down` or `backup`, announces a planned switch. It moves no traffic: nginx asks the servers that are not `backup`. In \
-           `http` it applies to every watched upstream, also to one that has no such pool.",
+           `down`. Changing it by a reload announces a planned switch, as moving `down` or `backup` does. It moves no \
+           traffic: nginx asks the servers that are not `backup`. In `http` it applies to every watched upstream, also to one that has no such pool.",
 };
 
 fn read(settings: &mut Settings, line: &DirectiveLine<'_>) -> Result<(), Mistake> {

@@ -15,7 +15,9 @@ pub(super) const POOL_HEADER: Directive = Directive {
     context: Context::HttpAndUpstream(Setting::once(read_pool_header, |to, from| {
         to.pool_header.clone_from(&from.pool_header);
     })),
-    text: "Names the response header in which the application tells its pool.",
+    text: "Names the response header in which the application tells its pool. Where `poolwatch_pool` names the pools, it \
+           decides; a header that names another one of them is a warning in the error log, once for each address, and \
+           stands in the status.",
 };
 
 /// `poolwatch_release_header`

@@ -11,6 +11,9 @@ use crate::text;
 pub(crate) struct Headers {
     /// `poolwatch_pool_header`; `None`: the configuration names the pools.
     pub(crate) pool: Option<Header>,
+    /// `poolwatch_pool_header`, if the configuration names the pools: it is looked at now and then, since it may
+    /// contradict.
+    pub(crate) other_pool: Option<Header>,
     /// `poolwatch_release_header`
     pub(crate) release: Header,
 }
@@ -31,9 +34,11 @@ pub(crate) struct Position {
 }
 
 impl Headers {
-    /// Both names are in lower case.
-    pub(crate) fn new(pool: Option<&str>, release: &str) -> Self {
-        Self { pool: pool.map(Header::new), release: Header::new(release) }
+    /// Both names are in lower case. `are_pools_named`: by the configuration.
+    pub(crate) fn new(pool: &str, are_pools_named: bool, release: &str) -> Self {
+        let (pool, release) = (Some(Header::new(pool)), Header::new(release));
+        let (pool, other_pool) = if are_pools_named { (None, pool) } else { (pool, None) };
+        Self { pool, other_pool, release }
     }
 }
 

@@ -8,7 +8,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::ptr;
 use std::sync::Arc;
 
-use nginx_sys::{ngx_list_t, ngx_str_t};
+use nginx_sys::{ngx_list_t, ngx_msec_t, ngx_str_t};
 
 use crate::config::upstream::{Role, WatchedUpstream};
 use crate::nginx::headers::{Headers, Position, is_same};
@@ -17,6 +17,9 @@ use crate::text::{Name, Text};
 
 /// The number of hints. If two peers share one, each search replaces it, which only costs time.
 const HINTS: usize = 64;
+
+/// How long a peer's pool header is not looked at where the configuration names the pools, in milliseconds.
+const UNCHECKED: ngx_msec_t = 10_000;
 
 /// What is remembered of the peers of one upstream.
 pub(crate) struct PeerCache {
@@ -38,6 +41,8 @@ pub(crate) struct CachedPeer {
     address: Box<[u8]>,
     /// `None`: nothing was read yet, or the observer must be sent the names again.
     last: UnsafeCell<Option<LastResponse>>,
+    /// When a pool header that may contradict the configuration is to be looked at again, by nginx's clock.
+    check_at: Cell<ngx_msec_t>,
 }
 
 /// What a response named, and the positions of the headers.
@@ -90,7 +95,7 @@ impl PeerCache {
 
 impl CachedPeer {
     fn new(index: u16, is_backup: bool, address: &[u8]) -> Self {
-        Self { index, is_backup, address: address.into(), last: UnsafeCell::new(None) }
+        Self { index, is_backup, address: address.into(), last: UnsafeCell::new(None), check_at: Cell::new(0) }
     }
 
     /// Did a response of this peer name the same as its last one, at the same positions?
@@ -101,14 +106,16 @@ impl CachedPeer {
         let Some(last) = (unsafe { &*self.last.get() }) else { return false };
         let is_pool_same = match &headers.pool {
             Some(pool) => pool.is_still(&last.pool, last.pool_position, response),
-            None => true,
+            None => now() < self.check_at.get(),
         };
         is_pool_same && headers.release.is_still(&last.release, last.release_position, response)
     }
 
     /// What a response of this peer named; `None`: the same as its last one.
     pub(crate) fn names(&self, headers: &Headers, response: &ngx_list_t) -> Option<Arc<Names>> {
-        let (pool, pool_position) = headers.pool.as_ref().map_or_else(Default::default, |pool| pool.find(response));
+        let pool_header = headers.pool.as_ref().or(headers.other_pool.as_ref());
+        self.check_at.set(now() + UNCHECKED);
+        let (pool, pool_position) = pool_header.map_or_else(Default::default, |pool| pool.find(response));
         let (release, release_position) = headers.release.find(response);
         let (pool, release) = (Name::kept(pool), Text::<64>::kept(release));
         // SAFETY: this event loop is the only one to use it, and nothing else refers to it now.
@@ -125,4 +132,12 @@ impl CachedPeer {
             }
         }
     }
+}
+
+/// nginx's cached time, in milliseconds of its own clock.
+#[expect(clippy::inline_always, reason = "a load")]
+#[inline(always)]
+fn now() -> ngx_msec_t {
+    // SAFETY: nginx's time, which only its own thread changes, and which is this one.
+    unsafe { nginx_sys::ngx_current_msec }
 }

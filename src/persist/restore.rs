@@ -225,7 +225,7 @@ impl SavedUpstream {
                 pool: PoolId::new(peer.pool.into()),
                 role: if peer.backup { Role::Backup } else { Role::Primary },
                 certain: peer.certain,
-                is_down: false,
+                ..Peer::default()
             })
         };
         Directory::resume(pools, peers(false), peers(true))

@@ -4,7 +4,11 @@ use crate::alert::{Alert, Severity};
 use crate::config::receiver::Receiver;
 use crate::outbox::delivery_state::Settled;
 use crate::outbox::outcome::Outcome;
+use crate::text::clean;
 use crate::wording;
+
+/// Bytes of a name or an address: nginx's longest one, a socket's, fits.
+const NAME: usize = 128;
 
 /// The level of a line in error.log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +20,7 @@ pub enum LogLevel {
     /// Traffic moved or requests fail, or such an incident is over; a message was not delivered; an order was not
     /// carried out.
     Error,
-    /// Requests were not observed.
+    /// Requests were not observed; a header contradicts the configuration.
     Warn,
     /// A change by the operator; a receiver accepts messages again.
     Notice,
@@ -41,6 +45,15 @@ pub(super) fn level(alert: &Alert) -> LogLevel {
         Severity::Warning => LogLevel::Error,
         Severity::Info => LogLevel::Notice,
     }
+}
+
+/// The line about an address whose header names another pool than `poolwatch_pool`.
+pub(super) fn contradiction_line(names: &[Vec<u8>; 4]) -> LogLine {
+    let [upstream, address, own, other] = names.each_ref().map(|name| clean(name, NAME));
+    let text = format!(
+        "\"poolwatch_pool\" puts {address} of upstream \"{upstream}\" into pool \"{own}\", but its header says \"{other}\""
+    );
+    LogLine { level: LogLevel::Warn, text }
 }
 
 /// The line after an exchange: one per change of a receiver's health, per accepted message, and per message that the

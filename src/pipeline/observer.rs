@@ -9,7 +9,7 @@ use crate::alert::Alert;
 use crate::clock::Clock;
 
 use crate::observation::Observation;
-use crate::pipeline::log_line::{LogLevel, LogLine};
+use crate::pipeline::log_line::{LogLevel, LogLine, contradiction_line};
 use crate::pipeline::order::{Order, carry_out};
 use crate::pipeline::{Store, Worker, alerts};
 use crate::state::table::{SlotMap, Table};
@@ -30,6 +30,8 @@ const QUIET_POLLS: u32 = 10;
 /// What a batch changed.
 struct Folded {
     alerts: Vec<Alert>,
+    /// Addresses whose header names another pool than the configuration.
+    contradictions: Vec<[Vec<u8>; 4]>,
     /// Orders that could not be carried out.
     refused: Vec<Order>,
     /// When the detectors have something to do next; `None`: only after a request or an order.
@@ -135,6 +137,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
         let env = self.env();
         let folded = lock(&mut |table| {
             let mut changes = table.fold(&self.config.upstreams, slot_map, &batch, env.times.now);
+            let contradictions = table.contradictions(slot_map, &batch);
             let mut refused = Vec::new();
             for order in self.orders.1.try_iter() {
                 let subjects = carry_out(&order, table, env.times.now);
@@ -143,10 +146,13 @@ impl<S: Store, C: Clock> Worker<S, C> {
                 }
                 changes.extend(subjects);
             }
-            Folded { alerts: alerts(table, &changes, &env), refused, deadline: table.deadline() }
+            Folded { alerts: alerts(table, &changes, &env), contradictions, refused, deadline: table.deadline() }
         })?;
         self.in_hand.store(0, Ordering::Relaxed);
         self.announce(&folded.alerts);
+        for contradiction in &folded.contradictions {
+            (self.log)(contradiction_line(contradiction));
+        }
         for order in folded.refused {
             (self.log)(LogLine { level: LogLevel::Error, text: order.is_refused() });
         }

@@ -40,8 +40,10 @@ pub struct Directory {
     pools: PoolMap<Pool>,
     peers: Peers,
     pool_count: u8,
-    /// `poolwatch_pool` names the pools; headers are ignored.
+    /// `poolwatch_pool` names the pools; headers can only contradict it.
     configured: bool,
+    /// A header contradicts it, and error.log has not said so yet.
+    is_contradicted: bool,
 }
 
 impl Directory {
@@ -124,21 +126,32 @@ impl Directory {
 
     /// Would [`Directory::learn`] change anything? Cheap enough for every request.
     pub fn is_news(&self, watched: &WatchedUpstream, seen: &Observation) -> bool {
-        if self.configured || seen.pool().is_empty() {
+        let Some(answer) = seen.answer() else { return false };
+        if self.configured {
+            return self.peer_of(watched, answer).is_some_and(|peer| self.claim(&peer, seen.pool()) != peer.claimed);
+        }
+        if seen.pool().is_empty() {
             return false;
         }
-        let Some(answer) = seen.answer() else { return false };
         match self.peer_of(watched, answer) {
             Some(peer) => !peer.certain || peer.pool.is_none_or(|pool| self.name(pool) != seen.pool().as_bytes()),
             None => self.find(seen.pool()).is_none(),
         }
     }
 
-    /// Puts the peer that answered into the pool that its header names. With [`MAX_POOLS`] pools no new name is
-    /// learned.
+    /// Puts the peer that answered into the pool that its header names. With [`MAX_POOLS`] pools no new name is learned.
+    /// If the configuration names the pools, what contradicts it is noted.
     pub fn learn(&mut self, watched: &WatchedUpstream, seen: &Observation) {
         let Some(answer) = seen.answer() else { return };
         let index = self.index_of_peer(watched, answer);
+        if self.configured {
+            if let Some((index, peer)) = index.and_then(|index| Some((index, self.peers.get(index)?))) {
+                let claimed = self.claim(&peer, seen.pool());
+                self.peers.claim(index, claimed);
+                self.is_contradicted |= claimed.is_some();
+            }
+            return;
+        }
         let Some(pool) = self.named_by_header(seen.pool(), index) else { return };
         let Some(index) = index else { return };
         let before = self.peers.get(index).map(|peer| (peer.role, peer.pool));
@@ -150,6 +163,29 @@ impl Directory {
                 self.peers.move_all(role, unknown, pool);
             }
         }
+    }
+
+    /// The pool that a header names although the configuration puts the peer into another one.
+    fn claim(&self, peer: &Peer<'_>, header: &Name) -> Option<PoolId> {
+        self.find(header).filter(|&named| peer.certain && !header.is_empty() && peer.pool != Some(named))
+    }
+
+    /// Is there something that [`Directory::contradictions`] would return?
+    pub(crate) fn is_contradicted(&self) -> bool {
+        self.is_contradicted
+    }
+
+    /// Addresses whose header names another pool than the configuration, each with the name of its own pool and of the
+    /// other one. Each is returned once.
+    pub(crate) fn contradictions(&mut self) -> Vec<[Vec<u8>; 3]> {
+        self.is_contradicted = false;
+        let mut all = Vec::new();
+        while let Some((index, claimed)) = self.peers.report() {
+            let own = self.peers.pool(index).map_or(&[][..], |pool| self.name(pool));
+            let address = self.peers.address(index).unwrap_or_default();
+            all.push([address, own, self.name(claimed)].map(<[u8]>::to_vec));
+        }
+        all
     }
 
     /// The pools that have configured peers, all of which nginx refuses to ask, for a while or because they are `down`.

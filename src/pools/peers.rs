@@ -3,7 +3,7 @@
 
 use crate::config::upstream::Role;
 pub use crate::observation::peer_set::MAX_PEERS;
-use crate::pools::set::PoolId;
+use crate::pools::set::{PoolId, PoolSet};
 
 /// Bytes for the addresses of all peers. The longest address of nginx, a socket's, has 112 bytes.
 pub const ADDRESS_BYTES: usize = 8 * 1024;
@@ -20,6 +20,10 @@ pub(crate) struct Peer<'a> {
     pub(crate) is_down: bool,
     /// The configuration or a header named the pool; `false`: it is a guess by the role.
     pub(crate) certain: bool,
+    /// Another pool, which the header of its last answer named although the configuration names its pool.
+    pub(crate) claimed: Option<PoolId>,
+    /// The pools for which error.log has said that.
+    pub(crate) reported: PoolSet,
 }
 
 /// A peer as it is stored.
@@ -33,6 +37,8 @@ struct Entry {
     role: Role,
     is_down: bool,
     certain: bool,
+    claimed: Option<PoolId>,
+    reported: PoolSet,
 }
 
 /// The peers of one upstream: fixed-size plain data for the zone.
@@ -57,13 +63,13 @@ impl Default for Peers {
 impl Peers {
     /// Adds a peer after the others. Returns `false`, and does nothing, if there is no room for it.
     pub(super) fn push(&mut self, peer: &Peer<'_>) -> bool {
-        let Peer { address, pool, role, is_down, certain } = *peer;
+        let Peer { address, pool, role, is_down, certain, claimed, reported } = *peer;
         let (begin, length) = (usize::from(self.used), address.len());
         let entry = self.entries.get_mut(usize::from(self.count));
         let bytes = self.addresses.get_mut(begin..begin + length);
         let (Some(entry), Some(bytes)) = (entry, bytes) else { return false };
         bytes.copy_from_slice(address);
-        *entry = Entry { begin: begin as u16, length: length as u16, pool, role, is_down, certain };
+        *entry = Entry { begin: begin as u16, length: length as u16, pool, role, is_down, certain, claimed, reported };
         self.count += 1;
         self.used += length as u16;
         true
@@ -81,8 +87,8 @@ impl Peers {
 
     /// The peer of this index.
     pub(super) fn get(&self, index: usize) -> Option<Peer<'_>> {
-        let Entry { pool, role, is_down, certain, .. } = *self.entry(index)?;
-        Some(Peer { address: self.address(index)?, pool, role, is_down, certain })
+        let Entry { pool, role, is_down, certain, claimed, reported, .. } = *self.entry(index)?;
+        Some(Peer { address: self.address(index)?, pool, role, is_down, certain, claimed, reported })
     }
 
     /// The address of the peer of this index.
@@ -101,6 +107,24 @@ impl Peers {
         if let Some(entry) = self.entries.get_mut(index).filter(|_| index < usize::from(self.count)) {
             (entry.pool, entry.certain) = (Some(pool), certain);
         }
+    }
+
+    /// Notes which other pool a peer's header names.
+    pub(super) fn claim(&mut self, index: usize, claimed: Option<PoolId>) {
+        if let Some(entry) = self.entries.get_mut(index) {
+            entry.claimed = claimed;
+        }
+    }
+
+    /// A peer whose header names another pool, if that was not reported before: its index, and the other pool. From now
+    /// on it is taken for reported.
+    pub(super) fn report(&mut self) -> Option<(usize, PoolId)> {
+        let mut claims = self.entries.iter_mut().enumerate().take(self.configured.into());
+        claims.find_map(|(index, entry)| {
+            let claimed = entry.claimed.filter(|&pool| !entry.reported.contains(pool))?;
+            entry.reported.insert(claimed);
+            Some((index, claimed))
+        })
     }
 
     /// Puts the configured peers of a role from one pool into another, as a guess.

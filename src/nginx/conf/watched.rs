@@ -102,9 +102,8 @@ pub(super) fn watch(
         let block = blocks::read(uscf);
         let is_fixed = block.servers.iter().all(|server| !server.addresses.is_empty());
         let watched = judge(&settings, &block, &mut |warning| log::warn_at(cf, &warning))?;
-        // If the configuration names the pools, the header is not read.
-        let pool_header = Some(settings.pool_header.as_str()).filter(|_| watched.pools.is_empty());
-        let (peers, headers) = (PeerCache::new(&watched), Headers::new(pool_header, &settings.release_header));
+        let headers = Headers::new(&settings.pool_header, !watched.pools.is_empty(), &settings.release_header);
+        let peers = PeerCache::new(&watched);
         upstreams.push(EventLoopUpstream {
             index: upstreams.len() as u16,
             watched,

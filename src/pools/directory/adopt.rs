@@ -67,7 +67,11 @@ impl Directory {
         for Candidate { configured, pool, is_certain, .. } in peers {
             let ConfiguredPeer { address, role, is_down, .. } = configured;
             // Attempts at a peer for which there is no room are counted in no pool.
-            self.peers.push(&Peer { address, pool, role: *role, is_down: *is_down, certain: is_certain });
+            let peer = Peer { address, pool, role: *role, is_down: *is_down, certain: is_certain, ..Peer::default() };
+            let same = before.peers.index_of(address).and_then(|index| before.peers.get(index));
+            let same = same.filter(|same| self.configured && same.pool == pool);
+            let (claimed, reported) = same.map_or_else(Default::default, |same| (same.claimed, same.reported));
+            self.peers.push(&Peer { claimed, reported, ..peer });
         }
         self.peers.end_configured();
         for peer in before.peers.iter().filter(|peer| before.remembered(peer.address).is_some()) {

@@ -430,6 +430,37 @@ fn a_server_that_is_down_is_one_that_nginx_refuses_to_ask() {
     assert_eq!(unusable(&[0]), [FIRST].into_iter().collect());
 }
 
+#[test]
+fn a_header_that_contradicts_the_configuration_is_reported_once_for_each_direction() {
+    let named = watched(
+        &[(BLUE, Role::Primary, Some(0)), (GREEN, Role::Backup, Some(1)), (THIRD_ADDRESS, Role::Backup, None)],
+        &["blue", "green"],
+    );
+    let mut directory = adopted(&named);
+    let reported = |directory: &mut Directory, peer, header: &[u8]| {
+        see(directory, &named, &answer(peer, header));
+        if directory.is_contradicted() { directory.contradictions() } else { vec![] }
+    };
+    let line = [BLUE, "blue", "green"].map(|text| text.as_bytes().to_vec());
+    let claimed = |directory: &Directory| directory.peers().next().and_then(|peer| peer.claimed);
+    for header in [&b"blue"[..], b"", b"v17"] {
+        assert!(reported(&mut directory, 0, header).is_empty(), "no pool of the configuration");
+    }
+    assert_eq!(reported(&mut directory, 0, b"green"), [line]);
+    assert_eq!((claimed(&directory), pools(&directory)[0].clone()), (Some(SECOND), ("blue".to_owned(), true)));
+    assert!(reported(&mut directory, 2, b"green").is_empty(), "the configuration puts it into no pool");
+    assert!(reported(&mut directory, 0, b"green").is_empty());
+    directory.adopt(&named);
+    assert_eq!(claimed(&directory), Some(SECOND), "the status still says it");
+    reported(&mut directory, 0, b"blue");
+    assert_eq!(claimed(&directory), None);
+    assert!(reported(&mut directory, 0, b"green").is_empty(), "it was reported before");
+    assert_eq!(reported(&mut directory, 1, b"blue").len(), 1, "the other address");
+    let turned = watched(&[(BLUE, Role::Primary, Some(1)), (GREEN, Role::Backup, Some(0))], &["blue", "green"]);
+    directory.adopt(&turned);
+    assert_eq!(claimed(&directory), None, "now it is as the header says");
+}
+
 /// What reloads and answers do to an upstream, in any order.
 #[derive(Clone, Debug)]
 enum Step {

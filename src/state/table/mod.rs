@@ -100,6 +100,21 @@ impl Table<'_> {
         changes
     }
 
+    /// What the headers in a batch that was folded contradict: for each address the name of the upstream, the address, the
+    /// name of its pool by the configuration, and that in its header.
+    pub fn contradictions(&mut self, slot_map: &SlotMap, batch: &[Observation]) -> Vec<[Vec<u8>; 4]> {
+        let mut all = Vec::new();
+        for part in batch.chunk_by(|seen, next| seen.upstream == next.upstream) {
+            let index = part.first().and_then(|seen| *slot_map.upstreams.get(usize::from(seen.upstream))?);
+            let slot = index.and_then(|index| self.slots.get_mut(index));
+            let Some(slot) = slot.filter(|slot| slot.setup.live().directory.is_contradicted()) else { continue };
+            let name = slot.name.as_bytes().to_vec();
+            let found = slot.setup.edit(|setup| setup.directory.contradictions());
+            all.extend(found.into_iter().map(|[address, own, other]| [name.clone(), address, own, other]));
+        }
+        all
+    }
+
     /// Lets all detectors act on time alone, and ends silences whose time is over. Returns what changed.
     pub fn tick(&mut self, now: Millis) -> Vec<Subject> {
         let mut changes = Vec::new();

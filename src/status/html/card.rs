@@ -229,6 +229,7 @@ fn peer_line(peer: &PeerView, now: Timestamp) -> Markup {
             span {
                 bdi.mono { (peer.address) } " " span.tag { (peer.role.name()) }
                 @if peer.down { " " span.tag { "down" } }
+                @if let Some(other) = &peer.header_says { " " span.tag { "header says " bdi { (other) } } }
             }
             @if let Some(last) = &peer.last {
                 span title=(last.at) {
