@@ -177,7 +177,9 @@ fn marked(directory: &Directory, watched: &WatchedUpstream, seen: &Observation) 
     let unusable = directory.unusable(watched, marks.unusable);
     let not_asked = directory.unusable(watched, marks.unusable.with(marks.full));
     let full = not_asked.iter().filter(|&pool| !unusable.contains(pool)).collect();
-    if !marks.is_shared {
+    // Without a failure of its own the request is not waited for less: another worker may still have to report the one
+    // for which nginx gave the pool up, and which says why.
+    if !marks.is_shared || !seen.has_failure() {
         return Evidence { unusable_here: unusable, full, ..Evidence::default() };
     }
     let is_refused = |(index, peer): (usize, &ConfiguredPeer)| peer.is_down || marks.unusable.contains(index);
@@ -229,8 +231,11 @@ mod tests {
 
     #[test]
     fn a_pool_that_nginx_refuses_to_ask_is_replaced_at_once_by_the_one_that_answers() {
-        let serving = |unusable_peers: &[usize]| follow(1, &[(1, Verdict::Ok)], unusable_peers).0;
+        let retried = [(0, Verdict::Refused), (1, Verdict::Ok)];
+        let serving = |unusable_peers: &[usize]| follow(1, &retried, unusable_peers).0;
         assert_eq!([&[][..], &[0], &[1]].map(serving), [BLUE, GREEN, BLUE].map(Serving::Pool));
+        let direct = follow(1, &[(1, Verdict::Ok)], &[0]).0;
+        assert_eq!(direct, Serving::Pool(BLUE), "another worker has to say why");
     }
 
     #[test]
