@@ -126,13 +126,26 @@ pub struct Observation {
     pub details: Option<Box<Details>>,
 }
 
+/// An address to which nginx resolved a server at run time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The index that it has from now on in [`Attempt::peer`].
+    pub peer: u16,
+    /// The index of the server's name among the configured peers.
+    pub server: u16,
+    /// The address as nginx writes it.
+    pub address: Box<[u8]>,
+}
+
 /// More about a request that did not go the usual way.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Details {
     /// What nginx's own table of peers said.
     pub marks: Marks,
     /// The request as an example; `None`: it did not fail, or the event loop made no example of it.
     pub example: Option<Example>,
+    /// Addresses that the event loop found first in this request.
+    pub resolved: Vec<Resolved>,
 }
 
 /// Which peers nginx does not ask at present, by its own table of peers. Empty: it asks all, or its balancer keeps no
@@ -184,6 +197,11 @@ impl Observation {
     pub fn is_client_error(&self) -> bool {
         let has_failed = || self.attempts().last().is_some_and(|last| last.verdict.is_failure());
         self.status >= 500 || (self.status < 100 && !self.aborted && has_failed())
+    }
+
+    /// See [`Details::resolved`].
+    pub fn resolved(&self) -> &[Resolved] {
+        self.details.as_ref().map_or(&[], |details| &details.resolved)
     }
 
     /// Did any attempt fail, even if the client got a good answer?

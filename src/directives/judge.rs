@@ -71,8 +71,9 @@ fn peers(upstream: &UpstreamBlock, pool_of: &[Option<usize>], warn: &mut impl Fn
         let written = server.addresses.is_empty().then(|| server.name.clone());
         for address in server.addresses.iter().chain(&written) {
             let Some(known) = peers.iter_mut().find(|peer| peer.address == *address) else {
-                let (role, is_down) = (server.role, server.is_down);
-                peers.push(ConfiguredPeer { address: address.clone(), role, is_down, pool });
+                let (role, is_down, is_name) = (server.role, server.is_down, written.is_some());
+                let address = address.clone();
+                peers.push(ConfiguredPeer { address, role, is_down, pool, is_name, server: None });
                 continue;
             };
             known.is_down &= server.is_down;
@@ -176,6 +177,7 @@ mod tests {
         let roles: Vec<_> = peers.iter().map(|peer| (peer.address.as_slice(), peer.role, peer.pool)).collect();
         let green = (&b"app_green:3000"[..], Role::Backup, Some(0));
         assert_eq!(roles, [(&b"app_blue"[..], Role::Primary, None), green]);
+        assert!(peers.iter().all(|peer| peer.is_name && peer.server.is_none()));
         assert_eq!(warnings.len(), 1, "app_blue is in no pool");
     }
 

@@ -4,7 +4,7 @@
 //!
 //! nginx's pointers serve only as hints: when nginx frees a peer, another may get its address.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ptr;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use nginx_sys::{ngx_list_t, ngx_msec_t, ngx_str_t};
 
 use crate::config::upstream::{Role, WatchedUpstream};
 use crate::nginx::headers::{Headers, Position, is_same};
-use crate::observation::{Attempt, Names};
+use crate::observation::{Attempt, Names, Resolved};
 use crate::text::{Name, Text};
 
 /// The number of hints. If two peers share one, each search replaces it, which only costs time.
@@ -27,8 +27,21 @@ pub(crate) struct PeerCache {
     hints: [Cell<u16>; HINTS],
     /// The configured peers, by index.
     peers: Vec<CachedPeer>,
+    /// Addresses to which nginx resolved servers at run time; their indices follow those of the configured peers.
+    resolved: Vec<ResolvedPeer>,
+    /// The place among these for the next one.
+    next: Cell<usize>,
+    /// Those of them of which the observer was not told yet.
+    news: RefCell<Vec<Resolved>>,
     /// Stands for all other peers together.
     strangers: CachedPeer,
+}
+
+/// An address to which nginx resolved a server at run time.
+struct ResolvedPeer {
+    peer: CachedPeer,
+    /// Empty: the place is free.
+    address: RefCell<Box<[u8]>>,
 }
 
 /// A peer, and what its last response named.
@@ -36,7 +49,7 @@ pub(crate) struct CachedPeer {
     /// Its index among the configured peers, or [`Attempt::UNKNOWN_PEER`].
     pub(crate) index: u16,
     /// Its server is a `backup`.
-    pub(crate) is_backup: bool,
+    pub(crate) is_backup: Cell<bool>,
     /// As nginx writes it; empty: not a configured peer.
     address: Box<[u8]>,
     /// `None`: nothing was read yet, or the observer must be sent the names again.
@@ -58,7 +71,17 @@ impl PeerCache {
         let peers = watched.peers.iter().zip(0..);
         let peers = peers.map(|(peer, index)| CachedPeer::new(index, peer.role == Role::Backup, &peer.address));
         let strangers = CachedPeer::new(Attempt::UNKNOWN_PEER, false, &[]);
-        Self { hints: [const { Cell::new(0) }; HINTS], peers: peers.collect(), strangers }
+        let resolved = (watched.peers.len()..)
+            .take(watched.room())
+            .map(|index| ResolvedPeer { peer: CachedPeer::new(index as u16, false, &[]), address: RefCell::default() });
+        Self {
+            hints: [const { Cell::new(0) }; HINTS],
+            peers: peers.collect(),
+            resolved: resolved.collect(),
+            next: Cell::new(0),
+            news: RefCell::default(),
+            strangers,
+        }
     }
 
     /// The configured peer with this name, if the hint is right.
@@ -71,20 +94,52 @@ impl PeerCache {
         }
     }
 
-    /// The peer with this name, by search.
+    /// The peer with this name, by search; what stands for all others, if it is not known.
     pub(crate) fn find(&self, name: &ngx_str_t) -> &CachedPeer {
         let found = self.peers.iter().find(|peer| is_same(name, &peer.address));
         if let (Some(peer), Some(hint)) = (found, self.hint(name)) {
             hint.set(peer.index);
         }
-        found.unwrap_or(&self.strangers)
+        let is_it = |resolved: &&ResolvedPeer| is_same(name, &resolved.address.borrow());
+        let resolved = || self.resolved.iter().find(is_it).map(|resolved| &resolved.peer);
+        found.or_else(resolved).unwrap_or(&self.strangers)
+    }
+
+    /// Is it what stands for all peers that are not known?
+    pub(crate) fn is_stranger(&self, peer: &CachedPeer) -> bool {
+        peer.index == self.strangers.index
+    }
+
+    /// Adds an address to which nginx resolved a server, by the index of the server's name. If there is no room, it takes
+    /// the place of the one that was added first.
+    pub(crate) fn resolve(&self, name: &ngx_str_t, server: u16, is_backup: bool) -> &CachedPeer {
+        let place = self.next.get();
+        let Some(resolved) = self.resolved.get(place) else { return &self.strangers };
+        self.next.set((place + 1) % self.resolved.len());
+        resolved.address.replace(name.as_bytes().into());
+        resolved.peer.is_backup.set(is_backup);
+        self.forget(resolved.peer.index);
+        let news = Resolved { peer: resolved.peer.index, server, address: name.as_bytes().into() };
+        self.news.borrow_mut().push(news);
+        &resolved.peer
+    }
+
+    /// The addresses of which the observer is to be told.
+    pub(crate) fn take_news(&self) -> Vec<Resolved> {
+        self.news.take()
     }
 
     /// Forgets a peer's last response, since the observation with its names was lost: the next one has them again.
     pub(crate) fn forget(&self, peer: u16) {
-        let peer = self.peers.get(usize::from(peer)).unwrap_or(&self.strangers);
+        let resolved = || self.resolved.get(usize::from(peer).checked_sub(self.peers.len())?).map(|found| &found.peer);
+        let peer = self.peers.get(usize::from(peer)).or_else(resolved).unwrap_or(&self.strangers);
         // SAFETY: this event loop is the only one to use it, and nothing refers to it now.
         unsafe { *peer.last.get() = None };
+    }
+
+    /// The observer is to be told of this address again, since the observation that told of it was lost.
+    pub(crate) fn tell_again(&self, resolved: &Resolved) {
+        self.news.borrow_mut().push(resolved.clone());
     }
 
     fn hint(&self, name: &ngx_str_t) -> Option<&Cell<u16>> {
@@ -95,6 +150,7 @@ impl PeerCache {
 
 impl CachedPeer {
     fn new(index: u16, is_backup: bool, address: &[u8]) -> Self {
+        let is_backup = Cell::new(is_backup);
         Self { index, is_backup, address: address.into(), last: UnsafeCell::new(None), check_at: Cell::new(0) }
     }
 

@@ -99,6 +99,7 @@ impl Pipeline {
         if let (Some(last), Some(_)) = (observation.attempts().last(), &observation.names) {
             upstream.peers.forget(last.peer);
         }
+        observation.resolved().iter().for_each(|resolved| upstream.peers.tell_again(resolved));
     }
 
     /// Sends an order to the observer. Never waits. `false`: too many orders wait.

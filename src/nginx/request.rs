@@ -93,7 +93,7 @@ fn usual<'a>(
         names_as_before: true,
         attempts: [attempt].into(),
         // Why does the reserve serve?
-        details: if peer.is_backup { peers::details(upstream, pipeline) } else { None },
+        details: if peer.is_backup.get() { peers::details(upstream, pipeline) } else { None },
         ..Observation::default()
     };
     Some((seen, upstream))
@@ -136,11 +136,11 @@ fn observe_group(
     let mut start =
         Millis(current.start_time as u64) - Millis(earlier.iter().map(|state| state.response_time as u64).sum());
     for state in earlier {
-        let peer = upstream.peers.find(peer_name(state));
+        let peer = peers::find(upstream, peer_name(state));
         seen.push(attempt(state, peer, verdict(state, false, current), start));
         start = start + Millis(state.response_time as u64);
     }
-    let peer = upstream.peers.find(peer_name(last_state));
+    let peer = peers::find(upstream, peer_name(last_state));
     let last = attempt(last_state, peer, verdict(last_state, true, current), start);
     let last = Attempt { status: final_status(last_state, current), ..last };
     seen.push(last);
@@ -155,12 +155,17 @@ fn observe_group(
     seen.aborted = (u32::from(client) == NGX_HTTP_CLIENT_CLOSED_REQUEST && !is_done)
         || seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Unfinished);
     seen.status = if last.verdict == Verdict::Ok && !seen.aborted { last.status } else { client };
-    if !seen.aborted && (seen.has_failure() || peer.is_backup) {
+    if !seen.aborted && (seen.has_failure() || peer.is_backup.get()) {
         let now = SystemClock.now();
         let wants_example = seen.has_failure() && pipeline.wants_example(upstream.index, now);
         let example = wants_example.then(|| example(group.request(), &seen, states, now));
         let marks = peers::marks(upstream, pipeline);
-        seen.details = (wants_example || !marks.are_empty()).then(|| Box::new(Details { marks, example }));
+        let resolved = Vec::new();
+        seen.details = (wants_example || !marks.are_empty()).then(|| Box::new(Details { marks, example, resolved }));
+    }
+    let resolved = upstream.peers.take_news();
+    if !resolved.is_empty() {
+        seen.details.get_or_insert_default().resolved = resolved;
     }
     Some(seen)
 }

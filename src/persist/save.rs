@@ -69,7 +69,7 @@ impl SavedUpstream {
             })
         };
         let remembered = directory.remembered_peers().map(|peer| (peer, true));
-        let peers = directory.peers().map(|peer| (peer, false)).chain(remembered).filter_map(saved_peer);
+        let peers = directory.peers().map(|peer| (peer, peer.is_resolved)).chain(remembered).filter_map(saved_peer);
         let incidents = Key::ALL.into_iter().zip(&detection.incidents).zip(slot.deliveries.live());
         let serving = |serving: Serving| States::Serving.name(StateCode::serving(serving));
         let changes = detection.flapping.times().map(|time| times.date(time));

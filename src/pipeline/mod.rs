@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::receiver::Receiver;
 use crate::config::upstream::WatchedUpstream;
 use crate::crash;
-use crate::observation::NameCache;
+use crate::observation::{NameCache, Observation};
 use crate::pipeline::doorbell::Doorbell;
 use crate::pipeline::log_line::{LogLine, level};
 use crate::pipeline::order::{ORDERS, Order};
@@ -67,6 +67,25 @@ pub trait Store {
     fn count_lost(&self, count: u64);
 }
 
+/// What earlier observations said, and later ones refer to.
+struct Learned {
+    /// The names that peers named.
+    names: NameCache,
+    /// The watched upstreams, with the addresses to which nginx resolved their servers at run time.
+    upstreams: Vec<WatchedUpstream>,
+}
+
+impl Learned {
+    fn complete(&mut self, seen: &mut Observation) {
+        for resolved in seen.resolved() {
+            if let Some(watched) = self.upstreams.get_mut(usize::from(seen.upstream)) {
+                watched.add(resolved);
+            }
+        }
+        self.names.complete(seen);
+    }
+}
+
 /// What a worker is made of.
 pub struct Parts<S, C> {
     /// The configuration.
@@ -101,8 +120,8 @@ pub struct Worker<S, C> {
     lost: AtomicU64,
     /// Observations that were taken from the channel and are not folded yet.
     in_hand: AtomicU64,
-    /// The names to which observations refer. Only one thread folds at a time.
-    name_cache: Mutex<NameCache>,
+    /// What observations refer to. Only one thread folds at a time.
+    learned: Mutex<Learned>,
     /// The indices of this configuration in the table; empty until the worker joins the table.
     slot_map: OnceCell<SlotMap>,
     /// The event loop sends no more observations: the observer should end.
@@ -117,7 +136,9 @@ impl<S: Store, C: Clock> Worker<S, C> {
         let (doorbell, slot_map) = (Doorbell::default(), OnceCell::new());
         let (observed, delivered) = (AtomicBool::new(false), AtomicBool::new(false));
         let (orders, lost, in_hand) = (channel::bounded(ORDERS), AtomicU64::new(0), AtomicU64::new(0));
-        let name_cache = Mutex::new(NameCache::new(config.upstreams.iter().map(|watched| watched.peers.len())));
+        let peers = config.upstreams.iter().map(|watched| watched.peers.len() + watched.room());
+        let learned = Learned { names: NameCache::new(peers), upstreams: config.upstreams.clone() };
+        let learned = Mutex::new(learned);
         Self {
             config,
             store,
@@ -128,7 +149,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
             orders,
             lost,
             in_hand,
-            name_cache,
+            learned,
             slot_map,
             observed,
             delivered,

@@ -127,16 +127,15 @@ impl<S: Store, C: Clock> Worker<S, C> {
         let mut batch: Vec<_> = Vec::with_capacity(observations.len().min(BATCH));
         batch.extend(observations.try_iter().take(BATCH));
         self.in_hand.store(batch.len() as u64, Ordering::Relaxed);
-        let mut name_cache = self.name_cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
         for seen in &mut batch {
-            name_cache.complete(seen);
+            learned.complete(seen);
         }
-        drop(name_cache);
         // Each upstream's observations together, in their own order.
         batch.sort_by_key(|seen| seen.upstream);
         let env = self.env();
         let folded = lock(&mut |table| {
-            let mut changes = table.fold(&self.config.upstreams, slot_map, &batch, env.times.now);
+            let mut changes = table.fold(&learned.upstreams, slot_map, &batch, env.times.now);
             let contradictions = table.contradictions(slot_map, &batch);
             let mut refused = Vec::new();
             for order in self.orders.1.try_iter() {

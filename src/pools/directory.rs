@@ -87,7 +87,8 @@ impl Directory {
         // In the order in which nginx asks them; it asks none that are down.
         let order = [(Role::Primary, false), (Role::Backup, false), (Role::Primary, true)];
         let pools = |(role, is_down)| -> PoolSet {
-            let peers = self.peers().filter(move |peer| (peer.role, peer.is_down) == (role, is_down));
+            let peers = self.peers().filter(|peer| !peer.is_resolved);
+            let peers = peers.filter(move |peer| (peer.role, peer.is_down) == (role, is_down));
             peers.filter_map(|peer| peer.pool).collect()
         };
         order.into_iter().map(pools).find(|&pools| pools != PoolSet::EMPTY).unwrap_or_default().into()
@@ -122,6 +123,43 @@ impl Directory {
         let by_address = self.pool_of(watched, seen.answer()?);
         let by_header = || self.find(seen.pool()).filter(|_| !seen.pool().is_empty());
         by_address.or_else(by_header).or_else(|| (self.pool_count == 1).then_some(PoolId::FIRST))
+    }
+
+    /// Is this an address to which nginx resolved a server at run time, and which is to be added?
+    pub(crate) fn is_unresolved(&self, watched: &WatchedUpstream, attempt: &Attempt) -> bool {
+        let peer = watched.peers.get(usize::from(attempt.peer)).filter(|peer| peer.server.is_some());
+        peer.is_some_and(|peer| {
+            self.index_of(&peer.address).and_then(|index| self.peers.get(index)).is_none_or(|peer| !peer.is_resolved)
+        })
+    }
+
+    /// Adds the address of an attempt, to which nginx resolved a server at run time: it is in the pool that it had or,
+    /// if that is not known, in the server's. Without room for it the peer with the index `spare` goes. Returns the
+    /// index of a peer that is another one now.
+    pub(crate) fn resolve(
+        &mut self,
+        watched: &WatchedUpstream,
+        attempt: &Attempt,
+        spare: Option<usize>,
+    ) -> Option<usize> {
+        let address = &watched.peers.get(usize::from(attempt.peer))?.address;
+        let server = watched.peers.get(usize::from(watched.peers.get(usize::from(attempt.peer))?.server?))?;
+        let before = *self;
+        let server = before.peers.get(before.index_of(&server.address)?)?;
+        if let Some(index) = self.index_of(address) {
+            self.peers.resolve(index, &server);
+            return None;
+        }
+        let peer = Peer { address, is_resolved: true, claimed: None, reported: PoolSet::EMPTY, ..server };
+        if self.peers.push(&peer) {
+            return None;
+        }
+        spare.filter(|&spare| self.peers.replace(spare, &peer))
+    }
+
+    /// May the peer of this index be replaced by another one?
+    pub(crate) fn is_spare(&self, index: usize) -> bool {
+        self.peers.is_spare(index)
     }
 
     /// Would [`Directory::learn`] change anything? Cheap enough for every request.
@@ -192,6 +230,9 @@ impl Directory {
     pub fn unusable(&self, watched: &WatchedUpstream, unusable_peers: PeerSet) -> PoolSet {
         let (mut refused, mut usable) = (PoolSet::EMPTY, PoolSet::EMPTY);
         for (index, configured) in watched.peers.iter().enumerate() {
+            if configured.is_name {
+                continue;
+            }
             let Some(pool) = self.place_of(index, &configured.address).and_then(|place| self.peers.pool(place)) else {
                 continue;
             };
@@ -231,7 +272,7 @@ impl Directory {
     /// ones.
     pub fn addresses(&self, id: PoolId) -> impl Iterator<Item = &[u8]> {
         let is_configured = self.is_configured(id);
-        let configured = self.peers.configured().filter(move |_| is_configured);
+        let configured = self.peers().filter(move |peer| is_configured && !peer.is_resolved);
         let remembered = self.peers.remembered().filter(move |_| !is_configured);
         configured.chain(remembered).filter(move |peer| peer.pool == Some(id)).map(|peer| peer.address)
     }
@@ -352,8 +393,13 @@ impl Directory {
         self.pools.iter().take(usize::from(self.pool_count))
     }
 
-    /// The peers of the configuration, in its order.
+    /// The peers of the configuration, in its order, and those to which nginx resolved some of these.
     pub(crate) fn peers(&self) -> impl Iterator<Item = Peer<'_>> {
+        self.peers.configured().map(|(_, peer)| peer)
+    }
+
+    /// The same, each with its index.
+    pub(crate) fn indexed_peers(&self) -> impl Iterator<Item = (usize, Peer<'_>)> {
         self.peers.configured()
     }
 

@@ -20,6 +20,8 @@ pub(crate) struct Peer<'a> {
     pub(crate) is_down: bool,
     /// The configuration or a header named the pool; `false`: it is a guess by the role.
     pub(crate) certain: bool,
+    /// nginx resolved a server of the configuration to this address at run time.
+    pub(crate) is_resolved: bool,
     /// Another pool, which the header of its last answer named although the configuration names its pool.
     pub(crate) claimed: Option<PoolId>,
     /// The pools for which error.log has said that.
@@ -37,6 +39,7 @@ struct Entry {
     role: Role,
     is_down: bool,
     certain: bool,
+    is_resolved: bool,
     claimed: Option<PoolId>,
     reported: PoolSet,
 }
@@ -63,13 +66,23 @@ impl Default for Peers {
 impl Peers {
     /// Adds a peer after the others. Returns `false`, and does nothing, if there is no room for it.
     pub(super) fn push(&mut self, peer: &Peer<'_>) -> bool {
-        let Peer { address, pool, role, is_down, certain, claimed, reported } = *peer;
+        let Peer { address, pool, role, is_down, certain, is_resolved, claimed, reported } = *peer;
         let (begin, length) = (usize::from(self.used), address.len());
         let entry = self.entries.get_mut(usize::from(self.count));
         let bytes = self.addresses.get_mut(begin..begin + length);
         let (Some(entry), Some(bytes)) = (entry, bytes) else { return false };
         bytes.copy_from_slice(address);
-        *entry = Entry { begin: begin as u16, length: length as u16, pool, role, is_down, certain, claimed, reported };
+        *entry = Entry {
+            begin: begin as u16,
+            length: length as u16,
+            pool,
+            role,
+            is_down,
+            certain,
+            is_resolved,
+            claimed,
+            reported,
+        };
         self.count += 1;
         self.used += length as u16;
         true
@@ -80,15 +93,43 @@ impl Peers {
         self.configured = self.count;
     }
 
-    /// Is the peer of this index one of the configuration?
+    /// Is the peer of this index one of the configuration, or one to which nginx resolved one of these?
     pub(super) fn is_configured(&self, index: usize) -> bool {
-        index < usize::from(self.configured)
+        index < usize::from(self.configured) || self.entry(index).is_some_and(|entry| entry.is_resolved)
+    }
+
+    /// May the peer of this index be replaced by another one?
+    pub(super) fn is_spare(&self, index: usize) -> bool {
+        index >= usize::from(self.configured) && index < usize::from(self.count)
+    }
+
+    /// Puts a peer in the place of another one. Returns `false`, and does nothing, if there is no room for it.
+    pub(super) fn replace(&mut self, index: usize, peer: &Peer<'_>) -> bool {
+        let mut peers = Self::default();
+        for (other, old) in self.iter().enumerate() {
+            if !peers.push(if other == index { peer } else { &old }) {
+                return false;
+            }
+        }
+        peers.configured = self.configured;
+        *self = peers;
+        true
+    }
+
+    /// Notes that nginx resolved a server to the address of this peer, whose pool is the one of that server.
+    pub(super) fn resolve(&mut self, index: usize, server: &Peer<'_>) {
+        if let Some(entry) = self.entries.get_mut(index) {
+            (entry.role, entry.is_resolved) = (server.role, true);
+            if !entry.certain || server.certain {
+                (entry.pool, entry.certain) = (server.pool, server.certain);
+            }
+        }
     }
 
     /// The peer of this index.
     pub(super) fn get(&self, index: usize) -> Option<Peer<'_>> {
-        let Entry { pool, role, is_down, certain, claimed, reported, .. } = *self.entry(index)?;
-        Some(Peer { address: self.address(index)?, pool, role, is_down, certain, claimed, reported })
+        let Entry { pool, role, is_down, certain, is_resolved, claimed, reported, .. } = *self.entry(index)?;
+        Some(Peer { address: self.address(index)?, pool, role, is_down, certain, is_resolved, claimed, reported })
     }
 
     /// The address of the peer of this index.
@@ -119,7 +160,7 @@ impl Peers {
     /// A peer whose header names another pool, if that was not reported before: its index, and the other pool. From now
     /// on it is taken for reported.
     pub(super) fn report(&mut self) -> Option<(usize, PoolId)> {
-        let mut claims = self.entries.iter_mut().enumerate().take(self.configured.into());
+        let mut claims = self.entries.iter_mut().enumerate().take(self.count.into());
         claims.find_map(|(index, entry)| {
             let claimed = entry.claimed.filter(|&pool| !entry.reported.contains(pool))?;
             entry.reported.insert(claimed);
@@ -129,7 +170,9 @@ impl Peers {
 
     /// Puts the configured peers of a role from one pool into another, as a guess.
     pub(super) fn move_all(&mut self, role: Role, from: PoolId, to: PoolId) {
-        let configured = self.entries.iter_mut().take(self.configured.into());
+        let last = usize::from(self.configured);
+        let entries = self.entries.iter_mut().take(self.count.into()).enumerate();
+        let configured = entries.filter(|(index, entry)| *index < last || entry.is_resolved).map(|(_, entry)| entry);
         for entry in configured.filter(|entry| entry.role == role && entry.pool == Some(from) && !entry.certain) {
             entry.pool = Some(to);
         }
@@ -145,14 +188,14 @@ impl Peers {
         (0..usize::from(self.count)).filter_map(|index| self.get(index))
     }
 
-    /// The peers of the configuration, in its order.
-    pub(super) fn configured(&self) -> impl Iterator<Item = Peer<'_>> {
-        self.iter().take(self.configured.into())
+    /// The peers of the configuration, in its order, and those to which nginx resolved some of these; with their indices.
+    pub(super) fn configured(&self) -> impl Iterator<Item = (usize, Peer<'_>)> {
+        self.iter().enumerate().filter(|&(index, _)| self.is_configured(index))
     }
 
     /// Those that are remembered, the ones that left last first.
     pub(super) fn remembered(&self) -> impl Iterator<Item = Peer<'_>> {
-        self.iter().skip(self.configured.into())
+        self.iter().enumerate().filter(|&(index, _)| !self.is_configured(index)).map(|(_, peer)| peer)
     }
 
     fn entry(&self, index: usize) -> Option<&Entry> {

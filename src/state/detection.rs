@@ -182,7 +182,8 @@ fn marked(directory: &Directory, watched: &WatchedUpstream, seen: &Observation) 
     if !marks.is_shared || !seen.has_failure() {
         return Evidence { unusable_here: unusable, full, ..Evidence::default() };
     }
-    let is_refused = |(index, peer): (usize, &ConfiguredPeer)| peer.is_down || marks.unusable.contains(index);
+    let is_refused =
+        |(index, peer): (usize, &ConfiguredPeer)| peer.is_name || peer.is_down || marks.unusable.contains(index);
     let is_every = !watched.peers.is_empty() && watched.peers.iter().enumerate().all(is_refused);
     let has_none = seen.attempts().last().is_some_and(|last| last.verdict == Verdict::NoLiveUpstreams);
     Evidence { unusable, full, exhausted: is_every && has_none, ..Evidence::default() }
@@ -216,7 +217,7 @@ mod tests {
         let mut detection =
             Detection { failover: Failover::resume(Serving::Pool(BLUE), Millis(1_000)), ..Detection::default() };
         let marks = Marks { unusable: unusable_peers.iter().copied().collect(), is_shared: true, ..Marks::default() };
-        let details = Some(Box::new(Details { marks, example: None }));
+        let details = Some(Box::new(Details { marks, ..Details::default() }));
         let mut seen = Observation { details, ..Observation::default() };
         for &(peer, verdict) in attempts {
             seen.push(Attempt { peer, verdict, start: Millis(2_000), ..Attempt::default() });

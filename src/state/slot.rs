@@ -5,11 +5,11 @@ use crate::config::upstream::WatchedUpstream;
 use crate::crash;
 use crate::detect::serving::Serving;
 use crate::incident::{Key, Revision};
-use crate::observation::{Example, Observation};
+use crate::observation::{Attempt, Example, Observation};
 use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::delivery_state::DeliveryState;
 use crate::shared::double_buffer::DoubleBuffer;
-use crate::state::counters::{Counters, Releases};
+use crate::state::counters::{Counters, PeerCounts, Releases};
 use crate::state::detection::{Changes, Detection, Setup, Silenced};
 use crate::state::history::History;
 use crate::state::lookup::{ResolveCache, ResolvedObservation};
@@ -202,6 +202,12 @@ impl Slot {
         detection.edit(|detection| {
             let mut cache = ResolveCache::default();
             for seen in batch {
+                for attempt in seen.attempts() {
+                    if setup.live().directory.is_unresolved(watched, attempt) {
+                        resolve(setup, counters, watched, attempt);
+                        cache = ResolveCache::default();
+                    }
+                }
                 let resolved = cache.get(seen).unwrap_or_else(|| {
                     if !seen.aborted && setup.live().directory.is_news(watched, seen) {
                         setup.edit(|setup| {
@@ -330,6 +336,19 @@ impl Slot {
             self.history.push(record);
         }
         keys.extend(changes.keys);
+    }
+}
+
+/// Adds an address to which nginx resolved a server at run time. If there is no room, it takes the place of the address
+/// that is not configured and was not asked for longest.
+#[cold]
+fn resolve(setup: &mut DoubleBuffer<Setup>, counters: &mut Counters, watched: &WatchedUpstream, attempt: &Attempt) {
+    let asked = counters.peers.iter().enumerate().map(|(index, peer)| (index, peer.at));
+    let spare = asked.filter(|&(index, _)| setup.live().directory.is_spare(index)).min_by_key(|&(_, at)| at);
+    let spare = spare.map(|(index, _)| index);
+    let other = setup.edit(|setup| setup.directory.resolve(watched, attempt, spare));
+    if let Some(counts) = other.and_then(|index| counters.peers.get_mut(index)) {
+        *counts = PeerCounts::default();
     }
 }
 

@@ -151,7 +151,7 @@ fn an_upstream_is_exhausted_when_nginx_refuses_to_ask_any_of_its_servers() {
         host.served_by(BLUE);
         host.run(1000);
         let marks = Marks { unusable: unusable.iter().copied().collect(), is_shared: true, ..Marks::default() };
-        let details = Some(Box::new(Details { marks, example: None }));
+        let details = Some(Box::new(Details { marks, ..Details::default() }));
         let mut seen = Observation { status: 502, details, ..Observation::default() };
         let (peer, start) = (Attempt::UNKNOWN_PEER, host.time.now());
         seen.push(Attempt { peer, verdict: Verdict::NoLiveUpstreams, status: 502, start, to_header: 0 });

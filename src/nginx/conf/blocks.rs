@@ -75,7 +75,12 @@ fn server(server: &ngx_http_upstream_server_t) -> Server {
     };
     Server {
         name: server.name.as_bytes().to_vec(),
-        addresses: addresses.iter().map(|address| address.name.as_bytes().to_vec()).collect(),
+        // A server that is resolved at run time has one address without a name.
+        addresses: addresses
+            .iter()
+            .map(|address| address.name.as_bytes().to_vec())
+            .filter(|name| !name.is_empty())
+            .collect(),
         role: if bits::is_backup(server) { Role::Backup } else { Role::Primary },
         is_down: server.down != 0,
         fail_timeout: Millis::from_secs(u64::try_from(server.fail_timeout).unwrap_or_default()),

@@ -74,9 +74,11 @@ impl Directory {
             self.peers.push(&Peer { claimed, reported, ..peer });
         }
         self.peers.end_configured();
-        for peer in before.peers.iter().filter(|peer| before.remembered(peer.address).is_some()) {
+        let left = before.peers().chain(before.remembered_peers());
+        for peer in left.filter(|peer| before.remembered(peer.address).is_some()) {
             if self.peers.index_of(peer.address).is_none() {
-                self.peers.push(&peer);
+                let (claimed, reported) = Default::default();
+                self.peers.push(&Peer { is_resolved: false, claimed, reported, ..peer });
             }
         }
         if !watched.rules.active.is_empty() {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::upstream::ConfiguredPeer;
-use crate::observation::{Names, Verdict};
+use crate::observation::{Names, Resolved, Verdict};
 use crate::pools::peers::MAX_PEERS;
 
 const BLUE: &str = "127.0.0.1:3001";
@@ -19,7 +19,7 @@ fn watched(peers: &[(&str, Role, Option<usize>)], pools: &[&str]) -> WatchedUpst
         address: address.into(),
         role,
         pool,
-        is_down: false,
+        ..ConfiguredPeer::default()
     };
     WatchedUpstream {
         name: Name::new(b"app"),
@@ -459,6 +459,97 @@ fn a_header_that_contradicts_the_configuration_is_reported_once_for_each_directi
     let turned = watched(&[(BLUE, Role::Primary, Some(1)), (GREEN, Role::Backup, Some(0))], &["blue", "green"]);
     directory.adopt(&turned);
     assert_eq!(claimed(&directory), None, "now it is as the header says");
+}
+
+/// Two servers that nginx resolves at run time, and an address of each.
+fn resolved(pools: &[&str]) -> WatchedUpstream {
+    let pool = |index| (!pools.is_empty()).then_some(index);
+    let names = [("blue:80", Role::Primary, pool(0)), ("green:80", Role::Backup, pool(1))];
+    let mut watched = watched(&names, pools);
+    watched.peers.iter_mut().for_each(|peer| peer.is_name = true);
+    for (server, address) in [(0, BLUE), (1, GREEN)] {
+        watched.add(&Resolved { peer: 2 + server, server, address: address.as_bytes().into() });
+    }
+    watched
+}
+
+/// What an attempt at this peer teaches about an address, before it is asked for the pool.
+fn pool_of(directory: &mut Directory, watched: &WatchedUpstream, peer: u16) -> String {
+    let attempt = Attempt { peer, ..Attempt::default() };
+    if directory.is_unresolved(watched, &attempt) {
+        directory.resolve(watched, &attempt, None);
+    }
+    assert!(!directory.is_unresolved(watched, &attempt));
+    directory.pool_of(watched, &attempt).map_or_else(String::new, |pool| lossy(directory.name(pool)))
+}
+
+/// The configuration without what a worker added to it.
+fn as_configured(watched: &WatchedUpstream) -> WatchedUpstream {
+    let peers = watched.peers.iter().filter(|peer| peer.server.is_none()).cloned().collect();
+    WatchedUpstream { peers, ..watched.clone() }
+}
+
+#[test]
+fn an_address_to_which_nginx_resolved_a_server_is_in_the_servers_pool() {
+    for pools in [&["blue", "green"][..], &[]] {
+        let watched = resolved(pools);
+        let mut directory = adopted(&as_configured(&watched));
+        let names = if pools.is_empty() { ["primary", "backup"] } else { ["blue", "green"] };
+        assert_eq!([2, 3].map(|peer| pool_of(&mut directory, &watched, peer)), names);
+        let peers: Vec<_> = directory.peers().map(|peer| (lossy(peer.address), peer.role)).collect();
+        assert_eq!(peers[2..], [(BLUE.to_owned(), Role::Primary), (GREEN.to_owned(), Role::Backup)]);
+        assert_eq!(directory.expected(&watched.rules), Expected::Pool(FIRST));
+        assert_eq!(directory.addresses(FIRST).collect::<Vec<_>>(), [b"blue:80"], "as the configuration calls it");
+        // What is resolved is no server of the configuration, so it is remembered at most.
+        directory.adopt(&as_configured(&watched));
+        assert_eq!(directory.peers().count(), 2);
+        assert_eq!([2, 3].map(|peer| pool_of(&mut directory, &watched, peer)), names);
+    }
+}
+
+#[test]
+fn an_address_that_answered_for_another_pool_keeps_that_until_its_header_says_otherwise() {
+    let watched = resolved(&[]);
+    let mut directory = adopted(&as_configured(&watched));
+    for (peer, name) in [(2, "blue"), (3, "green")] {
+        pool_of(&mut directory, &watched, peer);
+        assert_eq!(see(&mut directory, &watched, &answer(peer, name.as_bytes())), name);
+    }
+    // Now the name blue leads to the address that was green's.
+    let mut exchanged = as_configured(&watched);
+    exchanged.add(&Resolved { peer: 2, server: 0, address: GREEN.as_bytes().into() });
+    directory.adopt(&as_configured(&watched));
+    assert_eq!(pool_of(&mut directory, &exchanged, 2), "green");
+}
+
+#[test]
+fn a_resolved_address_takes_the_place_of_one_that_is_not_configured_if_there_is_no_other() {
+    let many = |count: usize| -> WatchedUpstream {
+        let addresses: Vec<String> = (0..count).map(|number| format!("10.0.{number}.1:80")).collect();
+        watched(
+            &addresses.iter().map(|address| (address.as_str(), Role::Primary, Some(0))).collect::<Vec<_>>(),
+            &["one"],
+        )
+    };
+    let mut directory = adopted(&many(MAX_PEERS));
+    let watched = resolved(&["one", "two"]);
+    directory.adopt(&as_configured(&watched));
+    assert_eq!(directory.remembered_peers().count(), MAX_PEERS - 2);
+    let attempt = Attempt { peer: 2, ..Attempt::default() };
+    assert_eq!(directory.resolve(&watched, &attempt, None), None, "nothing may go");
+    assert!(directory.is_unresolved(&watched, &attempt) && !directory.is_spare(1) && directory.is_spare(7));
+    let last = directory.address_at(8).map(<[u8]>::to_vec);
+    assert_eq!(directory.resolve(&watched, &attempt, Some(7)), Some(7));
+    assert_eq!(directory.index_of(BLUE.as_bytes()), Some(7));
+    assert_eq!(directory.address_at(8).map(<[u8]>::to_vec), last, "the others keep their places");
+}
+
+#[test]
+fn a_server_that_nginx_resolves_is_unusable_when_its_addresses_are() {
+    let watched = resolved(&["blue", "green"]);
+    let mut directory = adopted(&as_configured(&watched));
+    (2..4).for_each(|peer| drop(pool_of(&mut directory, &watched, peer)));
+    assert_eq!(directory.unusable(&watched, [2].into_iter().collect()), [FIRST].into_iter().collect());
 }
 
 /// What reloads and answers do to an upstream, in any order.

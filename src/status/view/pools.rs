@@ -85,7 +85,8 @@ fn pool(snapshot: &Snapshot, upstream: &Upstream, id: PoolId) -> PoolView {
     let directory = &upstream.setup.directory;
     let counts = &upstream.counters.pools[id];
     let release = Some(&upstream.detection.releases[id]).filter(|release| !release.is_empty());
-    let peers = directory.peers().zip(&upstream.counters.peers).filter(|(peer, _)| peer.pool == Some(id));
+    let peers = directory.indexed_peers().filter(|(_, peer)| peer.pool == Some(id));
+    let peers = peers.filter_map(|(index, peer)| Some((peer, upstream.counters.peers.get(index)?)));
     PoolView {
         name: serving::pool(upstream, id),
         named_by: directory.named_by(id),
