@@ -72,7 +72,7 @@ SERVER
         my ($message) = $host->messages(0);
         like($message->{body}{text}, qr/Failover on "app": blue → green/, 'told');
         like($message->{raw}, qr/from $address{BLUE}, $address{GREEN} in/, 'with the addresses in the example');
-        unlike($host->error_log, qr/\(\)/, 'no address is empty');
+        like($host->error_log, qr/: blue \(blue\.test:\d+\) -> green \(green\.test:\d+\)/, 'the servers are called as they are written');
         Poolwatch::wait_until(sub { pools($host)->{green}{attempts}{ok} }, 'green\'s attempts to be counted');
         my $is = pools($host);
         cmp_ok($is->{blue}{attempts}{refused}, '>', 0, 'blue\'s failed attempts are in its pool');
