@@ -58,13 +58,15 @@ my @cases = (
         counted  => { uw => { served => 3, ok => 3 } },
     },
     {   name     => 'what is asked after the answer',
-        upstream => 'upstream pa { server 127.0.0.1:%%A%%; poolwatch on; } upstream pa_log { server 127.0.0.1:%%A%% max_fails=0; poolwatch on; }',
+        upstream => 'upstream pa { server 127.0.0.1:%%A%%; poolwatch on; } upstream pa_log { server 127.0.0.1:%%A%% max_fails=0; poolwatch on; } upstream pa_garbage { server 127.0.0.1:%%GARBAGE%%; poolwatch on; }',
         server   => 'location /pa { proxy_pass http://pa/200; post_action /pa_log; } location /pa_log { internal; proxy_pass http://pa_log/500; }'
+            . ' location /pa_garbage { proxy_pass http://pa_garbage; post_action /pa_good; }'
             . ' location /pa_bad { proxy_pass http://pa/500; post_action /pa_good; } location /pa_good { internal; proxy_pass http://pa_log/200; }',
-        requests => [ ('/pa') x 3, '/pa_bad' ],
+        requests => [ ('/pa') x 3, '/pa_bad', '/pa_garbage' ],
         counted  => {
+            pa_garbage => { client_error => 1, no_answer => 1 },
             pa     => { served          => 3, client_error => 1, ok           => 3, server_error => 1 },
-            pa_log => { masked_failover => 3, served       => 1, server_error => 3, ok           => 1 },
+            pa_log => { masked_failover => 3, served       => 2, server_error => 3, ok           => 2 },
         },
     },
     {   name     => 'an answer that nginx does not keep',

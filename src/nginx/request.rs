@@ -177,7 +177,12 @@ fn status_for_client(main: &ngx_http_request_t, group: &Group, last: &Attempt) -
     }
     // The client was answered before the action began, which may have asked an upstream of its own.
     let is_action = ptr::eq(main.upstream, group.upstream()) && !group.is_first();
-    if is_action { NGX_HTTP_OK as u16 } else { last.status }
+    match last.verdict {
+        _ if is_action => NGX_HTTP_OK as u16,
+        // An answer without a status, which nginx passed on.
+        Verdict::NoAnswer if u32::from(last.status) < NGX_HTTP_INTERNAL_SERVER_ERROR => 0,
+        _ => last.status,
+    }
 }
 
 fn attempt(state: &ngx_http_upstream_state_t, peer: &CachedPeer, verdict: Verdict, start: Millis) -> Attempt {
