@@ -1,0 +1,20 @@
+# A mix of requests through upstreams of all kinds: what Poolwatch counted equals what nginx wrote into its access log.
+# POOLWATCH_JUDGE_SEED and POOLWATCH_JUDGE_REQUESTS choose another mix.
+
+use strict;
+use warnings;
+
+use Judge;
+use Test::More;
+
+my $seed = $ENV{POOLWATCH_JUDGE_SEED} // 1;
+my $requests = $ENV{POOLWATCH_JUDGE_REQUESTS} // 4000;
+my $judge = Judge->new(seed => $seed, requests => $requests);
+$judge->run;
+
+diag "seed $seed, $requests requests, nginx ", Judge::nginx_version_text();
+diag $_ for $judge->table;
+diag "skipped: $_" for $judge->skipped;
+is(join("\n", $judge->differences), '', 'the access log and the JSON agree');
+$judge->finish;
+done_testing;
