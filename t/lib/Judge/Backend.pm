@@ -94,6 +94,8 @@ sub is_complete {
     return length $in >= 4 && length $in >= 4 + unpack 'x v', $in if $protocol eq 'uwsgi';
     return $in =~ /^(\d+):/ && length $in >= length("$1:,") + $1 if $protocol eq 'scgi';
     return $in =~ /\r\n$/ if $protocol eq 'memcached';
+    # A client that speaks TLS is answered, too: in plain text.
+    return 1 if $in =~ /^\x16/;
     my $end = index $in, "\r\n\r\n";
     return 0 if $end < 0;
     return $in =~ /^Content-Length: (\d+)/mi ? length $in >= $end + 4 + $1 : 1;
@@ -147,9 +149,6 @@ sub response {
         push @lines, "X-Accel-Redirect: $endpoint->{accel}$path";
     }
     my $body = $does eq 'big' ? 'x' x 300_000 : $status == 200 ? $endpoint->{body} // 'good' : 'other';
-    $body = '' if $status =~ /^(?:101|204|304)$/;
-    my $has_body = $request !~ /^HEAD /;
-    if ($endpoint->{body} && $request =~ /~([a-z0-9]+)~([a-z0-9]+)~/) { $body = $endpoint->{body} }
     $body =~ s/%PATH%/($request =~ m{^\S+ (\S+)})[0]/ge;
     if ($does eq 'noheaders') { return (wrapped($protocol, ($is_http ? 'HTTP/1.1 200 OK' : 'Status: 200 OK') . "\r\n\r\n$body"), 0) }
     my ($from, $to, $size) = $request =~ /^Range: bytes=(\d+)-(\d+)/mi ? ($1, $2, 10_000) : ();
@@ -159,11 +158,13 @@ sub response {
         $lines[0] = $is_http ? 'HTTP/1.1 206 Partial' : 'Status: 206 Partial';
         push @lines, "Content-Range: bytes $from-$to/$size", 'ETag: "slice"';
     }
+    my $may_have_body = $status !~ /^(?:101|204|304)$/;
     my $length = length($body) + ($does eq 'halfbody' ? 1_000 : 0);
-    push @lines, "Content-Length: $length" if $status !~ /^(?:101|204|304)$/;
+    push @lines, "Content-Length: $length" if $may_have_body;
+    $body = '' if !$may_have_body || $request =~ /^HEAD /;
     my $early = defined $hint ? "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n" : '';
     return ($early, 0) if $does eq 'hintclose';
-    my $all = join("\r\n", @lines, '', '') . ($has_body ? $body : '');
+    my $all = join("\r\n", @lines, '', '') . $body;
     return ($early . wrapped($protocol, $all), $does ne 'halfbody');
 }
 

@@ -56,7 +56,7 @@ sub balancers {
         locations => 'location /keepalive/ { proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass http://keepalive; }');
     push @shapes, shape('balancers', 'by_header', blocks => [ block('by_header', pools => 'header') ], locations => "location /by_header/ { $RETRY_ALL proxy_pass http://by_header; }");
     push @shapes, shape('balancers', 'by_role', blocks => [ block('by_role', pools => 'role', backup => 1) ]);
-    push @shapes, shape('balancers', 'many', weight => 1, blocks => [ block('many', servers => 70, pools => 'role') ]);
+    push @shapes, shape('balancers', 'many', weight => 1, blocks => [ block('many', servers => 70, pools => 'role') ], plans => [ [ @GOOD, grep { !/hang/ } @BAD ] ]);
     push @shapes, shape('balancers', 'changing', weight => 4, blocks => [ block('changing', changes => 1, more => 'zone changing 64k;') ]);
     return @shapes;
 }
@@ -175,7 +175,6 @@ sub early_answers {
     return (
         shape('early hints', 'hints', @since, plans => [ [ @HINTS, 200, 500 ] ], locations => 'location /hints/ { early_hints 1; proxy_http_version 1.1; proxy_pass http://hints; }'),
         shape('early hints', 'hints_dropped', @since, blocks => [ block('hints_dropped', servers => 1) ], plans => [ [ @HINTS, 200, 500 ] ]),
-        shape('tunnel', 'tunnel', since => 1.031000, weight => 1, clients => ['CONNECT'], blocks => [ block('tunnel') ], plans => [ ['200'] ], locations => ''),
     );
 }
 
