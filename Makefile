@@ -3,7 +3,7 @@
 MODULE := target/release/libngx_http_poolwatch_module.so
 DEMO   := target/demo/release
 
-.PHONY: help deps headers module demo-programs demo image bench replay stack test-faults fuzz mutants deny test test-long clean
+.PHONY: help deps headers module demo-programs demo image bench replay stack test-faults fuzz mutants deny test test-versions test-long clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ test-long: module demo-programs ## the property tests over 100,000 schedules, 50
 	@tools/install-deps test
 	POOLWATCH_RELOADS=500 tools/prove t/storm.t
 	@tools/faults 3 '500 with a page' 3600
+
+test-versions: demo-programs ## the module and t/ with each nginx from the oldest to the newest, a table of the results; VERSION= for one
+	@tools/test-versions $(VERSION)
 
 test: ## run every test; the last line is the count
 	@tools/test

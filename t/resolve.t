@@ -9,9 +9,7 @@ use IO::Socket::INET;
 use Poolwatch;
 use Test::More;
 
-my ($major, $minor, $patch) = qx(${\ Poolwatch::nginx()} -v 2>&1) =~ m{nginx/(\d+)\.(\d+)\.(\d+)};
-plan skip_all => 'nginx before 1.27.3 resolves no servers of an upstream block at run time'
-    if $major * 1_000_000 + $minor * 1000 + $patch < 1_027_003;
+Poolwatch::skip_below('1.27.3', 'servers of an upstream block that are resolved at run time');
 
 sub upstream { my ($host) = @_; return $host->api('state')->{upstreams}[0] }
 sub pools    { my ($host) = @_; return { map { $_->{name} => $_ } @{ upstream($host)->{pools} } } }

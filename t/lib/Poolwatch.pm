@@ -39,6 +39,16 @@ sub module { $ENV{POOLWATCH_MODULE} // "$root/target/ngx_http_poolwatch_module.s
 sub nginx  { $ENV{TEST_NGINX_BINARY} // '/usr/sbin/nginx' }
 sub demo   { "$root/target/demo/release/$_[0]" }
 
+# Skips the test file or subtest with an nginx older than this one, which lacks what is tested.
+sub skip_below {
+    my ($needed, $feature) = @_;
+    my ($version) = qx(${\ nginx()} -v 2>&1) =~ m{nginx/([0-9.]+)} or Test::More::BAIL_OUT(nginx() . ' does not tell its version');
+    my $number = sub { my @parts = split /\./, $_[0]; return $parts[0] * 1_000_000 + $parts[1] * 1000 + ($parts[2] // 0) };
+    return if $number->($version) >= $number->($needed);
+    Test::More::diag("SKIPPED: $feature, which nginx has since $needed, and this is $version");
+    Test::More::plan(skip_all => "nginx $version is older than $needed: $feature");
+}
+
 sub new {
     my ($class, %options) = @_;
     make_path("$root/target/t");
