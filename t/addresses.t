@@ -28,6 +28,9 @@ sub serve {
     close $listener;
 }
 
+# Workers report their requests when they come to it, and a reload is no reason to hurry.
+sub wait_for { my ($host, $pool) = @_; return Poolwatch::wait_until(sub { (upstream($host)->{serving}{pool} // '') eq $pool }, "$pool to serve") }
+
 # A path with the 107 bytes that nginx and the kernel allow; two differ in their last byte only.
 sub longest_path { my ($host, $end) = @_; return "$host->{prefix}/" . 'x' x (106 - length "$host->{prefix}/") . $end }
 
@@ -120,6 +123,7 @@ for my $restarts (0, 1) {
         $switch->('%%BLUE%%');
         $host->start;
         $host->get_many(10);
+        wait_for($host, 'blue');
         $switch->('%%GREEN%%');
         $host->reload;
         # What was asked before a worker knows of the switch proves nothing, so one request more may be needed.
@@ -152,6 +156,7 @@ subtest('one templated server: a dead one that nobody knows', sub {
     $switch->('%%BLUE%%');
     $host->start;
     $host->get_many(10);
+    wait_for($host, 'blue');
     my $third = Poolwatch::free_port();
     $switch->($third);
     $host->reload;
@@ -185,7 +190,7 @@ for my $named (0, 1) {
         $switch->('GREEN');
         $host->start;
         $host->get_many(10);
-        Poolwatch::wait_until(sub { (upstream($host)->{serving}{pool} // '') eq 'blue' }, 'blue to serve');
+        wait_for($host, 'blue');
         is(upstream($host)->{expected_pool}, 'blue', 'which is expected, and alone');
         $switch->('BLUE');
         $host->reload;
