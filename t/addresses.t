@@ -139,8 +139,8 @@ for my $restarts (0, 1) {
         like($message->{body}{text}, qr/Outage on "app"/, 'an outage');
         like($message->{raw}, qr/Should serve[^}]*blue`[^}]*127\.0\.0\.1:$port{blue}/, 'of blue at its address');
         unlike($message->{raw}, qr/green`[^}]*127\.0\.0\.1:$port{blue}/, 'which is not green\'s');
-        my $is = pools($host);
-        cmp_ok($is->{blue}{attempts}{refused}, '>', 0, 'blue\'s attempts failed');
+        my $is;
+        Poolwatch::wait_until(sub { $is = pools($host); $is->{blue}{attempts}{refused} }, 'blue\'s failed attempts');
         is($is->{green}{attempts}{refused}, 0, 'green\'s did not');
         is_deeply([ map { $_->{address} } @{ $is->{blue}{peers} } ], [ "127.0.0.1:$port{blue}" ], 'blue has its address back');
         $host->finish;
@@ -164,9 +164,10 @@ subtest('one templated server: a dead one that nobody knows', sub {
     my ($message) = $host->messages(0);
     like($message->{raw}, qr/Should serve[^}]*pool not known yet[^}]*127\.0\.0\.1:$third/, 'told by its address');
     like($host->error_log, qr/127\.0\.0\.1:$third \(pool not known yet\) should serve, last served by blue \(127\.0\.0\.1:$host->{ports}{BLUE}\)/, 'in the log too');
-    my $is = pools($host);
+    # Each worker shows a copy of its own for a moment.
+    my ($is, $unknown);
+    Poolwatch::wait_until(sub { $is = pools($host); ($unknown) = grep { $_->{expected} && $_->{attempts}{refused} } values %$is }, 'its attempts');
     is($is->{blue}{attempts}{refused}, 0, 'nobody blames blue');
-    my ($unknown) = grep { $_->{expected} } values %$is;
     is_deeply([ @$unknown{qw(named_by)}, map { @$_{qw(address pool_from)} } @{ $unknown->{peers} } ],
         [ 'unknown', "127.0.0.1:$third", 'unknown' ], 'the status says that nobody knows it');
     $host->{ports}{GREEN} = $third;
@@ -191,13 +192,13 @@ for my $named (0, 1) {
         $host->start;
         $host->get_many(10);
         wait_for($host, 'blue');
-        is(upstream($host)->{expected_pool}, 'blue', 'which is expected, and alone');
+        Poolwatch::wait_until(sub { (upstream($host)->{expected_pool} // '') eq 'blue' }, 'blue to be expected, and alone');
         $switch->('BLUE');
         $host->reload;
         $host->get_until(sub { $host->messages(0, 0) }, 'the switch to be told', 30, '/', 0.02);
         my ($message) = $host->messages(0);
         like($message->{body}{text}, qr/Planned switch on "app": blue → green/, 'told as what it is');
-        is(upstream($host)->{expected_pool}, 'green', 'green is expected');
+        Poolwatch::wait_until(sub { (upstream($host)->{expected_pool} // '') eq 'green' }, 'green to be expected');
         my $is = pools($host);
         is_deeply([ map { $is->{$_}{peers}[0]{down} ? 1 : 0 } qw(blue green) ], [ 1, 0 ], 'the status says who is down');
         $host->finish;
