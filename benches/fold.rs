@@ -48,6 +48,7 @@ impl Zone {
             rules: Rules { error_rate, ..Rules::default() },
             pools: Vec::new(),
             peers: peers.iter().enumerate().map(peer).collect(),
+            ..WatchedUpstream::default()
         };
         let mut zone = Self {
             shared: Shared::with_slots(upstreams),

@@ -1,6 +1,7 @@
 //! One finished request as nginx's log phase saw it: owned data, one cache line, nothing to look up later.
 //!
-//! A request that an internal redirect sent through two upstreams makes two observations, one per upstream.
+//! A request that an internal redirect sent through two upstreams makes two observations, one per upstream; through two
+//! blocks of one service it makes one.
 
 pub mod peer_set;
 
@@ -113,6 +114,8 @@ pub struct Observation {
     /// What became of the request: the response's status if the last attempt was answered, else the client's final
     /// status; 0: nginx sent none.
     pub status: u16,
+    /// Of a service: the index of the block that the request was sent to first.
+    pub block: u8,
     /// The client went away before the end (499), or nginx cut the request off: no evidence about the upstream.
     pub aborted: bool,
     /// The attempts in their order, at least one. A request that went well has one attempt, which needs no allocation.

@@ -1,5 +1,6 @@
-//! One upstream of the configuration: its servers, and the directives in effect.
+//! One upstream or service of the configuration: its servers, and the directives in effect.
 
+use crate::config::blocks::BlockSet;
 use crate::config::rules::Rules;
 use crate::observation::Resolved;
 use crate::text::Name;
@@ -35,13 +36,19 @@ pub struct ConfiguredPeer {
     pub is_name: bool,
     /// For an address to which nginx resolved a server at run time: the index of that server's name.
     pub server: Option<u16>,
+    /// Of a service: the blocks in which the peer is primary, by their indices in [`WatchedUpstream::blocks`].
+    pub primary_in: BlockSet,
+    /// Of a service: the name of the peer's pool until something else names it. Empty: it goes by the role.
+    pub block_pool: Name,
 }
 
-/// One watched upstream block, as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One watched upstream block, or one service, as configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WatchedUpstream {
-    /// The block's name.
+    /// The name of the block or of the service.
     pub name: Name,
+    /// The blocks of a service, at most [`crate::config::blocks::MAX_BLOCKS`]; empty: it is a block of its own.
+    pub blocks: Vec<Name>,
     /// The directives in effect.
     pub rules: Rules,
     /// The pools that `poolwatch_pool` names, in the order of the configuration; empty: names come from headers or
@@ -52,6 +59,11 @@ pub struct WatchedUpstream {
 }
 
 impl WatchedUpstream {
+    /// Is it a service?
+    pub fn is_service(&self) -> bool {
+        !self.blocks.is_empty()
+    }
+
     /// The index of the configured peer that nginx calls by this name; `None`: no such peer.
     pub fn peer_index(&self, name: &[u8]) -> Option<u16> {
         let index = self.peers.iter().position(|peer| peer.address == name)?;
@@ -61,7 +73,9 @@ impl WatchedUpstream {
     /// The index of the server that nginx resolves at run time and calls by this name, or of the only one of its role:
     /// by `service=` the name is another one than that which is written.
     pub fn resolved_server(&self, name: &[u8], role: Role) -> Option<u16> {
-        let mut all = self.peers.iter().zip(0..).filter(|(peer, _)| peer.is_name && peer.role == role);
+        // In another block of a service the server may have another role.
+        let is_it = |peer: &ConfiguredPeer| peer.is_name && (peer.role == role || self.is_service());
+        let mut all = self.peers.iter().zip(0..).filter(|(peer, _)| is_it(peer));
         if let Some((_, index)) = all.clone().find(|(peer, _)| peer.address == name) {
             return Some(index);
         }
@@ -108,6 +122,7 @@ mod tests {
                 peer(b"red:80", Role::Primary, true),
                 peer(b"green:80", Role::Backup, true),
             ],
+            ..WatchedUpstream::default()
         };
         let server = |name: &[u8], role| watched.resolved_server(name, role);
         assert_eq!(

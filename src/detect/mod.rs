@@ -2,5 +2,6 @@
 
 pub mod serving;
 pub mod error_rate;
+pub mod first_choice;
 pub mod failover;
 pub mod flapping;

@@ -6,6 +6,7 @@ use crate::directives::block::{Setting, Settings};
 use crate::directives::directive::{Arguments, Context, Directive};
 use crate::directives::mistake::{Mistake, shown};
 use crate::directives::place::{DirectiveLine, Remark};
+use crate::text::Name;
 
 /// `poolwatch_active`
 pub(super) const DIRECTIVE: Directive = Directive {
@@ -31,15 +32,14 @@ fn inherit(to: &mut Settings, from: &Settings) {
     to.active.clone_from(&from.active);
 }
 
-/// Checks that `poolwatch_pool` names the pool. A block without `poolwatch_pool` is not checked: a response header may
-/// name the pool later.
+/// Checks that the pool is one of these, if `poolwatch_pool` names pools. Else a response header may name it later.
 ///
 /// # Errors
 /// `poolwatch_pool` names other pools, and not this one.
-pub(super) fn check_pool(settings: &Settings, upstream: &[u8]) -> Result<(), Remark> {
+pub(super) fn check_pool(settings: &Settings, pools: &[Name], upstream: &[u8]) -> Result<(), Remark> {
     let Some(place) = &settings.active else { return Ok(()) };
     let active = settings.rules.active;
-    if settings.pools.is_empty() || settings.pools.iter().any(|pool| pool.value.name == active) {
+    if settings.pools.is_empty() || pools.contains(&active) {
         return Ok(());
     }
     let (pool, upstream) = (shown(active.as_bytes()), shown(upstream));
@@ -64,7 +64,6 @@ pub(super) fn remark_on_reserve(settings: &Settings, upstream: &[u8], peers: &[C
 mod tests {
     use super::*;
     use crate::directives::testing::{assert_inherited, mistake, taken};
-    use crate::text::Name;
 
     #[test]
     fn a_pool_is_named() {

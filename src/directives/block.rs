@@ -20,6 +20,17 @@ pub struct Http {
     pub zone: Option<Placed<ZoneLine>>,
     /// Each `poolwatch_receiver`, in their order; at most [`crate::outbox::MAX_RECEIVERS`].
     pub receivers: Vec<Placed<ReceiverLine>>,
+    /// Each `poolwatch_service`, in their order.
+    pub services: Vec<Placed<ServiceLine>>,
+}
+
+/// A `poolwatch_service` line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceLine {
+    /// The service's name.
+    pub name: Name,
+    /// The names of its blocks, at most [`crate::config::blocks::MAX_BLOCKS`].
+    pub blocks: Vec<Vec<u8>>,
 }
 
 /// A `poolwatch_zone` line.
@@ -104,6 +115,11 @@ impl Block {
         (setting.read)(&mut self.settings, line)?;
         self.given.push(Given { name, inherit: setting.inherit });
         Ok(())
+    }
+
+    /// Does the block have a line of this directive?
+    pub(super) fn gives(&self, name: &CStr) -> bool {
+        self.given.iter().any(|given| given.name == name)
     }
 }
 

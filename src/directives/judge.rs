@@ -31,12 +31,13 @@ pub fn judge(
         return Err(upstream.place.remark(text));
     }
     let pool_of = pool::pools_of(&upstream.servers, &settings.pools)?;
-    active::check_pool(settings, &upstream.name)?;
+    let pools: Vec<Name> = settings.pools.iter().map(|pool| pool.value.name).collect();
+    active::check_pool(settings, &pools, &upstream.name)?;
     let peers = peers(upstream, &pool_of, &mut |text| warn(upstream.place.remark(text)));
     active::remark_on_reserve(settings, &upstream.name, &peers).into_iter().for_each(&mut *warn);
     let fail_timeout = upstream.servers.iter().map(|server| server.fail_timeout).max().unwrap_or_default();
-    let pools = settings.pools.iter().map(|pool| pool.value.name).collect();
-    let watched = WatchedUpstream { name, rules: Rules { fail_timeout, ..settings.rules }, pools, peers };
+    let rules = Rules { fail_timeout, ..settings.rules };
+    let watched = WatchedUpstream { name, rules, pools, peers, ..WatchedUpstream::default() };
     if let Some(text) = remark_on_room(&watched) {
         warn(upstream.place.remark(text));
     }
@@ -44,7 +45,7 @@ pub fn judge(
 }
 
 /// A warning that names the first addresses for which a directory has no room; `None`: it has room for all.
-fn remark_on_room(watched: &WatchedUpstream) -> Option<String> {
+pub(super) fn remark_on_room(watched: &WatchedUpstream) -> Option<String> {
     let mut directory = Directory::default();
     directory.adopt(watched);
     let addresses = watched.peers.iter().map(|peer| &peer.address);
@@ -73,7 +74,7 @@ fn peers(upstream: &UpstreamBlock, pool_of: &[Option<usize>], warn: &mut impl Fn
             let Some(known) = peers.iter_mut().find(|peer| peer.address == *address) else {
                 let (role, is_down, is_name) = (server.role, server.is_down, written.is_some());
                 let address = address.clone();
-                peers.push(ConfiguredPeer { address, role, is_down, pool, is_name, server: None });
+                peers.push(ConfiguredPeer { address, role, is_down, pool, is_name, ..ConfiguredPeer::default() });
                 continue;
             };
             known.is_down &= server.is_down;
@@ -91,24 +92,10 @@ mod tests {
     use super::*;
     use crate::config::upstream::Role;
     use crate::directives::block::Block;
-    use crate::directives::place::DirectiveLine;
-    use crate::directives::testing::place;
+    use crate::directives::in_effect;
+    use crate::directives::testing::{lines as block, place};
     use crate::directives::upstream::Server;
-    use crate::directives::{DIRECTIVES, in_effect};
     use crate::units::Millis;
-
-    /// A block of these lines, each with its number as its place.
-    fn block(lines: &[&str]) -> Block {
-        let mut block = Block::default();
-        for (index, line) in lines.iter().enumerate() {
-            let (name, args) = line.split_once(' ').unwrap();
-            let directive = DIRECTIVES.iter().find(|directive| directive.name() == name).unwrap();
-            let args: Vec<&[u8]> = args.split(' ').map(str::as_bytes).collect();
-            let line = DirectiveLine { args: &args, place: &place(index + 1) };
-            block.read(directive.name, directive.context.setting().unwrap(), &line).unwrap();
-        }
-        block
-    }
 
     fn server(name: &str, address: &str, role: Role) -> Server {
         let (name, addresses) = (name.as_bytes().to_vec(), vec![address.as_bytes().to_vec()]);

@@ -19,6 +19,7 @@ pub mod block;
 pub mod directive;
 // The directives, in the order of the reference.
 mod watch;
+mod service;
 pub mod zone;
 pub mod receiver;
 mod pool;
@@ -32,6 +33,7 @@ mod runbook;
 mod status;
 // All of them together.
 pub mod judge;
+pub mod members;
 #[cfg(test)]
 mod testing;
 
@@ -44,6 +46,7 @@ use crate::directives::place::{DirectiveLine, Place};
 /// All directives of this release, in the order of the reference.
 pub static DIRECTIVES: &[Directive] = &[
     watch::DIRECTIVE,
+    service::DIRECTIVE,
     zone::DIRECTIVE,
     receiver::DIRECTIVE,
     pool::DIRECTIVE,

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use crate::directives::DIRECTIVES;
 use crate::directives::block::{Block, Reader, Settings};
 use crate::directives::directive::Directive;
 use crate::directives::mistake::Mistake;
@@ -35,6 +36,18 @@ pub(super) fn block(directive: &Directive, lines: &[&str]) -> Block {
     let mut block = Block::default();
     for (index, line) in lines.iter().enumerate() {
         let line = DirectiveLine { args: &args(line), place: &place(index + 1) };
+        block.read(directive.name, directive.context.setting().unwrap(), &line).unwrap();
+    }
+    block
+}
+
+/// A block of these lines, each with its number as its place.
+pub(super) fn lines(lines: &[&str]) -> Block {
+    let mut block = Block::default();
+    for (index, line) in lines.iter().enumerate() {
+        let (name, words) = line.split_once(' ').unwrap();
+        let directive = DIRECTIVES.iter().find(|directive| directive.name() == name).unwrap();
+        let line = DirectiveLine { args: &args(words), place: &place(index + 1) };
         block.read(directive.name, directive.context.setting().unwrap(), &line).unwrap();
     }
     block

@@ -15,7 +15,7 @@ pub(super) const DIRECTIVE: Directive = Directive {
     context: Context::Http(read),
     text: "Names the shared memory zone in which all workers keep one state. The state survives a reload, also one \
            that changes the zone's size.\n\n\
-           * Without a size the zone takes what the watched upstreams need, some 89 KiB each, rounded up to a \
+           * Without a size the zone takes what the watched upstreams need, some 93 KiB each, rounded up to a \
            multiple of 16 of them. A size that is too small for them is refused with the size that they need; one of \
            which they take more than three quarters earns a warning, since upstreams that no longer fit keep nginx \
            from loading a configuration.\n\

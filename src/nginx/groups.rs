@@ -97,6 +97,15 @@ impl Notes {
         unsafe { data.cast::<c_void>().cast::<ngx_http_upstream_t>().as_ref() }
     }
 
+    /// Has this request, or subrequest, asked an upstream before of which this is true?
+    pub(crate) fn has_asked(self, r: &ngx_http_request_t, is_it: impl Fn(&ngx_http_upstream_t) -> bool) -> bool {
+        // SAFETY: the main request outlives its subrequests.
+        let Some(main) = (unsafe { r.main.as_ref() }) else { return false };
+        // SAFETY: see `note_first`.
+        let groups = groups(main, unsafe { self.value(main).as_ref() });
+        groups.iter().any(|group| ptr::eq(group.request(), r) && is_it(group.upstream()))
+    }
+
     /// Takes the notes out of a main request. Groups that `is_taken` refuses stay noted.
     pub(crate) fn take(self, main: &ngx_http_request_t, mut is_taken: impl FnMut(&Group) -> bool) -> Vec<Group> {
         // SAFETY: see `note_first`.

@@ -150,7 +150,9 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         if conf.upstreams.is_empty() {
             return Ok(());
         }
-        watched::hook(&conf.upstreams, conf.notes, init_peer);
+        watched::hook(&conf.upstreams, conf.notes, |upstream| {
+            if upstream.watched.is_service() { init_peer_of_service } else { init_peer }
+        });
         add_log_handler(context)
     }))
 }
@@ -230,6 +232,21 @@ fn init_next_peer(
     let r = unsafe { &*request };
     caught(|| request::begin_next(r, notes));
     // SAFETY: as above.
+    unsafe { init_peer(request, uscf) }
+}
+
+/// The same of a block of a service.
+unsafe extern "C" fn init_peer_of_service(
+    request: *mut ngx_http_request_t,
+    uscf: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    // SAFETY: nginx passes the configuration of the upstream.
+    if let Some(&Hook { notes, .. }) = watched::hooked(unsafe { &*uscf }) {
+        // SAFETY: nginx passes the request.
+        let r = unsafe { &*request };
+        caught(|| request::note_choice(r, uscf, notes));
+    }
+    // SAFETY: nginx called the function with these.
     unsafe { init_peer(request, uscf) }
 }
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use nginx_sys::{ngx_list_t, ngx_msec_t, ngx_str_t};
 
-use crate::config::upstream::{Role, WatchedUpstream};
+use crate::config::blocks::BlockSet;
+use crate::config::upstream::{ConfiguredPeer, Role, WatchedUpstream};
 use crate::nginx::headers::{Headers, Position, is_same};
 use crate::observation::{Attempt, Names, Resolved};
 use crate::text::{Name, Text};
@@ -48,8 +49,8 @@ struct ResolvedPeer {
 pub(crate) struct CachedPeer {
     /// Its index among the configured peers, or [`Attempt::UNKNOWN_PEER`].
     pub(crate) index: u16,
-    /// Its server is a `backup`.
-    pub(crate) is_backup: Cell<bool>,
+    /// The blocks of the upstream in which its server is a `backup`, if they have it.
+    pub(crate) backup_in: Cell<BlockSet>,
     /// As nginx writes it; empty: not a configured peer.
     address: Box<[u8]>,
     /// `None`: nothing was read yet, or the observer must be sent the names again.
@@ -69,11 +70,17 @@ struct LastResponse {
 impl PeerCache {
     pub(crate) fn new(watched: &WatchedUpstream) -> Self {
         let peers = watched.peers.iter().zip(0..);
-        let peers = peers.map(|(peer, index)| CachedPeer::new(index, peer.role == Role::Backup, &peer.address));
-        let strangers = CachedPeer::new(Attempt::UNKNOWN_PEER, false, &[]);
-        let resolved = (watched.peers.len()..)
-            .take(watched.room())
-            .map(|index| ResolvedPeer { peer: CachedPeer::new(index as u16, false, &[]), address: RefCell::default() });
+        let backup_in = |peer: &ConfiguredPeer| match (watched.is_service(), peer.role) {
+            (true, _) => peer.primary_in.complement(),
+            (false, Role::Backup) => BlockSet::EMPTY.complement(),
+            (false, Role::Primary) => BlockSet::EMPTY,
+        };
+        let peers = peers.map(|(peer, index)| CachedPeer::new(index, backup_in(peer), &peer.address));
+        let strangers = CachedPeer::new(Attempt::UNKNOWN_PEER, BlockSet::EMPTY, &[]);
+        let resolved = (watched.peers.len()..).take(watched.room()).map(|index| ResolvedPeer {
+            peer: CachedPeer::new(index as u16, BlockSet::EMPTY, &[]),
+            address: RefCell::default(),
+        });
         Self {
             hints: [const { Cell::new(0) }; HINTS],
             peers: peers.collect(),
@@ -112,12 +119,13 @@ impl PeerCache {
 
     /// Adds an address to which nginx resolved a server, by the index of the server's name. If there is no room, it takes
     /// the place of the one that was added first.
-    pub(crate) fn resolve(&self, name: &ngx_str_t, server: u16, is_backup: bool) -> &CachedPeer {
+    pub(crate) fn resolve(&self, name: &ngx_str_t, server: u16) -> &CachedPeer {
         let place = self.next.get();
         let Some(resolved) = self.resolved.get(place) else { return &self.strangers };
         self.next.set((place + 1) % self.resolved.len());
         resolved.address.replace(name.as_bytes().into());
-        resolved.peer.is_backup.set(is_backup);
+        let backup_in = self.peers.get(usize::from(server)).map(|server| server.backup_in.get());
+        resolved.peer.backup_in.set(backup_in.unwrap_or_default());
         self.forget(resolved.peer.index);
         let news = Resolved { peer: resolved.peer.index, server, address: name.as_bytes().into() };
         self.news.borrow_mut().push(news);
@@ -149,9 +157,9 @@ impl PeerCache {
 }
 
 impl CachedPeer {
-    fn new(index: u16, is_backup: bool, address: &[u8]) -> Self {
-        let is_backup = Cell::new(is_backup);
-        Self { index, is_backup, address: address.into(), last: UnsafeCell::new(None), check_at: Cell::new(0) }
+    fn new(index: u16, backup_in: BlockSet, address: &[u8]) -> Self {
+        let backup_in = Cell::new(backup_in);
+        Self { index, backup_in, address: address.into(), last: UnsafeCell::new(None), check_at: Cell::new(0) }
     }
 
     /// Did a response of this peer name the same as its last one, at the same positions?

@@ -11,73 +11,101 @@ use crate::config::upstream::Role;
 use crate::nginx::cycle;
 use crate::nginx::peer_cache::CachedPeer;
 use crate::nginx::process::Pipeline;
-use crate::nginx::upstream::EventLoopUpstream;
+use crate::nginx::upstream::{EventLoopBlock, EventLoopUpstream};
+use crate::observation::peer_set::PeerSet;
 use crate::observation::{Details, Marks};
 
-/// The marks as details of a request that a backup server answered. `None`: there are none, or they were read in this
-/// millisecond already.
+/// The marks in a block's table, as details of a request that a backup server answered. `None`: there are none, or they
+/// were read in this millisecond already.
 #[cold]
-pub(crate) fn details(upstream: &EventLoopUpstream, pipeline: &Pipeline) -> Option<Box<Details>> {
+pub(crate) fn details(upstream: &EventLoopUpstream, block: u8, pipeline: &Pipeline) -> Option<Box<Details>> {
+    let block = upstream.blocks.get(usize::from(block))?;
     // SAFETY: set by nginx before any request.
     let now = unsafe { ngx_current_msec };
-    if upstream.marks_read.replace(now) == now {
+    if block.marks_read.replace(now) == now {
         return None;
     }
-    let marks = marks(upstream, pipeline);
+    let marks = marks(upstream, pipeline, [block].into_iter());
     (!marks.are_empty()).then(|| Box::new(Details { marks, ..Details::default() }))
 }
 
-/// The configured peers that nginx does not send requests to.
-pub(crate) fn marks(upstream: &EventLoopUpstream, pipeline: &Pipeline) -> Marks {
+/// The configured peers that nginx does not send requests to, by the tables of these blocks, to which a request was sent
+/// in this order. Of a peer that several of them have, the first one decides.
+pub(crate) fn marks<'a>(
+    upstream: &EventLoopUpstream,
+    pipeline: &Pipeline,
+    blocks: impl Iterator<Item = &'a EventLoopBlock>,
+) -> Marks {
+    let mut marks = Marks { is_shared: true, ..Marks::default() };
+    let mut known = PeerSet::default();
+    for block in blocks {
+        let before = known;
+        marks.is_shared &= read(block, pipeline, |peer, now| {
+            let index = usize::from(upstream.peers.find(&peer.name).index);
+            known.insert(index);
+            if before.contains(index) {
+                return;
+            }
+            if is_given_up(peer, now) {
+                marks.unusable.insert(index);
+            } else if peer.max_conns != 0 && peer.conns >= peer.max_conns {
+                marks.full.insert(index);
+            }
+        });
+    }
+    marks
+}
+
+/// Reads a block's table, if that can be read. Do all workers share it?
+fn read(
+    block: &EventLoopBlock,
+    pipeline: &Pipeline,
+    mut note: impl FnMut(&ngx_http_upstream_rr_peer_t, time_t),
+) -> bool {
     // SAFETY: the upstream's configuration lives as long as the cycle whose worker this is.
-    let Some(uscf) = (unsafe { upstream.uscf.as_ref() }) else { return Marks::default() };
+    let Some(uscf) = (unsafe { block.uscf.as_ref() }) else { return false };
     // With `zone`, nginx itself takes the balancer's data for this table.
     let has_zone = !uscf.shm_zone.is_null();
-    if !(has_zone || upstream.has_table) || cycle::is_exiting() {
-        return Marks::default();
+    if !(has_zone || block.has_table) || cycle::is_exiting() {
+        return false;
     }
-    let mut marks = Marks { is_shared: has_zone || pipeline.is_alone(), ..Marks::default() };
     // SAFETY: see above.
     let primaries = unsafe { uscf.peer.data.cast::<ngx_http_upstream_rr_peers_t>().as_ref() };
     // SAFETY: null, or the table of the backup servers.
     let backups = primaries.and_then(|table| unsafe { table.next.as_ref() });
     let now = now();
     for table in primaries.into_iter().chain(backups) {
-        let _lock = (!upstream.is_fixed).then(|| ReadLock::new(table));
+        let _lock = (!block.is_fixed).then(|| ReadLock::new(table));
         // SAFETY: the list of peers, which nginx does not change for a fixed upstream; workers change only numbers in
         // it. Of others the lock keeps it as it is.
         let mut next = unsafe { table.peer.as_ref() };
         while let Some(peer) = next {
-            let index = || usize::from(upstream.peers.find(&peer.name).index);
-            if is_given_up(peer, now) {
-                marks.unusable.insert(index());
-            } else if peer.max_conns != 0 && peer.conns >= peer.max_conns {
-                marks.full.insert(index());
-            }
+            note(peer, now);
             // SAFETY: null at the end of the list.
             next = unsafe { peer.next.as_ref() };
         }
     }
-    marks
+    has_zone || pipeline.is_alone()
 }
 
 /// The peer that nginx calls by this name. If nginx resolves servers of the upstream at run time, and the address is new,
-/// its table says which server it is of.
+/// its tables say which server it is of.
 pub(crate) fn find<'a>(upstream: &'a EventLoopUpstream, name: &ngx_str_t) -> &'a CachedPeer {
     let found = upstream.peers.find(name);
-    if upstream.is_fixed || !upstream.peers.is_stranger(found) || cycle::is_exiting() {
+    if !upstream.peers.is_stranger(found) || cycle::is_exiting() {
         return found;
     }
-    match server_of(upstream, name.as_bytes()) {
-        Some((server, role)) => upstream.peers.resolve(name, server, role == Role::Backup),
+    let mut changing = upstream.blocks.iter().filter(|block| !block.is_fixed);
+    match changing.find_map(|block| server_of(upstream, block, name.as_bytes())) {
+        Some(server) => upstream.peers.resolve(name, server),
         None => found,
     }
 }
 
-/// The server that nginx resolved to this address: the index of its name among the configured peers, and its role.
-fn server_of(upstream: &EventLoopUpstream, address: &[u8]) -> Option<(u16, Role)> {
+/// The server of a block that nginx resolved to this address: the index of its name among the configured peers.
+fn server_of(upstream: &EventLoopUpstream, block: &EventLoopBlock, address: &[u8]) -> Option<u16> {
     // SAFETY: the upstream's configuration lives as long as the cycle whose worker this is.
-    let uscf = unsafe { upstream.uscf.as_ref() }.filter(|uscf| !uscf.shm_zone.is_null())?;
+    let uscf = unsafe { block.uscf.as_ref() }.filter(|uscf| !uscf.shm_zone.is_null())?;
     // SAFETY: with `zone`, nginx itself takes the balancer's data for its table of peers.
     let primaries = unsafe { uscf.peer.data.cast::<ngx_http_upstream_rr_peers_t>().as_ref() }?;
     // SAFETY: null, or the table of the backup servers.
@@ -89,7 +117,7 @@ fn server_of(upstream: &EventLoopUpstream, address: &[u8]) -> Option<(u16, Role)
         let mut next = unsafe { table.peer.as_ref() };
         while let Some(peer) = next {
             if peer.name.as_bytes() == address {
-                return upstream.watched.resolved_server(peer.server.as_bytes(), role).map(|index| (index, role));
+                return upstream.watched.resolved_server(peer.server.as_bytes(), role);
             }
             // SAFETY: null at the end of the list.
             next = unsafe { peer.next.as_ref() };

@@ -169,10 +169,12 @@ fn launch(cycle: &ngx_cycle_t, conf: &MainConf, zone: Zone, reporter: Reporter) 
         receivers: conf.receivers.clone(),
         generation: reporter.generation,
     };
+    let services = conf.upstreams.iter().filter(|upstream| upstream.watched.is_service());
+    let choices = services.map(|service| (usize::from(service.index), Arc::clone(&service.choices))).collect();
     let examples = config.upstreams.iter().map(|_| AtomicU64::new(0)).collect();
     let couriers = config.receivers.len();
     let (process, log) = (reporter.process, Box::new(error_log::send));
-    let worker = Arc::new(Worker::new(Parts { config, store: zone, clock: SystemClock, process, log }));
+    let worker = Arc::new(Worker::new(Parts { choices, config, store: zone, clock: SystemClock, process, log }));
     let client = Arc::new(http::Client::default());
     let (sender, receiver) = channel::bounded(CHANNEL);
     let (observer_ends, observer_done) = channel::bounded::<()>(0);

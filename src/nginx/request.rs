@@ -6,9 +6,9 @@
 use std::ptr;
 
 use nginx_sys::{
-    NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_MODIFIED,
-    NGX_HTTP_OK, NGX_HTTP_SWITCHING_PROTOCOLS, ngx_http_request_t, ngx_http_upstream_state_t, ngx_http_upstream_t,
-    ngx_msec_t, ngx_str_t, ngx_uint_t,
+    NGX_HTTP_BAD_REQUEST, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_INTERNAL_SERVER_ERROR,
+    NGX_HTTP_NOT_MODIFIED, NGX_HTTP_OK, NGX_HTTP_SWITCHING_PROTOCOLS, ngx_http_request_t, ngx_http_upstream_srv_conf_t,
+    ngx_http_upstream_state_t, ngx_http_upstream_t, ngx_msec_t, ngx_str_t, ngx_uint_t,
 };
 
 use crate::clock::Clock;
@@ -42,6 +42,14 @@ pub(crate) fn begin_next(r: &ngx_http_request_t, notes: Notes) {
         observe_answered_subrequests(r, notes);
     }
     notes.note_next(r);
+}
+
+/// Counts a request by the block of a service that it is sent to first. To be called before that is noted.
+pub(crate) fn note_choice(r: &ngx_http_request_t, uscf: *const ngx_http_upstream_srv_conf_t, notes: Notes) {
+    let Some(upstream) = EventLoopUpstream::of(uscf) else { return };
+    if !notes.has_asked(r, |asked| is_of(upstream, asked)) {
+        upstream.choices.count(EventLoopUpstream::block_index(uscf).into());
+    }
 }
 
 /// Sends observations of a main request that has ended to the observer: one for each time that it or a subrequest asked
@@ -87,13 +95,19 @@ fn usual<'a>(
         start: Millis(current.start_time as u64),
         to_header: state.header_time as u32,
     };
+    let block = EventLoopUpstream::block_index(current.upstream);
     let seen = Observation {
         upstream: upstream.index,
         status,
+        block,
         names_as_before: true,
         attempts: [attempt].into(),
         // Why does the reserve serve?
-        details: if peer.is_backup.get() { peers::details(upstream, pipeline) } else { None },
+        details: if peer.backup_in.get().contains(block.into()) {
+            peers::details(upstream, block, pipeline)
+        } else {
+            None
+        },
         ..Observation::default()
     };
     Some((seen, upstream))
@@ -104,8 +118,12 @@ fn observe_answered_subrequests(r: &ngx_http_request_t, notes: Notes) {
     let (Some(pipeline), Some(main)) = (process::pipeline(), unsafe { r.main.as_ref() }) else { return };
     // What came of a failure is known only when the main request has ended.
     let is_answered = |group: &Group| {
+        // Of a service, what was asked before in the same subrequest belongs to it.
+        let is_service = |upstream: &EventLoopUpstream| upstream.watched.is_service();
+        let is_part = !group.is_first() && EventLoopUpstream::of(group.upstream().upstream).is_some_and(is_service);
         !ptr::eq(group.request(), main)
             && group.is_over()
+            && !is_part
             && group.attempts().last().is_some_and(|last| verdict(last, true, group.upstream()) == Verdict::Ok)
     };
     observe_groups(main, notes, pipeline, is_answered);
@@ -114,24 +132,91 @@ fn observe_answered_subrequests(r: &ngx_http_request_t, notes: Notes) {
 /// Any other request than the usual one: observes the groups that are wanted, oldest first.
 #[cold]
 fn observe_groups(main: &ngx_http_request_t, notes: Notes, pipeline: &Pipeline, is_wanted: impl FnMut(&Group) -> bool) {
-    for group in notes.take(main, is_wanted) {
-        let Some(upstream) = EventLoopUpstream::of(group.upstream().upstream) else { continue };
-        if let Some(seen) = observe_group(main, pipeline, &group, upstream) {
+    let mut groups = notes.take(main, is_wanted);
+    while !groups.is_empty() {
+        let first = groups.remove(0);
+        let Some(upstream) = EventLoopUpstream::of(first.upstream().upstream) else { continue };
+        let mut together = vec![first];
+        if upstream.watched.is_service() {
+            // What a request or subrequest asked of a service is one request of that, whichever blocks it went to.
+            let is_same = |first: &Group, other: &Group| {
+                ptr::eq(other.request(), first.request()) && is_of(upstream, other.upstream())
+            };
+            let (same, others) =
+                groups.into_iter().partition(|other| together.iter().any(|first| is_same(first, other)));
+            together.extend::<Vec<_>>(same);
+            groups = others;
+        }
+        if let Some(seen) = observe_together(main, pipeline, &together, upstream) {
             pipeline.send(seen, upstream);
         }
     }
 }
 
-/// The observation of one group of attempts; `None`: nginx made none.
-fn observe_group(
+/// Is this a block of the watched upstream?
+fn is_of(upstream: &EventLoopUpstream, asked: &ngx_http_upstream_t) -> bool {
+    EventLoopUpstream::of(asked.upstream).is_some_and(|other| ptr::eq(other, upstream))
+}
+
+/// The observation of a group of attempts, or of all groups of a service; `None`: nginx made no attempt.
+fn observe_together(
     main: &ngx_http_request_t,
     pipeline: &Pipeline,
-    group: &Group,
+    groups: &[Group],
     upstream: &EventLoopUpstream,
 ) -> Option<Observation> {
-    let (states, current) = (group.attempts(), group.upstream());
-    let (last_state, earlier) = states.split_last()?;
+    let (last_group, others) = groups.split_last()?;
     let mut seen = Observation { upstream: upstream.index, ..Observation::default() };
+    seen.block = groups.first().map_or(0, |first| EventLoopUpstream::block_index(first.upstream().upstream));
+    for group in others {
+        push_attempts(&mut seen, group, upstream);
+        if let Some(last) = seen.attempts.last_mut() {
+            // A response that nginx did not keep, since `error_page` led to another block.
+            if last.verdict == Verdict::Ok && u32::from(last.status) >= NGX_HTTP_BAD_REQUEST {
+                last.verdict = Verdict::Rejected;
+            }
+        }
+    }
+    push_attempts(&mut seen, last_group, upstream);
+    let last = *seen.attempts.last()?;
+    let current = last_group.upstream();
+    let state = last_group.attempts().last();
+    let peer = upstream.peers.find(state.map_or(&NO_NAME, peer_name));
+    let is_reserve = peer.backup_in.get().contains(EventLoopUpstream::block_index(current.upstream).into());
+    if state.is_some_and(|state| has_response(state, current)) {
+        seen.names = peer.names(&upstream.headers, &current.headers_in.headers);
+        seen.names_as_before = seen.names.is_none();
+    }
+    let client = status_for_client(main, last_group, &last);
+    // An upstream that answered is not charged with what became of the request afterwards: another upstream may have
+    // failed to which the answer led, or the client of a mirrored request.
+    let is_done = last.verdict == Verdict::Ok && !ptr::eq(main.upstream, current);
+    seen.aborted = (u32::from(client) == NGX_HTTP_CLIENT_CLOSED_REQUEST && !is_done)
+        || seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Unfinished);
+    seen.status = if last.verdict == Verdict::Ok && !seen.aborted { last.status } else { client };
+    if !seen.aborted && (seen.has_failure() || is_reserve) {
+        let block = |group: &Group| {
+            let asked = group.upstream().upstream;
+            upstream.blocks.iter().find(|block| ptr::eq(block.uscf, asked))
+        };
+        let now = SystemClock.now();
+        let wants_example = seen.has_failure() && pipeline.wants_example(upstream.index, now);
+        let example = wants_example.then(|| example(&seen, groups, now));
+        let marks = peers::marks(upstream, pipeline, groups.iter().filter_map(block));
+        let resolved = Vec::new();
+        seen.details = (wants_example || !marks.are_empty()).then(|| Box::new(Details { marks, example, resolved }));
+    }
+    let resolved = upstream.peers.take_news();
+    if !resolved.is_empty() {
+        seen.details.get_or_insert_default().resolved = resolved;
+    }
+    Some(seen)
+}
+
+/// Adds the attempts of a group.
+fn push_attempts(seen: &mut Observation, group: &Group, upstream: &EventLoopUpstream) {
+    let (states, current) = (group.attempts(), group.upstream());
+    let Some((last_state, earlier)) = states.split_last() else { return };
     // An attempt starts at the moment at which the response time of the one before is taken.
     let mut start =
         Millis(current.start_time as u64) - Millis(earlier.iter().map(|state| state.response_time as u64).sum());
@@ -142,32 +227,7 @@ fn observe_group(
     }
     let peer = peers::find(upstream, peer_name(last_state));
     let last = attempt(last_state, peer, verdict(last_state, true, current), start);
-    let last = Attempt { status: final_status(last_state, current), ..last };
-    seen.push(last);
-    if has_response(last_state, current) {
-        seen.names = peer.names(&upstream.headers, &current.headers_in.headers);
-        seen.names_as_before = seen.names.is_none();
-    }
-    let client = status_for_client(main, group, &last);
-    // An upstream that answered is not charged with what became of the request afterwards: another upstream may have
-    // failed to which the answer led, or the client of a mirrored request.
-    let is_done = last.verdict == Verdict::Ok && !ptr::eq(main.upstream, current);
-    seen.aborted = (u32::from(client) == NGX_HTTP_CLIENT_CLOSED_REQUEST && !is_done)
-        || seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Unfinished);
-    seen.status = if last.verdict == Verdict::Ok && !seen.aborted { last.status } else { client };
-    if !seen.aborted && (seen.has_failure() || peer.is_backup.get()) {
-        let now = SystemClock.now();
-        let wants_example = seen.has_failure() && pipeline.wants_example(upstream.index, now);
-        let example = wants_example.then(|| example(group.request(), &seen, states, now));
-        let marks = peers::marks(upstream, pipeline);
-        let resolved = Vec::new();
-        seen.details = (wants_example || !marks.are_empty()).then(|| Box::new(Details { marks, example, resolved }));
-    }
-    let resolved = upstream.peers.take_news();
-    if !resolved.is_empty() {
-        seen.details.get_or_insert_default().resolved = resolved;
-    }
-    Some(seen)
+    seen.push(Attempt { status: final_status(last_state, current), ..last });
 }
 
 /// What the client got at last, as far as this group can tell.
@@ -239,12 +299,10 @@ fn has_response(state: &ngx_http_upstream_state_t, current: &ngx_http_upstream_t
     state.header_time != NEVER && state.status as u32 != NGX_HTTP_NOT_MODIFIED && current.headers_in.status_n != 0
 }
 
-fn example(
-    request: &ngx_http_request_t,
-    seen: &Observation,
-    states: &[ngx_http_upstream_state_t],
-    now: Millis,
-) -> Example {
+/// An example of a request to one upstream. `groups`: at least one.
+fn example(seen: &Observation, groups: &[Group], now: Millis) -> Example {
+    let Some(request) = groups.first().map(Group::request) else { return Example::default() };
+    let states = || groups.iter().flat_map(Group::attempts);
     let uri = text::path_without_secrets(request.unparsed_uri.as_bytes());
     let answered = |attempt: &Attempt| match attempt.status {
         0 => b"-".to_vec(),
@@ -260,8 +318,8 @@ fn example(
         method: Text::new(request.method_name.as_bytes()),
         path: Text::shortened(uri.as_bytes()),
         upstream_status: listed(seen.attempts().iter().map(answered)),
-        upstream_addr: listed(states.iter().map(address)),
-        upstream_response_time: listed(states.iter().map(time)),
+        upstream_addr: listed(states().map(address)),
+        upstream_response_time: listed(states().map(time)),
     }
 }
 

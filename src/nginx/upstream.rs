@@ -1,9 +1,11 @@
-//! A watched upstream, as the event loop uses it: which headers of its responses are read, and what is cached.
+//! A watched upstream or service, as the event loop uses it: which headers of its responses are read, and what is cached.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use nginx_sys::{ngx_http_upstream_srv_conf_t, ngx_msec_t};
 
+use crate::config::blocks::ChoiceCounter;
 use crate::config::upstream::WatchedUpstream;
 use crate::nginx::headers::Headers;
 use crate::nginx::peer_cache::PeerCache;
@@ -24,6 +26,14 @@ pub(crate) struct EventLoopUpstream {
     pub(crate) headers: Headers,
     /// The last values of the variables; `None`: none were asked for yet.
     pub(crate) variables: Cell<Option<VariableValues>>,
+    /// Its block; of a service all of them, in its order.
+    pub(crate) blocks: Vec<EventLoopBlock>,
+    /// Of a service: what its requests chose first.
+    pub(crate) choices: Arc<ChoiceCounter>,
+}
+
+/// A block of a watched upstream.
+pub(crate) struct EventLoopBlock {
     /// nginx does not change its peers at run time: no server has `resolve`.
     pub(crate) is_fixed: bool,
     /// The balancer keeps nginx's own table of peers.

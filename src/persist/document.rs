@@ -47,6 +47,8 @@ pub(super) struct SavedUpstream {
     pub(super) peers: Vec<SavedPeer>,
     /// The pool that should serve, or the pools that should serve together.
     pub(super) expected: Vec<String>,
+    /// The blocks of a service.
+    pub(super) blocks: Vec<SavedBlock>,
     /// The pool that served before a planned switch that is under way; `None`: none is under way.
     pub(super) switching: Option<String>,
     pub(super) serving: String,
@@ -63,10 +65,22 @@ pub(super) struct SavedUpstream {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+pub(super) struct SavedBlock {
+    pub(super) name: String,
+    /// Requests are sent here first.
+    pub(super) chosen: bool,
+    /// No other block was chosen beside it when one was chosen alone last.
+    pub(super) alone: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct SavedPool {
     pub(super) name: String,
     /// The name is a role's, because no header has named the pool.
     pub(super) unnamed: bool,
+    /// The name is a block's, for the same reason.
+    pub(super) of_block: bool,
     pub(super) release: String,
 }
 

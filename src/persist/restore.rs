@@ -2,9 +2,11 @@
 
 use crate::alert::Kind;
 use crate::clock::Times;
+use crate::config::blocks::{BlockSet, MAX_BLOCKS};
 use crate::config::upstream::Role;
 use crate::detect::error_rate::ErrorRate;
 use crate::detect::failover::Failover;
+use crate::detect::first_choice::FirstChoice;
 use crate::detect::flapping::Flapping;
 use crate::detect::serving::Serving;
 use crate::incident::{Incident, Key, Revision, StateCode, Sums};
@@ -12,13 +14,14 @@ use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::backoff;
 use crate::outbox::delivery_state::{DeliveryState, LAST_SENT, LastSent};
 use crate::outbox::receiver::ReceiverState;
-use crate::persist::document::{Saved, SavedAnnouncement, SavedDelivery, SavedIncident, SavedUpstream};
+use crate::persist::document::{Saved, SavedAnnouncement, SavedBlock, SavedDelivery, SavedIncident, SavedUpstream};
 use crate::persist::states::{States, bytes_of, name_of};
 use crate::pools::directory::{Directory, Pool};
 use crate::pools::peers::Peer;
 use crate::pools::set::{Expected, MAX_POOLS, PoolId, PoolSet};
 use crate::state::announcements::{Announcement, Silence};
-use crate::state::detection::{Detection, Setup};
+use crate::state::detection::Detection;
+use crate::state::setup::Setup;
 use crate::state::slot::Slot;
 use crate::state::table::Table;
 use crate::state::table::adopt::Need;
@@ -120,8 +123,11 @@ impl RestoredUpstream {
     }
 
     /// Merges the upstream with what a slot knows of it.
-    fn meet(self, slot: &mut Slot) {
+    fn meet(mut self, slot: &mut Slot) {
         let own = *slot.detection.live();
+        let blocks = self.setup.blocks;
+        let setup = *slot.setup.live();
+        self.detection.first_choice.adopt(|index| setup.block_index(blocks.get(index)?));
         let mut merged = own;
         if own.error_rate.seen() < self.detection.error_rate.seen() {
             // No request has come to this zone since, so the saved state is the newer one.
@@ -147,6 +153,7 @@ impl RestoredUpstream {
             let accepted = deliveries.iter_mut().filter(|delivery| same && delivery.acked == theirs.revision.number);
             accepted.for_each(|delivery| delivery.acked = incident.revision.number);
         }
+        slot.setup.edit(|setup| setup.choose(merged.first_choice.chosen()));
         slot.deliveries.edit(|known| *known = deliveries);
         slot.detection.edit(|detection| *detection = merged);
     }
@@ -201,6 +208,12 @@ impl SavedUpstream {
             *detection.incidents.get_mut(key as usize)? = incident;
             *deliveries.get_mut(key as usize)? = deliveries_of(&saved.deliveries, states, &pool_ids, receivers, times)?;
         }
+        let blocks = self.blocks.iter().take(MAX_BLOCKS).enumerate();
+        let those = |is_it: fn(&SavedBlock) -> bool| -> BlockSet {
+            blocks.clone().filter(|(_, block)| is_it(block)).map(|(index, _)| index).collect()
+        };
+        let (chosen, alone) = (those(|block| block.chosen), those(|block| block.alone));
+        detection.first_choice = FirstChoice::resume(chosen, alone);
         let mut pools = PoolSet::EMPTY;
         for pool in &self.expected {
             let Serving::Pool(pool) = serving(pool)? else { return None };
@@ -209,14 +222,26 @@ impl SavedUpstream {
         let expected = Expected::from(pools);
         Some(RestoredUpstream {
             left: self.left,
-            setup: Setup { directory: own, expected, ..Setup::default() },
+            setup: Setup { directory: own, expected, chosen, blocks: self.block_names(), ..Setup::default() },
             detection,
             deliveries,
         })
     }
 
+    fn block_names(&self) -> [Name; MAX_BLOCKS] {
+        let mut names = [Name::EMPTY; MAX_BLOCKS];
+        for (name, block) in names.iter_mut().zip(&self.blocks) {
+            *name = name_of(&block.name);
+        }
+        names
+    }
+
     fn directory(&self) -> Directory {
-        let pools = self.pools.iter().map(|pool| Pool { name: name_of(&pool.name), unnamed: pool.unnamed });
+        let pools = self.pools.iter().map(|pool| Pool {
+            name: name_of(&pool.name),
+            unnamed: pool.unnamed,
+            of_block: pool.of_block,
+        });
         let addresses: Vec<Vec<u8>> = self.peers.iter().map(|peer| bytes_of(&peer.address)).collect();
         let peers = |left| {
             let all = self.peers.iter().zip(&addresses).filter(move |(peer, _)| peer.left == left);

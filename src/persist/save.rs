@@ -8,14 +8,16 @@ use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::delivery_state::DeliveryState;
 use crate::outbox::receiver::ReceiverState;
 use crate::persist::document::{
-    Saved, SavedAnnouncement, SavedDelivery, SavedIncident, SavedPeer, SavedPool, SavedReceiver, SavedUpstream,
+    Saved, SavedAnnouncement, SavedBlock, SavedDelivery, SavedIncident, SavedPeer, SavedPool, SavedReceiver,
+    SavedUpstream,
 };
 use crate::persist::states::{States, text_of};
 use crate::pools::peers::Peer;
 use crate::state::announcements::{Announcement, Silence};
-use crate::state::detection::Setup;
+use crate::state::setup::Setup;
 use crate::state::slot::Slot;
 use crate::state::table::Table;
+use crate::text::Name;
 use crate::units::Millis;
 
 impl Saved {
@@ -52,11 +54,12 @@ impl SavedReceiver {
 
 impl SavedUpstream {
     fn of(slot: &Slot, receivers: &[ReceiverState; MAX_RECEIVERS], times: Times) -> Self {
-        let (Setup { directory, expected, .. }, detection) = (slot.setup.live(), slot.detection.live());
+        let (Setup { directory, expected, blocks, .. }, detection) = (slot.setup.live(), slot.detection.live());
         let pools =
             directory.pools().map(|(id, pool)| (pool, &detection.releases[id])).map(|(pool, release)| SavedPool {
                 name: text_of(pool.name.as_bytes()),
                 unnamed: pool.unnamed,
+                of_block: pool.of_block,
                 release: text_of(release.as_bytes()),
             });
         let saved_peer = |(peer, left): (Peer<'_>, bool)| {
@@ -72,6 +75,12 @@ impl SavedUpstream {
         let peers = directory.peers().map(|peer| (peer, peer.is_resolved)).chain(remembered).filter_map(saved_peer);
         let incidents = Key::ALL.into_iter().zip(&detection.incidents).zip(slot.deliveries.live());
         let serving = |serving: Serving| States::Serving.name(StateCode::serving(serving));
+        let choice = &detection.first_choice;
+        let block = |(index, name): (usize, &Name)| SavedBlock {
+            name: text_of(name.as_bytes()),
+            chosen: choice.chosen().contains(index),
+            alone: choice.alone().contains(index),
+        };
         let changes = detection.flapping.times().map(|time| times.date(time));
         Self {
             name: text_of(slot.name.as_bytes()),
@@ -79,6 +88,7 @@ impl SavedUpstream {
             pools: pools.collect(),
             peers: peers.collect(),
             expected: expected.pools().iter().map(|pool| serving(Serving::Pool(pool))).collect(),
+            blocks: blocks.iter().enumerate().take_while(|(_, name)| !name.is_empty()).map(block).collect(),
             switching: (detection.switching != Serving::Unknown).then(|| serving(detection.switching)),
             serving: serving(detection.failover.serving()),
             since: times.date(detection.failover.since()),

@@ -10,14 +10,15 @@ pub mod order;
 mod observer;
 mod courier;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
 
 use crossbeam_channel as channel;
 use once_cell::sync::OnceCell;
 
 use crate::alert::Alert;
 use crate::clock::Clock;
+use crate::config::blocks::ChoiceCounter;
 use crate::config::receiver::Receiver;
 use crate::config::upstream::WatchedUpstream;
 use crate::crash;
@@ -88,6 +89,8 @@ impl Learned {
 
 /// What a worker is made of.
 pub struct Parts<S, C> {
+    /// For each watched service its index among the watched upstreams, and what its requests chose first.
+    pub choices: Vec<(usize, Arc<ChoiceCounter>)>,
     /// The configuration.
     pub config: Config,
     /// The shared table.
@@ -120,6 +123,8 @@ pub struct Worker<S, C> {
     lost: AtomicU64,
     /// Observations that were taken from the channel and are not folded yet.
     in_hand: AtomicU64,
+    /// What requests of services chose first.
+    choices: Vec<(usize, Arc<ChoiceCounter>)>,
     /// What observations refer to. Only one thread folds at a time.
     learned: Mutex<Learned>,
     /// The indices of this configuration in the table; empty until the worker joins the table.
@@ -132,7 +137,7 @@ pub struct Worker<S, C> {
 
 impl<S: Store, C: Clock> Worker<S, C> {
     /// A worker that has not joined the table yet: its threads do that, because joining takes the lock.
-    pub fn new(Parts { config, store, clock, process, log }: Parts<S, C>) -> Self {
+    pub fn new(Parts { choices, config, store, clock, process, log }: Parts<S, C>) -> Self {
         let (doorbell, slot_map) = (Doorbell::default(), OnceCell::new());
         let (observed, delivered) = (AtomicBool::new(false), AtomicBool::new(false));
         let (orders, lost, in_hand) = (channel::bounded(ORDERS), AtomicU64::new(0), AtomicU64::new(0));
@@ -149,6 +154,7 @@ impl<S: Store, C: Clock> Worker<S, C> {
             orders,
             lost,
             in_hand,
+            choices,
             learned,
             slot_map,
             observed,

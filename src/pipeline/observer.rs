@@ -135,6 +135,11 @@ impl<S: Store, C: Clock> Worker<S, C> {
         batch.sort_by_key(|seen| seen.upstream);
         let env = self.env();
         let folded = lock(&mut |table| {
+            for (upstream, counter) in &self.choices {
+                if let Some(choices) = counter.take() {
+                    table.choose(&learned.upstreams, slot_map, *upstream, &choices, env.times.now);
+                }
+            }
             let mut changes = table.fold(&learned.upstreams, slot_map, &batch, env.times.now);
             let contradictions = table.contradictions(slot_map, &batch);
             let mut refused = Vec::new();

@@ -18,6 +18,8 @@ pub(crate) struct Pool {
     pub(crate) name: Name,
     /// The name is a role's (`primary`, `backup`) until a header names the pool.
     pub(crate) unnamed: bool,
+    /// The name is that of a service's block, which says which servers these are, until a header names the pool.
+    pub(crate) of_block: bool,
 }
 
 /// What gave a pool its name, or a peer its pool.
@@ -290,7 +292,7 @@ impl Directory {
     /// Does nobody know which pool this is? Its servers came when other pools had names already, and none of them has
     /// answered with the header yet.
     pub(crate) fn is_unknown(&self, id: PoolId) -> bool {
-        self.is_unnamed(id) && self.are_pools_named()
+        self.is_unnamed(id) && !self.pools[id].of_block && self.are_pools_named()
     }
 
     /// Was the pool one of unknown servers, and has it none any more? Then the next unknown servers may get it.
@@ -314,12 +316,14 @@ impl Directory {
         let guessed = if let Some(index) = by_peer {
             self.peers.pool(index).filter(|&pool| self.is_unnamed(pool))
         } else {
-            let guesses = self.peers().filter(|peer| peer.pool.is_some_and(|pool| self.is_unnamed(pool)));
+            // Of a service nobody knows which block such a peer is in.
+            let is_guess = |pool| self.is_unnamed(pool) && !self.pools[pool].of_block;
+            let guesses = self.peers().filter(|peer| peer.pool.is_some_and(is_guess));
             guesses.min_by_key(|peer| (peer.is_down, peer.role)).and_then(|peer| peer.pool)
         };
         let id = match guessed {
             Some(pool) => pool,
-            None => self.add(Pool { name: *name, unnamed: false })?,
+            None => self.add(Pool { name: *name, ..Pool::default() })?,
         };
         // A pool that only has this name because of its role is not the pool that the header means; it gets another
         // name.
@@ -328,12 +332,12 @@ impl Directory {
         if let Some(other) = other {
             self.pools[other].name = free;
         }
-        self.pools[id] = Pool { name: *name, unnamed: false };
+        self.pools[id] = Pool { name: *name, ..Pool::default() };
         Some(id)
     }
 
     fn pool_named(&mut self, name: &Name) -> Option<PoolId> {
-        self.find(name).or_else(|| self.add(Pool { name: *name, unnamed: false }))
+        self.find(name).or_else(|| self.add(Pool { name: *name, ..Pool::default() }))
     }
 
     /// The pool that has this name only because of its role.

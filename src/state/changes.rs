@@ -6,8 +6,9 @@ use crate::detect::error_rate::{self, Easing, RateState};
 use crate::detect::flapping::Flapping;
 use crate::detect::serving::{Change, Serving};
 use crate::incident::{Incident, Key, Revision, StateCode, Sums, serves_expected_pool, severity};
-use crate::state::detection::{Changes, Detection, Setup};
+use crate::state::detection::{Changes, Detection};
 use crate::state::history::ChangeRecord;
+use crate::state::setup::Setup;
 use crate::units::Millis;
 use crate::window::Ring;
 

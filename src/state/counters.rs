@@ -290,6 +290,7 @@ mod tests {
                 rules: Rules::default(),
                 pools: vec![Name::new(b"blue"), Name::new(b"green")],
                 peers: vec![peer("10.0.0.1:80", Role::Primary, 0), peer("10.0.0.2:80", Role::Backup, 1)],
+                ..WatchedUpstream::default()
             };
             let mut directory = Directory::default();
             directory.adopt(&watched);

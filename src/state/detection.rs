@@ -1,31 +1,23 @@
 //! What the detectors of one upstream know, and how requests and time change that.
 
 use crate::alert::Reasons;
-use crate::config::rules::Rules;
 use crate::config::upstream::{ConfiguredPeer, WatchedUpstream};
 use crate::detect::error_rate::{ErrorRate, RateState};
 use crate::detect::failover::{Evidence, Failover};
+use crate::detect::first_choice::FirstChoice;
 use crate::detect::flapping::Flapping;
 use crate::detect::serving::Serving;
 use crate::incident::{Incident, Key};
 use crate::observation::{Observation, Verdict};
 use crate::pools::directory::Directory;
-use crate::pools::set::{Expected, PoolMap};
+use crate::pools::set::PoolMap;
 use crate::state::failures::{Failures, reasons_of};
 use crate::state::history::ChangeRecord;
 use crate::state::lookup::ResolvedObservation;
+use crate::state::setup::Setup;
 use crate::text::{self, Text};
 use crate::units::Millis;
 use crate::window::{Entry, Period, Ring, Window};
-
-/// The configuration of an upstream, and its pools.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub(crate) struct Setup {
-    pub(crate) rules: Rules,
-    pub(crate) directory: Directory,
-    pub(crate) expected: Expected,
-}
 
 /// What happened to an upstream while its messages were held back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +46,8 @@ impl Silenced {
 #[repr(C)]
 pub(crate) struct Detection {
     pub(crate) failover: Failover,
+    /// Of a service.
+    pub(crate) first_choice: FirstChoice,
     pub(crate) error_rate: ErrorRate,
     pub(crate) window: Window,
     pub(crate) period: Period,
@@ -124,7 +118,11 @@ impl Detection {
         let Setup { directory, expected, .. } = setup;
         let ResolvedObservation { seen, answered, .. } = *resolved;
         let Some(last) = seen.attempts().last().filter(|last| last.verdict != Verdict::Unfinished) else { return };
+        // What the configuration sends to another block says nothing about the pools that should serve.
+        let is_elsewhere = setup.is_elsewhere(seen.block) && !answered.is_some_and(|pool| expected.includes(pool));
         let change = match answered {
+            _ if is_elsewhere && (last.verdict != Verdict::Ok || self.failover.serving() == Serving::Down) => None,
+            _ if is_elsewhere => self.failover.fold_stranger(last.start, *expected),
             None if last.verdict == Verdict::Ok => self.failover.fold_stranger(last.start, *expected),
             // A pool answered, and what its answer led to failed: no outage.
             None if seen.attempts().iter().any(|attempt| attempt.verdict == Verdict::Ok) => None,
@@ -192,6 +190,7 @@ fn marked(directory: &Directory, watched: &WatchedUpstream, seen: &Observation) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::rules::Rules;
     use crate::config::upstream::Role;
     use crate::observation::{Attempt, Details, Marks};
     use crate::pools::set::PoolId;
@@ -210,6 +209,7 @@ mod tests {
             rules: Rules::default(),
             pools: vec![],
             peers: vec![peer(b"1.1.1.1:1", Role::Primary), peer(b"2.2.2.2:2", Role::Backup)],
+            ..WatchedUpstream::default()
         };
         let mut setup = Setup::default();
         setup.directory.adopt(&watched);

@@ -1,8 +1,10 @@
 //! Everything about one watched upstream, in one slot of the table.
 
 use crate::alert::{During, Kind, Rate};
+use crate::config::blocks::Choices;
 use crate::config::upstream::WatchedUpstream;
 use crate::crash;
+use crate::detect::first_choice::FirstChoice;
 use crate::detect::serving::Serving;
 use crate::incident::{Key, Revision};
 use crate::observation::{Attempt, Example, Observation};
@@ -10,10 +12,11 @@ use crate::outbox::MAX_RECEIVERS;
 use crate::outbox::delivery_state::DeliveryState;
 use crate::shared::double_buffer::DoubleBuffer;
 use crate::state::counters::{Counters, PeerCounts, Releases};
-use crate::state::detection::{Changes, Detection, Setup, Silenced};
+use crate::state::detection::{Changes, Detection, Silenced};
 use crate::state::history::History;
 use crate::state::lookup::{ResolveCache, ResolvedObservation};
 use crate::state::series::Series;
+use crate::state::setup::Setup;
 use crate::state::view::View;
 use crate::text::{Name, Text};
 use crate::units::Millis;
@@ -54,7 +57,7 @@ pub struct Slot {
 }
 
 // An operator pays one slot of zone memory for each upstream.
-const _: () = assert!(size_of::<Slot>() <= 92 * 1024, "an upstream takes more than 92 KiB of zone");
+const _: () = assert!(size_of::<Slot>() <= 94 * 1024, "an upstream takes more than 94 KiB of zone");
 
 impl Slot {
     /// A free slot.
@@ -153,10 +156,18 @@ impl Slot {
     pub(crate) fn adopt(&mut self, watched: &WatchedUpstream, generation: u64, now: Millis) {
         let first = self.adopted == 0;
         let before = *self.setup.live();
+        let mut first_choice = self.detection.live().first_choice;
+        let index = |old: usize| {
+            let name = before.blocks.get(old).filter(|name| !name.is_empty())?;
+            watched.blocks.iter().position(|block| block == name)
+        };
+        if watched.is_service() {
+            first_choice.adopt(index)
+        } else {
+            first_choice = FirstChoice::default()
+        }
         let expected = self.setup.edit(|setup| {
-            setup.rules = watched.rules;
-            setup.directory.adopt(watched);
-            setup.expected = setup.directory.expected(&setup.rules);
+            setup.adopt(watched, first_choice.chosen(), first);
             setup.expected
         });
         let Self { setup, detection, counters, ring, .. } = self;
@@ -167,6 +178,7 @@ impl Slot {
             for (_, release) in detection.releases.iter_mut().filter(|(id, _)| directory.is_left(*id)) {
                 *release = Text::EMPTY;
             }
+            detection.first_choice = first_choice;
             detection.failover.set_rules(&watched.rules);
             if let Some(rules) = watched.rules.error_rate {
                 if rules.window > 0 {
@@ -199,7 +211,15 @@ impl Slot {
         let is_current = generation >= self.adopted;
         let Self { setup, detection, examples, counters, releases, series, ring, .. } = self;
         let mut changes = Changes { now, ..Changes::default() };
+        if is_current && setup.live().is_displaced(watched) {
+            // A worker of an older configuration, which may have other blocks, learned something.
+            setup.edit(|setup| {
+                setup.place(watched);
+                setup.expected = setup.expect();
+            });
+        }
         detection.edit(|detection| {
+            detection.judge_choices(setup, now);
             let mut cache = ResolveCache::default();
             for seen in batch {
                 for attempt in seen.attempts() {
@@ -212,7 +232,10 @@ impl Slot {
                     if !seen.aborted && setup.live().directory.is_news(watched, seen) {
                         setup.edit(|setup| {
                             setup.directory.learn(watched, seen);
-                            setup.expected = setup.directory.expected(&setup.rules);
+                            if is_current {
+                                setup.place(watched);
+                            }
+                            setup.expected = setup.expect();
                         });
                         cache = ResolveCache::default();
                     }
@@ -250,8 +273,20 @@ impl Slot {
         if self.deadline().is_some_and(|due| due <= now) {
             let Self { setup, detection, ring, .. } = self;
             let mut changes = Changes { now, ..Changes::default() };
-            detection.edit(|detection| detection.tick(setup.live(), ring, &mut changes));
+            detection.edit(|detection| {
+                detection.judge_choices(setup, now);
+                detection.tick(setup.live(), ring, &mut changes);
+            });
             self.note(changes, keys);
+        }
+    }
+
+    /// Counts requests of a service by the block that they were sent to first. `generation`: that of the configuration
+    /// that sent them there.
+    pub(crate) fn choose(&mut self, generation: u64, choices: &Choices, now: Millis) {
+        if generation >= self.adopted {
+            let Self { setup, detection, .. } = self;
+            detection.edit(|detection| detection.choose(setup, choices, now));
         }
     }
 
@@ -264,7 +299,8 @@ impl Slot {
         let failover = setup.rules.failover.and_then(|_| detection.failover.deadline(&setup.rules, setup.expected));
         let rules = setup.rules.error_rate.as_ref();
         let rate = rules.and_then(|rules| detection.error_rate.deadline(rules, &detection.window));
-        failover.into_iter().chain(rate).chain(detection.flapping.deadline()).min()
+        let choice = detection.first_choice.deadline();
+        failover.into_iter().chain(rate).chain(detection.flapping.deadline()).chain(choice).min()
     }
 
     /// The present revision of a key.

@@ -269,7 +269,14 @@ fn a_worker_that_ends_without_the_lock_says_what_it_could_not_observe() {
         let lines = Arc::clone(&log);
         let log_line = Box::new(move |line| lines.lock().expect("no panic").push(line));
         let config = Config { upstreams: vec![upstream(&without_rates())], receivers: vec![], generation: 1 };
-        let worker = Worker::new(Parts { config, store: kept, clock: Time::default(), process: 1, log: log_line });
+        let worker = Worker::new(Parts {
+            choices: vec![],
+            config,
+            store: kept,
+            clock: Time::default(),
+            process: 1,
+            log: log_line,
+        });
         let (sender, channel) = unbounded();
         worker.fold(&channel);
         for _ in 0..300 {

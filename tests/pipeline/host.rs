@@ -167,7 +167,7 @@ impl Host {
                 let log = Box::new(move |line| log.lock().expect("no panic").push(line));
                 let process = self.generation as u32 * 100 + process;
                 let (store, clock) = (self.shared.clone(), self.time.clone());
-                let worker = Worker::new(Parts { config, store, clock, process, log });
+                let worker = Worker::new(Parts { choices: vec![], config, store, clock, process, log });
                 let (sender, channel) = unbounded();
                 (worker, sender, channel)
             })
@@ -242,6 +242,7 @@ pub(crate) fn upstream(rules: &Rules) -> WatchedUpstream {
         rules: *rules,
         pools: vec![],
         peers: vec![peer("127.0.0.1:3001", Role::Primary), peer("127.0.0.1:3002", Role::Backup)],
+        ..WatchedUpstream::default()
     }
 }
 

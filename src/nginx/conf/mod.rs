@@ -90,7 +90,7 @@ impl MainConf {
     fn judge(&mut self, cf: &ngx_conf_t) -> Result<Option<Place>, Remark> {
         let http = watched::http(cf).unwrap_or_default();
         let blocks = blocks::upstreams(cf);
-        let (upstreams, first) = watched::watch(cf, &http, &blocks)?;
+        let (upstreams, first) = watched::watch(cf, &http, &blocks, &self.directives.services)?;
         self.upstreams = upstreams;
         self.open_receivers(cf)?;
         let for_all = in_effect(&Block::default(), &http).watched;

@@ -25,7 +25,7 @@ const MAGIC: u64 = u64::from_be_bytes(*b"poolwch\0");
 
 /// The version of the zone's content: raise it with every change of the content. The module with crash points stands
 /// for a later version.
-const LAYOUT: u64 = 8 + cfg!(feature = "crashpoints") as u64;
+const LAYOUT: u64 = 9 + cfg!(feature = "crashpoints") as u64;
 
 /// Bytes of a page of the zone's slab pool, without and with the page's descriptor.
 const PAGE: usize = 4096;

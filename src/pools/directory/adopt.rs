@@ -99,8 +99,26 @@ impl Directory {
         }
         let known = before.remembered(&configured.address).filter(|&(_, certain)| certain || !self.configured);
         let (pool, is_certain) = known.unzip();
+        if !configured.block_pool.is_empty() {
+            let pool = pool.or_else(|| self.pool_of_block(watched, configured, before));
+            let is_certain = is_certain.unwrap_or_default();
+            return Candidate { configured, group, pool, is_certain, is_newcomer: false };
+        }
         let is_newcomer = pool.is_none_or(|pool| before.is_unknown(pool));
         Candidate { configured, group, pool, is_certain: is_certain.unwrap_or_default(), is_newcomer }
+    }
+
+    /// The pool of a server of a service whose address nobody knows: that of the servers beside it, else it has the
+    /// block's name.
+    fn pool_of_block(&mut self, watched: &WatchedUpstream, peer: &ConfiguredPeer, before: &Self) -> Option<PoolId> {
+        let name = peer.block_pool;
+        let mut beside = watched.peers.iter().filter(|other| other.block_pool == name && other.pool.is_none());
+        let known = beside.find_map(|other| before.remembered(&other.address)).map(|(pool, _)| pool);
+        let id =
+            known.or_else(|| self.find(&name)).or_else(|| self.add(Pool { name, unnamed: true, of_block: true }))?;
+        let pool = &mut self.pools[id];
+        pool.of_block = pool.unnamed;
+        Some(id)
     }
 
     /// The pool that this address had, and whether that is certain; `None`: nobody knows. A guess holds as long as the
@@ -134,6 +152,6 @@ impl Directory {
         } else {
             last().find_map(|peer| peer.pool).or_else(|| self.unnamed(&word))
         };
-        known.or_else(|| self.add(Pool { name: self.free_name(&word), unnamed: true }))
+        known.or_else(|| self.add(Pool { name: self.free_name(&word), unnamed: true, ..Pool::default() }))
     }
 }

@@ -26,6 +26,7 @@ fn watched(peers: &[(&str, Role, Option<usize>)], pools: &[&str]) -> WatchedUpst
         rules: Rules::default(),
         pools: pools.iter().map(|name| Name::new(name.as_bytes())).collect(),
         peers: peers.iter().map(peer).collect(),
+        ..WatchedUpstream::default()
     }
 }
 
@@ -216,7 +217,7 @@ fn peers_beyond_the_limit_have_no_pool_and_are_never_known_to_be_unusable() {
     all[MAX_PEERS].0 = all[0].0;
     assert_eq!(directory.unusable(&watched(&all), every_peer), PoolSet::EMPTY);
     let peer = |address| Peer { address, pool: Some(FIRST), ..Peer::default() };
-    let pools = [Pool { name: Name::new(b"one"), unnamed: false }];
+    let pools = [Pool { name: Name::new(b"one"), ..Pool::default() }];
     let saved = addresses.iter().map(|address| peer(address.as_bytes()));
     assert_eq!(Directory::resume(pools.into_iter(), saved, [].into_iter()).peers().count(), MAX_PEERS);
 }
@@ -261,7 +262,7 @@ fn a_name_is_free_under_a_number_even_if_all_pools_have_it() {
 
 #[test]
 fn saved_peers_of_an_unknown_pool_are_left_out() {
-    let pools = [Pool { name: Name::new(b"one"), unnamed: false }];
+    let pools = [Pool { name: Name::new(b"one"), ..Pool::default() }];
     let peers = [FIRST, SECOND, FIRST].map(|pool| Peer { pool: Some(pool), ..Peer::default() });
     let directory = Directory::resume(pools.into_iter(), peers.into_iter(), peers.into_iter());
     assert_eq!((directory.peers().count(), directory.remembered_peers().count()), (2, 2));

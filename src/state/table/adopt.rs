@@ -141,7 +141,6 @@ impl Table<'_> {
 mod tests {
     use super::*;
     use crate::config::receiver::{Endpoint, ReceiverKind};
-    use crate::config::rules::Rules;
     use crate::incident::{Key, Revision, StateCode};
     use crate::outbox::MAX_RECEIVERS;
     use crate::state::table::fixture::Contents;
@@ -157,7 +156,7 @@ mod tests {
     };
 
     fn watched(name: &[u8]) -> WatchedUpstream {
-        WatchedUpstream { name: Name::new(name), rules: Rules::default(), pools: vec![], peers: vec![] }
+        WatchedUpstream { name: Name::new(name), ..WatchedUpstream::default() }
     }
 
     fn receiver(number: usize) -> Receiver {

@@ -13,6 +13,7 @@ use std::mem;
 
 use crate::alert::{Alert, Kind};
 use crate::clock::{Clock, Times};
+use crate::config::blocks::Choices;
 use crate::config::upstream::WatchedUpstream;
 use crate::incident::Key;
 use crate::observation::Observation;
@@ -113,6 +114,29 @@ impl Table<'_> {
             all.extend(found.into_iter().map(|[address, own, other]| [name.clone(), address, own, other]));
         }
         all
+    }
+
+    /// Counts requests of a service by the block that they were sent to first. `upstream`: the service's index in the
+    /// configuration.
+    pub fn choose(
+        &mut self,
+        watched: &[WatchedUpstream],
+        slot_map: &SlotMap,
+        upstream: usize,
+        choices: &Choices,
+        now: Millis,
+    ) {
+        let Some((watched, index)) = watched.get(upstream).zip(slot_map.upstreams.get(upstream).copied().flatten())
+        else {
+            return;
+        };
+        let mut due = mem::take(self.due);
+        let slot = self.slots.get_mut(index).filter(|slot| slot.left == 0 && slot.name == watched.name);
+        if let Some(slot) = slot {
+            slot.choose(slot_map.generation, choices, now);
+            due = due.min(slot.deadline().unwrap_or(Millis::NEVER));
+        }
+        *self.due = due;
     }
 
     /// Lets all detectors act on time alone, and ends silences whose time is over. Returns what changed.

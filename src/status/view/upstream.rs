@@ -13,12 +13,14 @@ use crate::detect::serving::Serving;
 use crate::incident::Key;
 use crate::pools::set::Expected;
 use crate::state::snapshot::{Snapshot, Upstream};
+use crate::text::Name;
 use crate::units::Millis;
 use crate::window::Counts;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct UpstreamView {
     pub(crate) name: ForeignName,
+    pub(crate) blocks: Vec<BlockView>,
     pub(crate) serving: ServingView,
     pub(crate) since: Option<Timestamp>,
     pub(crate) since_seconds: Option<f64>,
@@ -38,6 +40,13 @@ pub(crate) struct UpstreamView {
     pub(crate) series: SeriesView,
     #[serde(skip)]
     pub(crate) metrics: MetricsView,
+}
+
+/// A block of a service.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct BlockView {
+    pub(crate) name: ForeignName,
+    pub(crate) asked_first: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -91,6 +100,7 @@ impl UpstreamView {
         let counts = view.counts(now);
         Self {
             name: ForeignName::new(upstream.name.as_bytes()),
+            blocks: blocks(upstream),
             serving: ServingView::now(upstream),
             since: since.map(|since| Timestamp::from_unix(snapshot.date(since))),
             since_seconds: since.map(|since| seconds(now - since)),
@@ -119,6 +129,16 @@ impl UpstreamView {
     pub(crate) fn pool_names(&self) -> impl Iterator<Item = &str> {
         self.pools.iter().map(|pool| pool.name.as_str())
     }
+}
+
+fn blocks(upstream: &Upstream) -> Vec<BlockView> {
+    let setup = &upstream.setup;
+    let named = setup.blocks.iter().enumerate().take_while(|(_, name)| !name.is_empty());
+    let view = |(index, name): (usize, &Name)| BlockView {
+        name: ForeignName::new(name.as_bytes()),
+        asked_first: setup.chosen.contains(index),
+    };
+    named.map(view).collect()
 }
 
 fn error_rate(snapshot: &Snapshot, upstream: &Upstream, rules: &ErrorRateRules, counts: &Counts) -> ErrorRateView {
