@@ -66,7 +66,7 @@ fn head(palette: &Palette, upstream: &UpstreamView, now: Timestamp) -> Markup {
         div.head {
             div.emblem aria-hidden="true" { (emblem(palette, upstream)) }
             div.facts {
-                p.name { "upstream " bdi { (upstream.name) } }
+                p.name { (if upstream.blocks.is_empty() { "upstream " } else { "service " }) bdi { (upstream.name) } }
                 h2 {
                     @match upstream.serving.state {
                         ServingState::Pool => { bdi.serving { (serving_pool(upstream)) } " " (state(ServingState::Pool)) },
@@ -81,6 +81,9 @@ fn head(palette: &Palette, upstream: &UpstreamView, now: Timestamp) -> Markup {
                         span { "expected: " (palette.pool(expected.as_str())) }
                     } @else {
                         span { "expected: several pools" }
+                    }
+                    @for block in upstream.blocks.iter().filter(|block| block.asked_first) {
+                        span { "asked first: " bdi { (block.name) } }
                     }
                 }
                 @if let Some(impact) = impact(upstream) { p { (impact) } }
