@@ -334,6 +334,8 @@ impl Slot {
             _ if key == Key::Serving || rate.revision.over || self.left != 0 => Millis::ZERO,
             // One outage is one message, and the errors are part of it.
             Serving::Down => Millis::NEVER,
+            // So it is until the pool answers that the operator chose instead.
+            Serving::Unknown if detection.switching == Serving::Down => Millis::NEVER,
             _ => {
                 let decided = setup.rules.failover.and_then(|_| detection.failover.outage_due(&setup.rules));
                 decided.map_or(Millis::ZERO, |due| due.min(rate.since + OUTAGE_DECIDED))

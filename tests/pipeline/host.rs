@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver as Channel, Sender, unbounded};
 use ngx_http_poolwatch_module::clock::Clock;
+use ngx_http_poolwatch_module::config::blocks::ChoiceCounter;
 use ngx_http_poolwatch_module::config::receiver::{Endpoint, Receiver, ReceiverKind};
 use ngx_http_poolwatch_module::config::rules::Rules;
 use ngx_http_poolwatch_module::config::upstream::{ConfiguredPeer, Role, WatchedUpstream};
@@ -137,6 +138,8 @@ pub(crate) struct Host {
     pub(crate) log: Arc<Mutex<Vec<LogLine>>>,
     pub(crate) receivers: Vec<Receiver>,
     pub(crate) generation: u64,
+    /// What the first upstream's requests chose first, if that is a service. The workers share it.
+    pub(crate) choices: Arc<ChoiceCounter>,
 }
 
 impl Host {
@@ -145,8 +148,8 @@ impl Host {
         time.0.store(1_000_000, Ordering::Relaxed);
         let slack = Slack { bodies: Arc::default(), status: Arc::new(AtomicU64::new(200)) };
         let (log, receivers) = (Arc::default(), vec![receiver()]);
-        let mut host =
-            Self { shared: Shared::empty(), time, slack, workers: Vec::new(), log, receivers, generation: 0 };
+        let (shared, choices) = (Shared::empty(), Arc::default());
+        let mut host = Self { shared, time, slack, workers: Vec::new(), log, receivers, generation: 0, choices };
         host.load(workers, rules);
         host
     }
@@ -159,6 +162,9 @@ impl Host {
     /// A reload: new workers share the table, and the old ones are gone.
     pub(crate) fn configure(&mut self, workers: u32, upstreams: &[WatchedUpstream]) {
         self.generation += 1;
+        self.choices = Arc::default();
+        let is_service = upstreams.first().is_some_and(WatchedUpstream::is_service);
+        let choices: Vec<_> = is_service.then(|| (0, Arc::clone(&self.choices))).into_iter().collect();
         self.workers = (0..workers)
             .map(|process| {
                 let (upstreams, receivers) = (upstreams.to_vec(), self.receivers.clone());
@@ -167,7 +173,8 @@ impl Host {
                 let log = Box::new(move |line| log.lock().expect("no panic").push(line));
                 let process = self.generation as u32 * 100 + process;
                 let (store, clock) = (self.shared.clone(), self.time.clone());
-                let worker = Worker::new(Parts { choices: vec![], config, store, clock, process, log });
+                let choices = choices.clone();
+                let worker = Worker::new(Parts { choices, config, store, clock, process, log });
                 let (sender, channel) = unbounded();
                 (worker, sender, channel)
             })

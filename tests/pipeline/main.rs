@@ -9,6 +9,7 @@ mod golden;
 mod held_back;
 mod host;
 mod restart;
+mod service;
 mod shown;
 mod traffic;
 

@@ -12,12 +12,12 @@ fn quiet() -> Rules {
 }
 
 impl Host {
-    fn saved(&self) -> Saved {
+    pub(crate) fn saved(&self) -> Saved {
         self.shared.with(|table| Saved::of(table, 1, self.time.times()))
     }
 
     /// Another zone, empty except for what the text restores.
-    fn restored(&self, text: &str) -> Shared {
+    pub(crate) fn restored(&self, text: &str) -> Shared {
         let shared = Shared::empty();
         if let Some(saved) = Saved::from_text(text) {
             shared.with(|table| saved.restore(table, &[Name::new(b"app")], self.time.times()));
@@ -39,7 +39,8 @@ impl Host {
         let text = self.saved().to_text();
         let (time, slack, log) = (self.time.clone(), self.slack.clone(), Arc::default());
         let (shared, receivers, generation) = (self.restored(&text), self.receivers.clone(), self.generation);
-        let mut other = Self { shared, time, slack, workers: vec![], log, receivers, generation };
+        let choices = Arc::default();
+        let mut other = Self { shared, time, slack, workers: vec![], log, receivers, generation, choices };
         other.load(2, rules);
         other
     }
