@@ -618,3 +618,50 @@ proptest! {
         }
     }
 }
+
+/// A service of two blocks, with these addresses in them.
+fn service(blue: &[&str], green: &[&str]) -> WatchedUpstream {
+    let peers = |addresses: &[&str], name: &'static str| -> Vec<ConfiguredPeer> {
+        let peer = |address: &&str| ConfiguredPeer {
+            address: address.as_bytes().to_vec(),
+            block_pool: Name::new(name.as_bytes()),
+            ..ConfiguredPeer::default()
+        };
+        addresses.iter().map(peer).collect()
+    };
+    let peers = [peers(blue, "blue_servers"), peers(green, "green_servers")].concat();
+    WatchedUpstream { peers, ..WatchedUpstream::default() }
+}
+
+#[test]
+fn a_pool_of_a_service_has_its_blocks_name_until_a_header_names_it() {
+    let watched = service(&["10.0.0.1:80"], &["10.0.0.2:80"]);
+    let mut directory = adopted(&watched);
+    assert_eq!(pools(&directory), [("blue_servers".to_owned(), false), ("green_servers".to_owned(), false)]);
+    assert_eq!(see(&mut directory, &watched, &answer(1, b"green")), "green");
+    assert_eq!(pools(&directory), [("blue_servers".to_owned(), false), ("green".to_owned(), true)]);
+    assert_eq!(directory.named_by(FIRST), Origin::Role, "and it is known which pool the other one is");
+}
+
+#[test]
+fn a_server_that_joins_a_block_is_of_the_pool_of_the_servers_beside_it() {
+    let before = service(&["10.0.0.1:80"], &["10.0.0.2:80"]);
+    let mut directory = adopted(&before);
+    see(&mut directory, &before, &answer(1, b"green"));
+    directory.adopt(&service(&["10.0.0.1:80"], &["10.0.0.3:80", "10.0.0.2:80"]));
+    let names: Vec<_> = pools(&directory).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["blue_servers", "green", "green"]);
+    directory.adopt(&service(&["10.0.0.1:80"], &["10.0.0.4:80"]));
+    assert_eq!(pools(&directory)[1].0, "green_servers", "nobody knows it");
+}
+
+#[test]
+fn a_server_of_a_service_that_nobody_knows_names_no_pool_of_a_block() {
+    let watched = service(&["10.0.0.1:80"], &["10.0.0.2:80"]);
+    let mut directory = adopted(&watched);
+    see(&mut directory, &watched, &answer(Attempt::UNKNOWN_PEER, b"green"));
+    assert_eq!(
+        pools(&directory).into_iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        ["blue_servers", "green_servers"]
+    );
+}
