@@ -253,6 +253,8 @@ fn attempt(state: &ngx_http_upstream_state_t, peer: &CachedPeer, verdict: Verdic
 fn verdict(state: &ngx_http_upstream_state_t, is_last: bool, current: &ngx_http_upstream_t) -> Verdict {
     let status = if is_last { final_status(state, current) } else { state.status as u16 };
     match (u32::from(status), state.header_time) {
+        // nginx notes no status of what has no status line, if it may be cached.
+        (0, time) if is_last && time != NEVER && current.headers_in.status_n == 0 => Verdict::NoAnswer,
         (0, _) => Verdict::Unfinished,
         (_, NEVER) if state.connect_time == NEVER && is_upstream_name(peer_name(state), current) => {
             Verdict::NoLiveUpstreams
