@@ -97,7 +97,9 @@ mod tests {
     fn what_is_counted_is_taken_once() {
         let counter = ChoiceCounter::default();
         assert_eq!(counter.take(), None);
-        [1, 7, 1, MAX_BLOCKS].into_iter().for_each(|block| counter.count(block));
+        for block in [1, 7, 1, MAX_BLOCKS] {
+            counter.count(block);
+        }
         assert_eq!(counter.take(), Some([0, 2, 0, 0, 0, 0, 0, 1]));
         assert_eq!(counter.take(), None);
     }

@@ -166,7 +166,7 @@ impl FirstChoice {
             }
         }
         match switch {
-            Some(index) => self.switch(index),
+            Some(index) => Some(self.switch(index)),
             None => self.drift(),
         }
     }
@@ -176,11 +176,11 @@ impl FirstChoice {
         (self.begin != Millis::ZERO).then(|| self.begin + MOMENT)
     }
 
-    fn switch(&mut self, block: usize) -> Option<Step> {
+    fn switch(&mut self, block: usize) -> Step {
         let to: BlockSet = [block].into_iter().collect();
         let is_switch = self.alone != to;
         self.settle(to, to);
-        Some(Step { is_switch })
+        Step { is_switch }
     }
 
     /// Judges the shares.
@@ -221,10 +221,8 @@ impl FirstChoice {
         self.moments = if chosen == BlockSet::EMPTY { 0 } else { LEARNED };
         let share = 1.0 / chosen.iter().count().max(1) as f64;
         for (index, block) in self.blocks.iter_mut().enumerate() {
-            *block = match chosen.contains(index) {
-                true => Seen { share, had: share, ..Seen::default() },
-                false => Seen::default(),
-            };
+            *block =
+                if chosen.contains(index) { Seen { share, had: share, ..Seen::default() } } else { Seen::default() };
         }
     }
 }

@@ -162,9 +162,9 @@ impl Slot {
             watched.blocks.iter().position(|block| block == name)
         };
         if watched.is_service() {
-            first_choice.adopt(index)
+            first_choice.adopt(index);
         } else {
-            first_choice = FirstChoice::default()
+            first_choice = FirstChoice::default();
         }
         let expected = self.setup.edit(|setup| {
             setup.adopt(watched, first_choice.chosen(), first);
