@@ -3,7 +3,7 @@
 MODULE := target/release/libngx_http_poolwatch_module.so
 DEMO   := target/demo/release
 
-.PHONY: help deps headers module demo-programs demo image bench replay stack test-faults fuzz mutants deny test test-versions test-long clean
+.PHONY: help deps headers module demo-programs demo image bench replay stack test-faults judge fuzz mutants deny test test-versions test-long clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ replay: module demo-programs ## a failing primary under load: a log watcher's po
 test-faults: module demo-programs ## every fault of a receiver, over real sockets: one row per fault, alerts lost and sent twice
 	@tools/install-deps test
 	@tools/faults
+
+judge: module ## 20,000 mixed requests: does what was counted equal nginx's access log? REQUESTS=, SEED=, TEST_NGINX_BINARY=
+	@tools/install-deps test
+	POOLWATCH_JUDGE_REQUESTS=$(or $(REQUESTS),20000) POOLWATCH_JUDGE_SEED=$(or $(SEED),$(shell date +%s)) tools/prove t/judge.t
 
 fuzz: ## feed arbitrary bytes to all code that reads or writes foreign text, a minute per target
 	@tools/install-deps test

@@ -122,14 +122,14 @@ sub redirects {
             locations => "location /to_other/ { $errors = \@other; proxy_pass http://to_other; } location \@other { proxy_pass http://to_other_then; }"),
         shape('redirects', 'to_same', same => 1, plans => [ $half, [ @GOOD, @BAD ] ],
             locations => "location /to_same/ { $errors = \@same; proxy_pass http://to_same; } location \@same { rewrite ^(.*) /second\$1 break; proxy_pass http://to_same; }"),
-        shape('redirects', 'to_cached', keys => 4, clients => ['GET'], blocks => [ block('to_cached'), block('to_cached_then') ], plans => [ $half, [qw(200 200 200 500 404)] ],
+        shape('redirects', 'to_cached', keys => 15, clients => ['GET'], blocks => [ block('to_cached'), block('to_cached_then') ], plans => [ $half, [qw(200 200 200 500 404)] ],
             locations => "location /to_cached/ { $errors = \@cached; proxy_pass http://to_cached; } location \@cached { proxy_cache objects; proxy_cache_key to_cached\$key; proxy_cache_valid 200 1s; proxy_pass http://to_cached_then; }"),
         shape('redirects', 'to_nowhere', plans => [$half], locations => "location /to_nowhere/ { $errors = \@nowhere; proxy_pass http://to_nowhere; } location \@nowhere { set \$nowhere no.such.host; proxy_pass http://\$nowhere; }"),
         shape('redirects', 'mirrored_pair', weight => 3, blocks => [ block('blue_first', pair => 'first'), block('green_first', pair => 'second') ], plans => [ $half, [ @GOOD, @BAD ] ],
             locations => "location /mirrored_pair/ { $errors = \@green; proxy_pass http://blue_first; } location \@green { rewrite ^(.*) /second\$1 break; proxy_pass http://green_first; }"),
         shape('redirects', 'accel_other', clients => ['GET'], blocks => [ $accel->('accel_other', '/led_other'), block('accel_other_then') ], plans => [ $led, [ @GOOD, @BAD ] ],
             locations => 'location /accel_other/ { proxy_pass http://accel_other; } location /led_other/ { internal; proxy_pass http://accel_other_then; }'),
-        shape('redirects', 'accel_cached', weight => 3, keys => 4, clients => ['GET'], blocks => [ $accel->('accel_cached', '/led_cached'), block('accel_cached_then') ], plans => [ $led, [qw(200 200 404 500)] ],
+        shape('redirects', 'accel_cached', weight => 3, keys => 15, clients => ['GET'], blocks => [ $accel->('accel_cached', '/led_cached'), block('accel_cached_then') ], plans => [ $led, [qw(200 200 404 500)] ],
             locations => 'location /accel_cached/ { proxy_pass http://accel_cached; } location /led_cached/ { internal; proxy_cache objects; proxy_cache_key accel_cached$key; proxy_cache_valid 200 1s; proxy_pass http://accel_cached_then; }'),
         shape('redirects', 'accel_file', clients => ['GET'], blocks => [ $accel->('accel_file', '/led_file') ], plans => [$led],
             locations => 'location /accel_file/ { proxy_pass http://accel_file; } location /led_file/ { internal; try_files /file =500; }'),
@@ -144,7 +144,7 @@ sub redirects {
 sub caches {
     my $cached = sub {
         my ($name, $more, @plan) = @_;
-        return shape('cache', $name, keys => 3, weight => 3, clients => [qw(GET GET HEAD)], plans => [ [@plan] ],
+        return shape('cache', $name, keys => 15, weight => 4, clients => [qw(GET GET HEAD)], plans => [ [@plan] ],
             locations => "location /$name/ { proxy_cache objects; proxy_cache_key $name\$key; proxy_cache_valid 200 404 1s; $more proxy_pass http://$name; }");
     };
     my $stale = 'proxy_cache_use_stale error timeout updating http_500 http_503 http_404;';

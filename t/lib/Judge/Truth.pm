@@ -161,7 +161,7 @@ sub count {
 
 # -- what the JSON says
 
-# One line for each difference. $taught: the pools' counts before the mix.
+# One text for each difference.
 sub differences {
     my ($self, $upstreams) = @_;
     my @differences;
