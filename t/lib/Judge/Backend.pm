@@ -134,8 +134,8 @@ sub response {
     my $protocol = $endpoint->{protocol};
     return (memcached($does, $request), 0) if $protocol eq 'memcached';
 
-    my ($hint, $rest) = $does =~ /^hint(.*)/;
-    my $status = $does =~ /^\d+$/ ? $does : ($rest // '') =~ /^(\d+)$/ ? $1 : 200;
+    my ($status) = $does =~ /^(?:hint)?(\d+)$/;
+    $status //= 200;
     my $is_http = $protocol eq 'http';
     my @lines = ($is_http ? "HTTP/1.1 $status Whatever" : "Status: $status Whatever", 'Content-Type: text/html');
     push @lines, "X-App-Pool: $endpoint->{pool}" if $endpoint->{pool};
@@ -162,7 +162,7 @@ sub response {
     my $length = length($body) + ($does eq 'halfbody' ? 1_000 : 0);
     push @lines, "Content-Length: $length" if $may_have_body;
     $body = '' if !$may_have_body || $request =~ /^HEAD /;
-    my $early = defined $hint ? "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n" : '';
+    my $early = $does =~ /^hint/ ? "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n" : '';
     return ($early, 0) if $does eq 'hintclose';
     my $all = join("\r\n", @lines, '', '') . $body;
     return ($early . wrapped($protocol, $all), $does ne 'halfbody');
