@@ -14,7 +14,9 @@ $judge->run;
 
 diag "seed $seed, $requests requests, nginx ", Judge::nginx_version_text();
 diag $_ for $judge->table;
-diag "skipped: $_" for $judge->skipped;
+for my $what ($judge->skipped) {
+    SKIP: { skip $what, 1 }
+}
 is(join("\n", $judge->differences), '', 'the access log and the JSON agree');
 $judge->finish;
 done_testing;

@@ -80,16 +80,20 @@ sub nginx_version_text {
     return $version;
 }
 
-sub nginx_version {
-    my ($major, $minor, $patch) = split /\./, nginx_version_text();
-    return $major + $minor / 1000 + $patch / 1_000_000;
+sub nginx_version { return number(nginx_version_text()) }
+
+# Versions as numbers that can be compared.
+sub number {
+    my ($version) = @_;
+    my ($major, $minor, $patch) = split /\./, $version;
+    return ($major * 1000 + $minor) * 1000 + $patch;
 }
 
 sub can_have {
     my ($self, $shape) = @_;
     my $nginx = Poolwatch::nginx();
     $self->{build} //= `$nginx -V 2>&1`;
-    my $why = $self->{version} + 1e-9 < $shape->{since} ? "needs nginx $shape->{since}"
+    my $why = $shape->{since} && $self->{version} < number($shape->{since}) ? "needs nginx $shape->{since}"
         : $shape->{needs} && $self->{build} !~ /--with-http_$shape->{needs}_module/ ? "needs $shape->{needs}"
         :                                                                             '';
     push @{ $self->{skipped} }, "$shape->{name}: $why" if $why;
@@ -203,7 +207,7 @@ CONF
 # Servers that speak TLS or HTTP/2 are nginx's own.
 sub nginx_backends {
     my ($self) = @_;
-    my $is_new = $self->{version} >= 1.025001;
+    my $is_new = $self->{version} >= number('1.25.1');
     return map {
         my ($options, $more) = $_->{protocol} eq 'tls' ? (' ssl', '') : $is_new ? ('', 'http2 on;') : (' http2', '');
         my $server = $_->{server} % 2;

@@ -37,7 +37,7 @@ sub block {
 sub shape {
     my ($kind, $name, %more) = @_;
     return {
-        kind => $kind, name => $name, since => 0, weight => 2, clients => [qw(GET GET GET HEAD POST OLD)],
+        kind => $kind, name => $name, since => '', weight => 2, clients => [qw(GET GET GET HEAD POST OLD)],
         blocks => [ block($name) ], plans => [ [ @GOOD, @BAD ] ], locations => "location /$name/ { proxy_pass http://$name; }", %more,
     };
 }
@@ -51,7 +51,7 @@ sub balancers {
         my ($name, $more) = @$_;
         shape('balancers', $name, blocks => [ block($name, more => $more) ], clients => [qw(GET GET GET HEAD POST OLD ABORT)], plans => [ [ @GOOD, @BAD ] ])
     } @plain;
-    push @shapes, shape('balancers', 'sticky', since => 1.029006, blocks => [ block('sticky', more => 'zone sticky 64k; sticky cookie s;') ]);
+    push @shapes, shape('balancers', 'sticky', since => '1.29.6', blocks => [ block('sticky', more => 'zone sticky 64k; sticky cookie s;') ]);
     push @shapes, shape('balancers', 'keepalive', weight => 5, blocks => [ block('keepalive', more => 'keepalive 8;') ], plans => [ [ @GOOD, @GOOD, @BAD, ('stale') x 12 ] ],
         locations => 'location /keepalive/ { proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass http://keepalive; }');
     push @shapes, shape('balancers', 'by_header', blocks => [ block('by_header', pools => 'header') ], locations => "location /by_header/ { $RETRY_ALL proxy_pass http://by_header; }");
@@ -84,7 +84,7 @@ sub protocols {
         shape('https', 'no_tls', needs => 'ssl', weight => 1, blocks => [ block('no_tls') ], plans => [ ['200'] ], locations => 'location /no_tls/ { proxy_pass https://no_tls; }'),
         shape('grpc', 'grpc', needs => 'v2', blocks => [ block('grpc', protocol => 'h2') ], plans => [ \@TLS ],
             locations => 'location /grpc/ { grpc_next_upstream error timeout http_500 http_429 non_idempotent; grpc_pass grpc://grpc; }'),
-        shape('http2', 'http2', needs => 'v2', since => 1.029004, blocks => [ block('http2', protocol => 'h2') ], plans => [ \@TLS ], locations => 'location /http2/ { proxy_http_version 2; proxy_pass http://http2; }'),
+        shape('http2', 'http2', needs => 'v2', since => '1.29.4', blocks => [ block('http2', protocol => 'h2') ], plans => [ \@TLS ], locations => 'location /http2/ { proxy_http_version 2; proxy_pass http://http2; }'),
         shape('websocket', 'websocket', blocks => [ block('websocket') ], clients => ['UPGRADE'], plans => [ [qw(101 101 404 500 close hang)] ],
             locations => 'location /websocket/ { proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; proxy_pass http://websocket; }'),
     );
@@ -171,7 +171,7 @@ sub subrequests {
 }
 
 sub early_answers {
-    my @since = (since => 1.029000, clients => ['GET']);
+    my @since = (since => '1.29.0', clients => ['GET']);
     return (
         shape('early hints', 'hints', @since, plans => [ [ @HINTS, 200, 500 ] ], locations => 'location /hints/ { early_hints 1; proxy_http_version 1.1; proxy_pass http://hints; }'),
         shape('early hints', 'hints_dropped', @since, blocks => [ block('hints_dropped', servers => 1) ], plans => [ [ @HINTS, 200, 500 ] ]),
