@@ -36,7 +36,7 @@ sub longest_path { my ($host, $end) = @_; return "$host->{prefix}/" . 'x' x (106
 
 for my $named (0, 1) {
     subtest('the longest sockets ' . ($named ? 'with poolwatch_pool' : 'by their roles'), sub {
-        my $host = Poolwatch->new;
+        my $host = Poolwatch->new(workers => 1);
         $host->slack;
         my %path = map { $_ => longest_path($host, substr $_, 0, 1) } qw(blue green);
         is(length $path{blue}, 107, 'the longest');

@@ -400,6 +400,29 @@ mod tests {
     }
 
     #[test]
+    fn the_counts_of_servers_that_nobody_knew_are_of_no_pool_once_they_have_left() {
+        let mut upstream = Upstream::new();
+        let only = |address: &str| WatchedUpstream {
+            pools: vec![],
+            peers: vec![ConfiguredPeer { address: address.into(), ..ConfiguredPeer::default() }],
+            ..upstream.watched.clone()
+        };
+        let (unknown, other) = (only("10.0.0.3:80"), only("10.0.0.4:80"));
+        let before = upstream.directory;
+        upstream.directory.adopt(&unknown);
+        upstream.counters.follow(&before, &upstream.directory);
+        upstream.watched = unknown;
+        upstream.see(&[(0, Verdict::Refused)], 502, "");
+        let third = PoolId::new(2).expect("a pool");
+        assert_eq!(upstream.counters.pools[third].attempts.iter().sum::<u64>(), 1);
+        let before = upstream.directory;
+        upstream.directory.adopt(&other);
+        upstream.counters.follow(&before, &upstream.directory);
+        assert_eq!(upstream.counters.pools[third], PoolCounts::default());
+        assert_eq!((upstream.counters.no_pool.attempts.iter().sum::<u64>(), upstream.counters.requests()[2]), (1, 1));
+    }
+
+    #[test]
     fn a_peer_keeps_its_counts_when_a_reload_moves_it() {
         let mut upstream = Upstream::new();
         upstream.see(&[(GREEN, Verdict::Ok)], 200, "");

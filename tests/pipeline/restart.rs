@@ -281,6 +281,27 @@ fn the_longest_upstream_fits_into_its_place() {
     assert!(text.len() > 25_000 && text.len() + times < UPSTREAM, "{} and {times}", text.len());
 }
 
+#[test]
+fn an_address_that_no_configuration_names_any_more_is_in_the_state_file() {
+    let mut host = Host::new(1, &quiet());
+    host.served_by(BLUE);
+    host.run(1000);
+    let mut other = upstream(&quiet());
+    other.peers.truncate(1);
+    other.peers[0].address = b"127.0.0.1:3003".to_vec();
+    host.configure(1, &[other]);
+    let text = host.saved().to_text();
+    assert!(
+        text.contains(r#""address":"127.0.0.1:3001","pool":0,"backup":false,"certain":true,"left":true"#),
+        "{text}"
+    );
+    // It comes back with the pool, and is expected as soon as a configuration names it again.
+    host.shared = host.restored(&text);
+    assert_eq!(host.saved().to_text(), text);
+    host.load(2, &quiet());
+    assert!(host.saved().to_text().contains(r#""expected":["pool 0"]"#));
+}
+
 proptest! {
     #[test]
     fn texts_that_nobody_wrote_are_refused_or_survived(seed in any::<u64>(), at in any::<usize>(), with in "[ -~]{0,12}") {
