@@ -376,12 +376,13 @@ fn located(pool: &PoolFacts) -> String {
     }
 }
 
-/// A pool by its name or, if nobody knows it, by the addresses of its servers.
+/// A pool by its name or, if nobody knows it, by the role and the addresses of its servers.
 fn called(pool: &PoolFacts, budget: usize) -> String {
+    let name = name(&pool.name);
     match pool.addresses.as_slice() {
-        _ if !pool.is_unknown => name(&pool.name),
-        [] => NOT_KNOWN.to_owned(),
-        all => format!("{} ({NOT_KNOWN})", addresses(all, budget)),
+        _ if !pool.is_unknown => name,
+        [] => format!("{name} ({NOT_KNOWN})"),
+        all => format!("{name} ({}, {NOT_KNOWN})", addresses(all, budget)),
     }
 }
 

@@ -163,7 +163,7 @@ subtest('one templated server: a dead one that nobody knows', sub {
     $host->get_until(sub { $host->messages(0, 0) }, 'the outage to be told', 20, '/', 0.02);
     my ($message) = $host->messages(0);
     like($message->{raw}, qr/Should serve[^}]*pool not known yet[^}]*127\.0\.0\.1:$third/, 'told by its address');
-    like($host->error_log, qr/127\.0\.0\.1:$third \(pool not known yet\) should serve, last served by blue \(127\.0\.0\.1:$host->{ports}{BLUE}\)/, 'in the log too');
+    like($host->error_log, qr/primary \(127\.0\.0\.1:$third, pool not known yet\) should serve, last served by blue \(127\.0\.0\.1:$host->{ports}{BLUE}\)/, 'in the log too');
     # Each worker shows a copy of its own for a moment.
     my ($is, $unknown);
     Poolwatch::wait_until(sub { $is = pools($host); ($unknown) = grep { $_->{expected} && $_->{attempts}{refused} } values %$is }, 'its attempts');

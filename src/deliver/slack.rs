@@ -185,8 +185,10 @@ fn pool(facts: &PoolFacts) -> String {
         b"green" => "🟢 ",
         _ => "",
     };
-    let called = if facts.is_unknown { wording::NOT_KNOWN.to_owned() } else { code(&facts.name, VALUE) };
-    let mut lines = vec![format!("{colour}{called}")];
+    let mut lines = vec![format!("{colour}{}", code(&facts.name, VALUE))];
+    if facts.is_unknown {
+        lines.push(wording::NOT_KNOWN.to_owned());
+    }
     if !facts.release.is_empty() {
         lines.push(format!("release {}", code(&facts.release, VALUE)));
     }

@@ -290,9 +290,9 @@ impl Directory {
     }
 
     /// Does nobody know which pool this is? Its servers came when other pools had names already, and none of them has
-    /// answered with the header yet.
+    /// answered with the header yet. Where `poolwatch_pool` names pools, a server that it leaves out is told by its role.
     pub(crate) fn is_unknown(&self, id: PoolId) -> bool {
-        self.is_unnamed(id) && !self.pools[id].of_block && self.are_pools_named()
+        !self.configured && self.is_unnamed(id) && !self.pools[id].of_block && self.are_pools_named()
     }
 
     /// Was the pool one of unknown servers, and has it none any more? Then the next unknown servers may get it.
