@@ -65,7 +65,7 @@ __DATA__
 --- request eval
 ["GET /", "GET /told?count=1"]
 --- response_body_like eval
-[qr/green/, qr/Failover on.*pool not known yet.*green.*v1\.3\.0-rc\.1\+build\.5/s]
+[qr/green/, qr/Failover on.*primary.*green.*v1\.3\.0-rc\.1\+build\.5/s]
 --- error_code eval
 [200, 200]
 

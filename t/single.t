@@ -40,7 +40,7 @@ __DATA__
 --- request eval
 ["GET /", "GET /slack/messages?accepted=true&count=1&wait_ms=15000"]
 --- response_body_like eval
-[qr/green/, qr/Failover on.*127\.0\.0\.1:\d+ \(pool not known yet\) → green/s]
+[qr/green/, qr/Failover on.*primary.*green/s]
 --- error_code eval
 [200, 200]
 --- no_error_log
