@@ -76,12 +76,8 @@ impl Input {
         let [since_unix, now_unix, lasted, changes, delayed, ends] = self.large;
         let [id, host, runbook] = self.texts.each_ref().map(|bytes| text(bytes));
         let [from, to] = self.pools.map(|pool| {
-            let facts = |Pool { name, addresses, release }| PoolFacts {
-                name,
-                addresses,
-                release,
-                is_unknown: has_threshold,
-            };
+            let facts =
+                |Pool { name, addresses, release }| PoolFacts { name, addresses, release, is_unknown: has_threshold };
             pool.map(facts)
         });
         let example = |Request { method, path, status, lists }| {
