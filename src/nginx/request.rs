@@ -3,6 +3,7 @@
 //! It runs on the event loop for every request, so it takes no lock, and allocates only for unusual requests. The usual
 //! request has a shorter path of its own.
 
+use std::collections::VecDeque;
 use std::ptr;
 
 use nginx_sys::{
@@ -132,9 +133,8 @@ fn observe_answered_subrequests(r: &ngx_http_request_t, notes: Notes) {
 /// Any other request than the usual one: observes the groups that are wanted, oldest first.
 #[cold]
 fn observe_groups(main: &ngx_http_request_t, notes: Notes, pipeline: &Pipeline, is_wanted: impl FnMut(&Group) -> bool) {
-    let mut groups = notes.take(main, is_wanted);
-    while !groups.is_empty() {
-        let first = groups.remove(0);
+    let mut groups = VecDeque::from(notes.take(main, is_wanted));
+    while let Some(first) = groups.pop_front() {
         let Some(upstream) = EventLoopUpstream::of(first.upstream().upstream) else { continue };
         let mut together = vec![first];
         if upstream.watched.is_service() {
@@ -142,10 +142,10 @@ fn observe_groups(main: &ngx_http_request_t, notes: Notes, pipeline: &Pipeline, 
             let is_same = |first: &Group, other: &Group| {
                 ptr::eq(other.request(), first.request()) && is_of(upstream, other.upstream())
             };
-            let (same, others) =
+            let (same, others): (Vec<_>, Vec<_>) =
                 groups.into_iter().partition(|other| together.iter().any(|first| is_same(first, other)));
-            together.extend::<Vec<_>>(same);
-            groups = others;
+            together.extend(same);
+            groups = others.into();
         }
         if let Some(seen) = observe_together(main, pipeline, &together, upstream) {
             pipeline.send(seen, upstream);
