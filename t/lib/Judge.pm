@@ -33,7 +33,7 @@ sub new {
     my $self = bless { seed => 1, requests => 2000, %options }, $class;
     $self->{host} = Poolwatch->new(workers => $self->{workers} // 2);
     $self->{version} = nginx_version();
-    $self->{host}{ports}{$_} = Poolwatch::free_port() for qw(HTTP FASTCGI UWSGI SCGI MEMCACHED TLS H2);
+    $self->{host}{ports}{$_} = Poolwatch::free_port() for qw(HTTP FASTCGI UWSGI SCGI MEMCACHED TLS H2 H2S);
     $self->make_certificates;
     $self->{skipped} = [];
     $self->{shapes} = [ grep { $self->can_have($_) } shapes(other_certificate => "$self->{host}{prefix}/other.pem") ];
@@ -117,7 +117,7 @@ sub place_servers {
     my ($self) = @_;
     my $number = 0;
     my $ports = $self->{host}{ports};
-    my %port = (http => $ports->{HTTP}, fastcgi => $ports->{FASTCGI}, uwsgi => $ports->{UWSGI}, scgi => $ports->{SCGI}, memcached => $ports->{MEMCACHED}, tls => $ports->{TLS}, h2 => $ports->{H2});
+    my %port = (http => $ports->{HTTP}, fastcgi => $ports->{FASTCGI}, uwsgi => $ports->{UWSGI}, scgi => $ports->{SCGI}, memcached => $ports->{MEMCACHED}, tls => $ports->{TLS}, h2 => $ports->{H2}, h2s => $ports->{H2S});
     for my $shape (@{ $self->{shapes} }) {
         my $part = 0;
         my $before;
@@ -131,13 +131,25 @@ sub place_servers {
                 $address = $before->{addresses}[ 1 - $server ] if ($block->{pair} // '') eq 'second';
                 push @{ $block->{addresses} }, $address;
                 next if grep { $_ == $server } @{ $block->{dead} // [] };
+                if (grep { $_ == $server } @{ $block->{full} // [] }) {
+                    push @{ $self->{full} }, full_listener($address);
+                    next;
+                }
                 my $pool = $block->{pools} eq 'header' ? pool_name($server) : '';
                 my $endpoint = { address => $address, protocol => $is_unix ? 'http' : $block->{protocol}, part => $block->{part}, server => $server, pool => $pool, accel => $block->{accel}, body => $block->{body} };
-                push @{ $self->{ $block->{protocol} =~ /^(?:tls|h2)$/ ? 'nginx_servers' : 'endpoints' } }, $endpoint if ($block->{pair} // '') ne 'second';
+                push @{ $self->{ $block->{protocol} =~ /^(?:tls|h2s?)$/ ? 'nginx_servers' : 'endpoints' } }, $endpoint if ($block->{pair} // '') ne 'second';
             }
             $before = $block;
         }
     }
+}
+
+# A listener that takes no connection, and whose queue is full: nobody answers a SYN.
+sub full_listener {
+    my ($address) = @_;
+    my $listener = IO::Socket::INET->new(Listen => 1, LocalAddr => $address, ReuseAddr => 1) or die "$address: $!";
+    my @queued = map { IO::Socket::INET->new(PeerAddr => $address, Blocking => 0) } 1 .. 4;
+    return [ $listener, @queued ];
 }
 
 # nginx takes paths of up to 107 bytes.
@@ -210,6 +222,7 @@ sub nginx_backends {
     my $is_new = $self->{version} >= number('1.25.1');
     return map {
         my ($options, $more) = $_->{protocol} eq 'tls' ? (' ssl', '') : $is_new ? ('', 'http2 on;') : (' http2', '');
+        $options = " ssl$options" if $_->{protocol} eq 'h2s';
         my $server = $_->{server} % 2;
         my $returns = join ' ', map {"if (\$does$server = $_) { return $_; }"} @TLS_STATUSES;
         "    server { listen $_->{address}$options; $more access_log off; ssl_certificate server.pem; ssl_certificate_key server.key; location / { $returns return 444; } }"

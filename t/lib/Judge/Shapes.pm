@@ -84,6 +84,8 @@ sub protocols {
         shape('https', 'no_tls', needs => 'ssl', weight => 1, blocks => [ block('no_tls') ], plans => [ ['200'] ], locations => 'location /no_tls/ { proxy_pass https://no_tls; }'),
         shape('grpc', 'grpc', needs => 'v2', blocks => [ block('grpc', protocol => 'h2') ], plans => [ \@TLS ],
             locations => 'location /grpc/ { grpc_next_upstream error timeout http_500 http_429 non_idempotent; grpc_pass grpc://grpc; }'),
+        shape('grpc', 'grpcs', needs => 'v2', blocks => [ block('grpcs', protocol => 'h2s') ], plans => [ \@TLS ],
+            locations => 'location /grpcs/ { grpc_next_upstream error timeout http_500 http_429 non_idempotent; grpc_pass grpcs://grpcs; }'),
         shape('http2', 'http2', needs => 'v2', since => '1.29.4', blocks => [ block('http2', protocol => 'h2') ], plans => [ \@TLS ], locations => 'location /http2/ { proxy_http_version 2; proxy_pass http://http2; }'),
         shape('websocket', 'websocket', blocks => [ block('websocket') ], clients => ['UPGRADE'], plans => [ [qw(101 101 404 500 close hang)] ],
             locations => 'location /websocket/ { proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; proxy_pass http://websocket; }'),
@@ -94,6 +96,8 @@ sub failures {
     return (
         shape('failures', 'half_dead', blocks => [ block('half_dead', dead => [1]) ]),
         shape('failures', 'all_dead', weight => 1, blocks => [ block('all_dead', dead => [ 0, 1 ]) ]),
+        shape('failures', 'full', weight => 1, blocks => [ block('full', full => [1]) ]),
+        shape('failures', 'all_full', weight => 1, blocks => [ block('all_full', servers => 1, full => [0]) ]),
         shape('failures', 'twelve_dead', weight => 1, blocks => [ block('twelve_dead', servers => 12, dead => [ 0 .. 11 ]) ]),
         shape('failures', 'no_live', blocks => [ block('no_live', options => 'max_fails=1 fail_timeout=2s', more => 'zone no_live 64k;') ]),
         shape('failures', 'no_live_local', blocks => [ block('no_live_local', options => 'max_fails=1 fail_timeout=2s', dead => [0]) ]),
