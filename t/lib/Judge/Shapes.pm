@@ -86,6 +86,7 @@ sub protocols {
             locations => 'location /grpc/ { grpc_next_upstream error timeout http_500 http_429 non_idempotent; grpc_pass grpc://grpc; }'),
         shape('grpc', 'grpcs', needs => 'v2', blocks => [ block('grpcs', protocol => 'h2s') ], plans => [ \@TLS ],
             locations => 'location /grpcs/ { grpc_next_upstream error timeout http_500 http_429 non_idempotent; grpc_pass grpcs://grpcs; }'),
+        shape('grpc', 'grpcs_no_tls', needs => 'v2', weight => 1, blocks => [ block('grpcs_no_tls', is_tls => 1) ], plans => [ ['200'] ], locations => 'location /grpcs_no_tls/ { grpc_pass grpcs://grpcs_no_tls; }'),
         shape('http2', 'http2', needs => 'v2', since => '1.29.4', blocks => [ block('http2', protocol => 'h2') ], plans => [ \@TLS ], locations => 'location /http2/ { proxy_http_version 2; proxy_pass http://http2; }'),
         shape('websocket', 'websocket', blocks => [ block('websocket') ], clients => ['UPGRADE'], plans => [ [qw(101 101 404 500 close hang)] ],
             locations => 'location /websocket/ { proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; proxy_pass http://websocket; }'),

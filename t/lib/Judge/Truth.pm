@@ -77,7 +77,7 @@ sub attempts {
     return map {
         my $server = $of->{server}{ $addresses[$_] };
         my %attempt = (
-            address => $addresses[$_], server => $server, is_last => $_ == $#addresses, is_tls => $of->{block}{protocol} =~ /^(?:tls|h2s)$/ || $of->{shape}{kind} eq 'https',
+            address => $addresses[$_], server => $server, is_last => $_ == $#addresses, is_tls => $of->{block}{protocol} =~ /^(?:tls|h2s)$/ || $of->{block}{is_tls} || $of->{shape}{kind} eq 'https',
             status => $group->{statuses}[$_], connect => $group->{connect_times}[$_], header => $group->{header_times}[$_],
             did => defined $server ? Judge::Backend::behaviour($line->{request_uri}, $part, $server) : '', client => $line->{status},
         );
