@@ -78,7 +78,8 @@ CONF
     # One request keeps blue busy for longer than a failover needs to be certain, and green answers all others.
     $host->fork_server('client', sub { $host->get('/delay?ms=4000', timeout => 10) });
     my $pool = sub { $host->get('/')->{headers}{'x-app-pool'} // '' };
-    Poolwatch::wait_until(sub { $pool->() eq 'green' }, 'blue to be busy');
+    # No other request before it: that might take the only connection.
+    Poolwatch::wait_until(sub { grep { Poolwatch::has_connection($_, $host->{ports}{BLUE}, 'remote') } $host->workers }, 'blue to be busy');
     my $of_green = 0;
     $host->get_until(sub { $pool->() eq 'green' ? !++$of_green : 1 }, 'blue to be free', 15);
     cmp_ok($of_green, '>', 100, 'green answered many');
