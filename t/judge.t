@@ -12,7 +12,7 @@ my $requests = $ENV{POOLWATCH_JUDGE_REQUESTS} // 4000;
 my $judge = Judge->new(seed => $seed, requests => $requests);
 $judge->run;
 
-diag "seed $seed, $requests requests, nginx ", Judge::nginx_version_text();
+diag "seed $seed, $requests requests, nginx ", Poolwatch::version();
 diag $_ for $judge->table;
 for my $what ($judge->skipped) {
     SKIP: { skip $what, 1 }

@@ -32,7 +32,7 @@ sub new {
     my ($class, %options) = @_;
     my $self = bless { seed => 1, requests => 2000, %options }, $class;
     $self->{host} = Poolwatch->new(workers => $self->{workers} // 2);
-    $self->{version} = nginx_version();
+    $self->{version} = Poolwatch::number(Poolwatch::version());
     $self->{host}{ports}{$_} = Poolwatch::free_port() for qw(HTTP FASTCGI UWSGI SCGI MEMCACHED TLS H2 H2S);
     $self->make_certificates;
     $self->{skipped} = [];
@@ -74,26 +74,11 @@ sub differences { my ($self) = @_; return @{ $self->{differences} } }
 
 # -- what nginx can
 
-sub nginx_version_text {
-    my $nginx = Poolwatch::nginx();
-    my ($version) = `$nginx -v 2>&1` =~ m{/([\d.]+)} or die "no version of $nginx";
-    return $version;
-}
-
-sub nginx_version { return number(nginx_version_text()) }
-
-# Versions as numbers that can be compared.
-sub number {
-    my ($version) = @_;
-    my ($major, $minor, $patch) = split /\./, $version;
-    return ($major * 1000 + $minor) * 1000 + $patch;
-}
-
 sub can_have {
     my ($self, $shape) = @_;
     my $nginx = Poolwatch::nginx();
     $self->{build} //= `$nginx -V 2>&1`;
-    my $why = $shape->{since} && $self->{version} < number($shape->{since}) ? "needs nginx $shape->{since}"
+    my $why = $shape->{since} && $self->{version} < Poolwatch::number($shape->{since}) ? "needs nginx $shape->{since}"
         : $shape->{needs} && $self->{build} !~ /--with-http_$shape->{needs}_module/ ? "needs $shape->{needs}"
         :                                                                             '';
     push @{ $self->{skipped} }, "$shape->{name}: $why" if $why;
@@ -219,7 +204,7 @@ CONF
 # Servers that speak TLS or HTTP/2 are nginx's own.
 sub nginx_backends {
     my ($self) = @_;
-    my $is_new = $self->{version} >= number('1.25.1');
+    my $is_new = $self->{version} >= Poolwatch::number('1.25.1');
     return map {
         my ($options, $more) = $_->{protocol} eq 'tls' ? (' ssl', '') : $is_new ? ('', 'http2 on;') : (' http2', '');
         $options = " ssl$options" if $_->{protocol} eq 'h2s';

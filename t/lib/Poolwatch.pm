@@ -39,12 +39,19 @@ sub module { $ENV{POOLWATCH_MODULE} // "$root/target/ngx_http_poolwatch_module.s
 sub nginx  { $ENV{TEST_NGINX_BINARY} // '/usr/sbin/nginx' }
 sub demo   { "$root/target/demo/release/$_[0]" }
 
+# nginx's version as it tells it, and a version as a number that can be compared.
+sub version {
+    my ($version) = qx(${\ nginx()} -v 2>&1) =~ m{nginx/([0-9.]+)} or Test::More::BAIL_OUT(nginx() . ' does not tell its version');
+    return $version;
+}
+
+sub number { my @parts = split /\./, $_[0]; return $parts[0] * 1_000_000 + ($parts[1] // 0) * 1000 + ($parts[2] // 0) }
+
 # Skips the test file or subtest with an nginx older than this one, which lacks what is tested.
 sub skip_below {
     my ($needed, $feature) = @_;
-    my ($version) = qx(${\ nginx()} -v 2>&1) =~ m{nginx/([0-9.]+)} or Test::More::BAIL_OUT(nginx() . ' does not tell its version');
-    my $number = sub { my @parts = split /\./, $_[0]; return $parts[0] * 1_000_000 + $parts[1] * 1000 + ($parts[2] // 0) };
-    return if $number->($version) >= $number->($needed);
+    my $version = version();
+    return if number($version) >= number($needed);
     Test::More::diag("SKIPPED: $feature, which nginx has since $needed, and this is $version");
     Test::More::plan(skip_all => "nginx $version is older than $needed: $feature");
 }
