@@ -161,27 +161,11 @@ impl Counters {
         over
     }
 
-    /// Requests by ending, of all pools and of no known pool.
-    pub fn requests(&self) -> [u64; Ending::ALL.len()] {
-        self.sum(|pool| pool.requests)
-    }
-
-    /// Attempts by index in [`RESULTS`], at all pools and at no known pool.
-    pub fn attempts(&self) -> [u64; RESULTS.len()] {
-        self.sum(|pool| pool.attempts)
-    }
-
-    /// Their responses by the first digit of their status, less one.
-    pub fn responses(&self) -> [u64; STATUS_CLASSES] {
-        self.sum(|pool| pool.responses)
-    }
-
-    fn sum<const N: usize>(&self, counts: impl Fn(&PoolCounts) -> [u64; N]) -> [u64; N] {
-        let mut sum = [0; N];
-        for pool in self.pools.values().chain([&self.no_pool]) {
-            sum.iter_mut().zip(counts(pool)).for_each(|(sum, count)| *sum += count);
-        }
-        sum
+    /// The counts of all pools and of no known pool.
+    pub fn total(&self) -> PoolCounts {
+        let mut total = self.no_pool;
+        self.pools.values().for_each(|pool| total.add(pool));
+        total
     }
 
     /// Moves the peers' counts from the indices in the directory before a reload to the indices after it, and the counts
@@ -329,7 +313,7 @@ mod tests {
         assert_eq!(upstream.counters.no_pool.requests, [0, 0, 0, 1, 0]);
         assert_eq!(upstream.counters.pools[blue].attempts, [1, 0, 0, 2, 0, 0, 1]);
         assert_eq!(upstream.counters.pools[green].attempts, [1, 0, 1, 1, 0, 0, 0]);
-        assert_eq!(upstream.counters.attempts(), [2, 0, 1, 3, 0, 0, 1]);
+        assert_eq!(upstream.counters.total().attempts, [2, 0, 1, 3, 0, 0, 1]);
         assert_eq!(upstream.counters.pools[green].response.total(), 2);
         let green = upstream.counters.peers[1];
         assert_eq!((green.attempts, green.failures, green.result, green.status), (3, 2, 3, 502));
@@ -344,16 +328,16 @@ mod tests {
         assert_eq!(upstream.counters.pools[green].attempts, [1, 0, 0, 0, 0, 0, 0]);
         assert_eq!([blue, green].map(|pool| upstream.counters.pools[pool].response.total()), [1, 1]);
         assert_eq!(upstream.counters.pools[blue].responses, [0, 0, 0, 1, 0]);
-        assert_eq!(upstream.counters.responses(), [0, 0, 0, 2, 0]);
+        assert_eq!(upstream.counters.total().responses, [0, 0, 0, 2, 0]);
         assert_eq!(upstream.counters.peers.map(|peer| peer.failures)[..2], [1, 0]);
-        assert_eq!(upstream.counters.requests(), [0, 1, 0, 0, 0], "a retry hid it from the client");
+        assert_eq!(upstream.counters.total().requests, [0, 1, 0, 0, 0], "a retry hid it from the client");
     }
 
     #[test]
     fn each_attempt_counts_however_many_there_are() {
         let mut upstream = Upstream::new();
         upstream.see(&[(BLUE, Verdict::Refused); 100], 502, "");
-        assert_eq!(upstream.counters.attempts(), [0, 0, 0, 100, 0, 0, 0]);
+        assert_eq!(upstream.counters.total().attempts, [0, 0, 0, 100, 0, 0, 0]);
         assert_eq!(upstream.counters.peers[0].attempts, 100);
     }
 
@@ -419,7 +403,10 @@ mod tests {
         upstream.directory.adopt(&other);
         upstream.counters.follow(&before, &upstream.directory);
         assert_eq!(upstream.counters.pools[third], PoolCounts::default());
-        assert_eq!((upstream.counters.no_pool.attempts.iter().sum::<u64>(), upstream.counters.requests()[2]), (1, 1));
+        assert_eq!(
+            (upstream.counters.no_pool.attempts.iter().sum::<u64>(), upstream.counters.total().requests[2]),
+            (1, 1)
+        );
     }
 
     #[test]

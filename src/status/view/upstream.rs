@@ -98,6 +98,7 @@ impl UpstreamView {
         let since = Some(failover.since()).filter(|_| failover.serving() != Serving::Unknown);
         let runbook = &upstream.setup.rules.runbook;
         let counts = view.counts(now);
+        let total = upstream.counters.total();
         Self {
             name: ForeignName::new(upstream.name.as_bytes()),
             blocks: blocks(upstream),
@@ -113,9 +114,9 @@ impl UpstreamView {
             changes_10m: upstream.detection.flapping.changes(now),
             silenced: snapshot.is_silenced(upstream),
             runbook: (!runbook.is_empty()).then(|| words(runbook.as_bytes())),
-            requests: RequestsView::new(upstream.counters.requests()),
-            attempts: AttemptsView::new(upstream.counters.attempts()),
-            responses: ResponsesView::new(upstream.counters.responses()),
+            requests: RequestsView::new(total.requests),
+            attempts: AttemptsView::new(total.attempts),
+            responses: ResponsesView::new(total.responses),
             pools: pools::pools(snapshot, upstream),
             releases: pools::releases(snapshot, upstream),
             error_rate: upstream.setup.rules.error_rate.map(|rules| error_rate(snapshot, upstream, &rules, &counts)),
