@@ -2,9 +2,11 @@
 //!
 //! Read after a failed attempt, and where a backup server answers: why was it asked?
 
+use std::iter;
+
 use nginx_sys::{
-    ngx_atomic_t, ngx_current_msec, ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t, ngx_rwlock_rlock,
-    ngx_rwlock_unlock, ngx_str_t, time_t,
+    ngx_atomic_t, ngx_current_msec, ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t,
+    ngx_http_upstream_srv_conf_t, ngx_rwlock_rlock, ngx_rwlock_unlock, ngx_str_t, time_t,
 };
 
 use crate::config::upstream::Role;
@@ -70,20 +72,13 @@ fn read(
         return false;
     }
     // SAFETY: see above.
-    let primaries = unsafe { uscf.peer.data.cast::<ngx_http_upstream_rr_peers_t>().as_ref() };
-    // SAFETY: null, or the table of the backup servers.
-    let backups = primaries.and_then(|table| unsafe { table.next.as_ref() });
+    let tables = unsafe { tables(uscf) };
     let now = now();
-    for table in primaries.into_iter().chain(backups) {
+    for (table, _) in tables {
         let _lock = (!block.is_fixed).then(|| ReadLock::new(table));
-        // SAFETY: the list of peers, which nginx does not change for a fixed upstream; workers change only numbers in
-        // it. Of others the lock keeps it as it is.
-        let mut next = unsafe { table.peer.as_ref() };
-        while let Some(peer) = next {
-            note(peer, now);
-            // SAFETY: null at the end of the list.
-            next = unsafe { peer.next.as_ref() };
-        }
+        // SAFETY: nginx does not change the list of a fixed upstream; workers change only numbers in it. Of others the
+        // lock keeps it as it is.
+        unsafe { peers(table) }.for_each(|peer| note(peer, now));
     }
     has_zone || pipeline.is_alone()
 }
@@ -107,23 +102,38 @@ fn server_of(upstream: &EventLoopUpstream, block: &EventLoopBlock, address: &[u8
     // SAFETY: the upstream's configuration lives as long as the cycle whose worker this is.
     let uscf = unsafe { block.uscf.as_ref() }.filter(|uscf| !uscf.shm_zone.is_null())?;
     // SAFETY: with `zone`, nginx itself takes the balancer's data for its table of peers.
-    let primaries = unsafe { uscf.peer.data.cast::<ngx_http_upstream_rr_peers_t>().as_ref() }?;
-    // SAFETY: null, or the table of the backup servers.
-    let backups = unsafe { primaries.next.as_ref() };
-    for (table, role) in [(Some(primaries), Role::Primary), (backups, Role::Backup)] {
-        let Some(table) = table else { continue };
+    let tables = unsafe { tables(uscf) };
+    for (table, role) in tables {
         let _lock = ReadLock::new(table);
-        // SAFETY: the list of peers, which the lock keeps as it is.
-        let mut next = unsafe { table.peer.as_ref() };
-        while let Some(peer) = next {
-            if peer.name.as_bytes() == address {
-                return upstream.watched.resolved_server(peer.server.as_bytes(), role);
-            }
-            // SAFETY: null at the end of the list.
-            next = unsafe { peer.next.as_ref() };
+        // SAFETY: the lock keeps the list as it is.
+        if let Some(peer) = unsafe { peers(table) }.find(|peer| peer.name.as_bytes() == address) {
+            return upstream.watched.resolved_server(peer.server.as_bytes(), role);
         }
     }
     None
+}
+
+/// nginx's table of a block's primary servers, and that of its backup servers, if it has any.
+///
+/// # Safety
+/// The balancer's data are such a table.
+unsafe fn tables(uscf: &ngx_http_upstream_srv_conf_t) -> impl Iterator<Item = (&ngx_http_upstream_rr_peers_t, Role)> {
+    // SAFETY: the caller's promise.
+    let primaries = unsafe { uscf.peer.data.cast::<ngx_http_upstream_rr_peers_t>().as_ref() };
+    // SAFETY: null, or the table of the backup servers.
+    let backups = primaries.and_then(|table| unsafe { table.next.as_ref() });
+    primaries.map(|table| (table, Role::Primary)).into_iter().chain(backups.map(|table| (table, Role::Backup)))
+}
+
+/// The peers of a table.
+///
+/// # Safety
+/// nginx does not change the list meanwhile.
+unsafe fn peers(table: &ngx_http_upstream_rr_peers_t) -> impl Iterator<Item = &ngx_http_upstream_rr_peer_t> {
+    // SAFETY: null, or the first one.
+    let first = unsafe { table.peer.as_ref() };
+    // SAFETY: null at the end of the list, which the caller keeps as it is.
+    iter::successors(first, |peer| unsafe { peer.next.as_ref() })
 }
 
 /// nginx's own lock of a table of peers, for reading; nginx takes it for each request.
